@@ -1,0 +1,6 @@
+export * from './bytes.ts'
+export * from './errors.ts'
+export * from './hex.ts'
+export * from './limits.ts'
+export * from './ports.ts'
+export * from './types.ts'

@@ -1,0 +1,41 @@
+import { invariant } from './errors.ts'
+
+// Units of the protocol (spec/storage.md 1.1): fixed by the flow contract and by every official client.
+export const CHUNK_SIZE_BYTES = 256
+export const SEGMENT_CHUNKS = 1024
+export const SEGMENT_SIZE_BYTES: number = CHUNK_SIZE_BYTES * SEGMENT_CHUNKS
+export const HASH_SIZE_BYTES = 32
+/** log2 of SEGMENT_CHUNKS: the height of a full segment in the flow tree. */
+export const SEGMENT_HEIGHT = 10
+
+// Limits that protect us. Each has a name, a reason, and where possible a relation that is asserted.
+/** Our own uploads are one entry up to here (DESIGN 3); roots of all its segments fit in 8 MiB of memory. */
+export const ENTRY_SIZE_BYTES_MAX: number = 64 * 1024 ** 3
+/** Proofs are at most this deep: 2^48 segments, far above the 8 TiB a flow can hold. */
+export const PROOF_DEPTH_MAX = 48
+/** Segments per binary request: 16 are 4 MiB, enough to amortise a request, little enough to hold per connection. */
+export const BATCH_SEGMENTS_MAX = 16
+/** One segment with its proof and frame header. */
+export const FRAME_SIZE_BYTES_MAX: number = SEGMENT_SIZE_BYTES + PROOF_DEPTH_MAX * HASH_SIZE_BYTES + 32
+export const SEGMENTS_BODY_BYTES_MAX: number = BATCH_SEGMENTS_MAX * FRAME_SIZE_BYTES_MAX
+/** JSON-RPC body of an official client: spec/storage.md 3.1 says 100 MiB, but no client sends more than 10 segments at once (3.5 MB). */
+export const JSON_BODY_BYTES_MAX: number = 16 * 1024 ** 2
+/** Tags of a submission: bounded because every node keeps them. */
+export const TAGS_BYTES_MAX = 4096
+/** Entries in one batchSubmit: bounded by measured gas (contracts test), the SDK splits above it (DESIGN D13). */
+export const BATCH_ENTRIES_MAX = 32
+/** Early segments, of roots not yet on chain: spec/storage.md 3.3. */
+export const EARLY_FILE_BYTES_MAX: number = 10 * 1024 ** 2
+export const EARLY_TOTAL_BYTES_MAX: number = 1024 ** 3
+export const EARLY_EXPIRY_MS = 300_000
+/** Copies of an entry under the policy `replicate` (DESIGN D7, issue "the foundation and the log"). */
+export const REPLICA_COUNT = 3
+/** Active members of a registry: bounds the gas of a membership change and the size of a certificate. */
+export const MEMBERS_MAX = 256
+/** How long a node waits for its follower to reach an entry that a client says is on chain. */
+export const ENTRY_WAIT_MS = 10_000
+/** Official clients give up after 30 s (spec/storage.md 3.1): answer before. */
+export const RPC_ANSWER_MS_MAX = 25_000
+
+invariant(JSON_BODY_BYTES_MAX > 10 * ((SEGMENT_SIZE_BYTES * 4) / 3 + 8192), 'ten segments of an official client fit in one body')
+invariant(ENTRY_WAIT_MS < RPC_ANSWER_MS_MAX, 'a wait for an entry ends before the client gives up')

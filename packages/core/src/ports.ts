@@ -1,0 +1,71 @@
+/** The machine, as seen by the protocol: types only. `host` implements them for life, `sim` for the simulator. */
+
+export type Abortable = { readonly signal?: AbortSignal | undefined }
+
+export type Clock = {
+  /** Milliseconds since the epoch. */
+  nowMs(): number
+  /** Rejects with the signal's reason when aborted. */
+  sleep(ms: number, options: Abortable): Promise<void>
+  /** A signal that aborts after `ms` with a TimeoutError. */
+  deadline(ms: number): AbortSignal
+}
+
+export type Random = { bytes(sizeBytes: number): Uint8Array }
+
+/** Web-standard request and response are the network: a server is a function, so a simulator can join both ends. */
+export type Net = { fetch(request: Request): Promise<Response> }
+
+export type Disk = {
+  /** Opens for reading and writing. `create` makes the file; `sizeBytes` preallocates it. */
+  open(path: string, options: { readonly create: boolean; readonly sizeBytes?: number }): Promise<DiskFile>
+  makeDirectory(path: string): Promise<void>
+  list(path: string): Promise<readonly string[]>
+  /** `undefined` when nothing is there. `identity` = device and inode: it changes when a path is deleted and made anew. */
+  stat(path: string): Promise<{ readonly sizeBytes: number; readonly identity: string } | undefined>
+  rename(from: string, to: string): Promise<void>
+  remove(path: string): Promise<void>
+  /** Makes renames and new names in a directory durable. */
+  syncDirectory(path: string): Promise<void>
+  /** Free bytes of the file system that holds `path`. */
+  free(path: string): Promise<number>
+}
+
+export type DiskFile = {
+  readonly identity: string
+  /** Fills `into` from `position`; returns the bytes read (less at the end of the file). */
+  read(into: Uint8Array, position: number): Promise<number>
+  write(parts: readonly Uint8Array[], position: number): Promise<void>
+  /** fdatasync. A failure is final: never retried (DESIGN D5). */
+  sync(): Promise<void>
+  close(): Promise<void>
+}
+
+/** An ordered map of bytes. Reads are synchronous snapshots; a transaction is all or nothing. */
+export type Index = {
+  get(key: Uint8Array): Uint8Array | undefined
+  /** Keys from ≤ key < to, ascending (or descending with `reverse`). */
+  range(options: IndexRange): Iterable<{ readonly key: Uint8Array; readonly value: Uint8Array }>
+  /** Resolves when the changes are committed and, with `synced`, flushed to disk. `value: undefined` removes. */
+  transaction(changes: readonly IndexChange[], options: { readonly durability: 'synced' | 'written' }): Promise<void>
+  close(): Promise<void>
+}
+export type IndexRange = { readonly from: Uint8Array; readonly to: Uint8Array; readonly limit?: number; readonly reverse?: boolean }
+export type IndexChange = { readonly key: Uint8Array; readonly value: Uint8Array | undefined }
+
+/** Heavy byte work, off the event loop: a worker pool in `host`, inline in `sim` and the browser. */
+export type Kernels = {
+  /** Merkle roots of consecutive segments, 32 bytes each. `data` holds whole segments of SEGMENT_SIZE_BYTES, the last may be
+   *  shorter; every segment is zero-extended to 1024 leaves, the last one to `lastLeafCount` leaves. `data` must not change
+   *  until the promise settles; a SharedArrayBuffer-backed view is hashed without a copy. */
+  segmentRoots(data: Uint8Array, options: { readonly lastLeafCount: number } & Abortable): Promise<Uint8Array>
+}
+
+export type Logger = {
+  debug(event: string, fields?: LogFields): void
+  info(event: string, fields?: LogFields): void
+  warn(event: string, fields?: LogFields): void
+  error(event: string, fields?: LogFields): void
+  child(fields: LogFields): Logger
+}
+export type LogFields = { readonly [name: string]: unknown }
