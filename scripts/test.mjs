@@ -1,0 +1,79 @@
+// The test command: runs each suite, prints its seconds, and closes with one line that counts every test.
+//   node scripts/test.mjs            all suites of the landing gate
+//   node scripts/test.mjs SUITE...   only these
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { join, resolve } from 'node:path'
+
+const top = resolve(import.meta.dirname, '..')
+const cache = join(top, '.cache', 'test')
+mkdirSync(cache, { recursive: true })
+
+/** `gate`: part of the plain test command. Commands of `checks` count as one test each. */
+const suites = {
+  check: { gate: true, checks: [['oxfmt', '--check', '.'], ['oxlint'], ['tsc', '-b']] },
+  tidy: { gate: true, paths: ['sim/tidy.test.ts'] },
+  kernels: { gate: true, paths: ['packages/kernels'] },
+  core: { gate: true, paths: ['packages/core'] },
+  contracts: { gate: true, paths: ['packages/contracts'] },
+  host: { gate: true, paths: ['packages/host', 'sim/compliance'] },
+  chain: { gate: true, paths: ['packages/chain'] },
+  sdk: { gate: true, paths: ['packages/sdk'] },
+  node: { gate: true, paths: ['packages/node'] },
+  cli: { gate: true, paths: ['packages/cli'] },
+  interop: { gate: true, paths: ['sim/interop/gate'] },
+  'interop-full': { gate: false, paths: ['sim/interop'] },
+}
+
+const asked = process.argv.slice(2)
+for (const name of asked) {
+  if (!(name in suites)) {
+    process.stderr.write(`unknown suite ${name}; there are: ${Object.keys(suites).join(' ')}\n`)
+    process.exit(2)
+  }
+}
+const chosen = Object.entries(suites).filter(([name, suite]) => (asked.length > 0 ? asked.includes(name) : suite.gate))
+
+const total = { passed: 0, failed: 0 }
+const rows = []
+for (const [name, suite] of chosen) {
+  const started = performance.now()
+  const result = suite.checks ? runChecks(suite.checks) : runVitest(name, suite.paths)
+  total.passed += result.passed
+  total.failed += result.failed
+  const seconds = ((performance.now() - started) / 1000).toFixed(1)
+  rows.push(`${name.padEnd(14)} ${String(result.passed).padStart(5)} passed ${String(result.failed).padStart(3)} failed ${seconds.padStart(7)} s`)
+  process.stdout.write(`${rows.at(-1)}\n`)
+}
+process.stdout.write(`\nNode ${process.version}, ${availableParallelism()} cores\n${rows.join('\n')}\n`)
+process.stdout.write(`${total.passed} passed, ${total.failed} failed\n`)
+process.exit(total.failed > 0 || total.passed === 0 ? 1 : 0)
+
+function runChecks(commands) {
+  const outcome = { passed: 0, failed: 0 }
+  for (const [tool, ...args] of commands) {
+    const done = spawnSync('npx', ['--no-install', tool, ...args], { cwd: top, encoding: 'utf8' })
+    if (done.status === 0) outcome.passed += 1
+    else {
+      outcome.failed += 1
+      process.stdout.write(`FAILED ${tool} ${args.join(' ')}\n${done.stdout}${done.stderr}\n`)
+    }
+  }
+  return outcome
+}
+
+/** A suite that ends without a report, or without a single test, has failed. */
+function runVitest(name, paths) {
+  const report = join(cache, `${name}.json`)
+  rmSync(report, { force: true })
+  const args = ['--no-install', 'vitest', 'run', '--reporter=dot', '--reporter=json', `--outputFile.json=${report}`, ...paths]
+  const done = spawnSync('npx', args, { cwd: top, stdio: ['ignore', 'inherit', 'inherit'] })
+  try {
+    const { numPassedTests, numFailedTests, numFailedTestSuites } = JSON.parse(readFileSync(report, 'utf8'))
+    const broken = done.status !== 0 && numFailedTests === 0 ? Math.max(1, numFailedTestSuites) : 0
+    return { passed: numPassedTests, failed: numFailedTests + broken + (numPassedTests + numFailedTests === 0 ? 1 : 0) }
+  } catch {
+    return { passed: 0, failed: 1 }
+  }
+}
