@@ -13,7 +13,7 @@ mkdirSync(cache, { recursive: true })
 /** `gate`: part of the plain test command. Commands of `checks` count as one test each. */
 const suites = {
   check: { gate: true, checks: [['oxfmt', '--check', '.'], ['oxlint'], ['tsc', '-b']] },
-  tidy: { gate: true, paths: ['sim/tidy.test.ts'] },
+  tidy: { gate: true, paths: ['sim/tidy.test.ts', 'sim/pages.test.ts'] },
   kernels: { gate: true, paths: ['packages/kernels'] },
   core: { gate: true, paths: ['packages/core'] },
   contracts: { gate: true, paths: ['packages/contracts'] },
