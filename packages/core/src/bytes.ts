@@ -41,6 +41,14 @@ export function nextPowerOfTwo(count: number): number {
   return power
 }
 
+/** The smallest e with 2^e ≥ count, counted and not calculated: Math.log2 need not be exact. `count` ≥ 1, up to 2^53. */
+export function ceilLog2(count: number): number {
+  invariant(count >= 1, 'a power of two covers at least one')
+  let exponent = 0
+  for (let power = 1; power < count; power *= 2) exponent++
+  return exponent
+}
+
 export function isZero(bytes: Uint8Array): boolean {
   for (let i = 0; i < bytes.length; i++) if (bytes[i] !== 0) return false
   return true

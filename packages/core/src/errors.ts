@@ -89,6 +89,10 @@ export const coreErrors = {
   CIPHER_HEADER_INVALID: { retryable: false, blame: 'caller', next: 'Download without decryption: this object has no known encryption header.' },
   CIPHER_KEY_INVALID: { retryable: false, blame: 'caller', next: 'Pass a 32-byte key as bytes.' },
   SHARD_CONFIG_INVALID: { retryable: false, blame: 'caller', next: 'Use numShard = a power of two and shardId below it.' },
+  FLOW_STATE_INVALID: { retryable: false, blame: 'self', next: 'Rebuild the flow tree from the log: its saved state is damaged.' },
+  MEMBERSHIP_INVALID: { retryable: false, blame: 'peer', next: 'Read the member list again from the registry.' },
+  RPC_BODY_INVALID: { retryable: false, blame: 'peer', next: 'Send one JSON-RPC 2.0 object, or an array of them, as UTF-8 JSON.' },
+  RPC_REQUEST_INVALID: { retryable: false, blame: 'peer', next: 'Send { "jsonrpc": "2.0", "id", "method", "params" } with params as an array or an object.' },
   FLOW_POSITION_INVALID: { retryable: false, blame: 'caller', next: 'Use a position below the flow length of that root.' },
 } as const satisfies Catalogue
 

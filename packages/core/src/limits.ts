@@ -37,5 +37,24 @@ export const ENTRY_WAIT_MS = 10_000
 /** Official clients give up after 30 s (spec/storage.md 3.1): answer before. */
 export const RPC_ANSWER_MS_MAX = 25_000
 
+/** The largest size a layout is computed for: what one shard of a flow can be mined for (spec/storage.md 1.1). A larger entry
+ *  can be ordered by a chain but held by nobody. */
+export const FLOW_ENTRY_BYTES_MAX: number = 8 * 1024 ** 4
+/** Positions in the flow are exact as JavaScript numbers below 2^53 chunks (2 EiB); a taller node is refused. */
+export const FLOW_HEIGHT_MAX = 52
+/** Slots of an object: k + m is at most 256 (DESIGN D6), so a bitmap has at most 32 bytes. */
+export const SLOT_COUNT_MAX = 256
+/** Endpoint of a member in UTF-8: an origin and a short path; every membership change carries it on chain. */
+export const ENDPOINT_BYTES_MAX = 256
+/** Requests in one JSON-RPC array: official clients send single objects (spec/storage.md 3.1), libraries batch a few dozen. */
+export const RPC_BATCH_MAX = 64
+/** Text of a JSON-RPC id that we echo: integers of official clients have 17 digits, libraries use UUIDs. */
+export const RPC_ID_CHARS_MAX = 128
+/** Shards of a network: live networks use up to 256 (spec/storage.md 2.8); bounds the depth of the cover search. */
+export const SHARD_COUNT_MAX = 65_536
+
+invariant(FLOW_ENTRY_BYTES_MAX >= ENTRY_SIZE_BYTES_MAX, 'every entry of ours has a layout')
+invariant(FLOW_ENTRY_BYTES_MAX / SEGMENT_SIZE_BYTES <= 2 ** 32, 'a segment index fits four bytes of a frame')
+invariant(MEMBERS_MAX <= SLOT_COUNT_MAX, 'every member can hold one slot')
 invariant(JSON_BODY_BYTES_MAX > 10 * ((SEGMENT_SIZE_BYTES * 4) / 3 + 8192), 'ten segments of an official client fit in one body')
 invariant(ENTRY_WAIT_MS < RPC_ANSWER_MS_MAX, 'a wait for an entry ends before the client gives up')

@@ -38,8 +38,8 @@ export type Member = {
   /** Signs receipts. */
   readonly signer: Address
   readonly endpoint: string
-  /** Failure domain. */
-  readonly domain: string
+  /** Failure domain as the registry stores it: 32 bytes, `domainOf(name)`. */
+  readonly domain: Hex
   /** Weight in rendezvous hashing: min(capacity, stake / stakePerSegment). */
   readonly weight: bigint
 }
