@@ -35,7 +35,13 @@ export class Failure extends Error {
   }
 
   toJSON(): { code: string; message: string; facts: Facts; next: string; retryable: boolean } {
-    return { code: this.code, message: this.message, facts: stringifyBigints(this.facts), next: this.next, retryable: this.retryable }
+    return {
+      code: this.code,
+      message: this.message,
+      facts: stringifyBigints(this.facts),
+      next: this.next,
+      retryable: this.retryable,
+    }
   }
 }
 
@@ -49,7 +55,7 @@ export function createFail<const C extends Catalogue>(
 /** True for a `Failure` of any copy of this module, and of that code when one is given. */
 export function isFailure(error: unknown, code?: string): error is Failure {
   if (typeof error !== 'object' || error === null || !(marker in error)) return false
-  return code === undefined || (error as Failure).code === code
+  return code === undefined || (error as unknown as Failure).code === code
 }
 
 /** Our own bug, never the world's fault: stays on in production. */
@@ -79,21 +85,65 @@ export const coreErrors = {
   TX_HASH_INVALID: { retryable: false, blame: 'caller', next: 'Pass a transaction hash: 0x and 64 hex digits.' },
   ADDRESS_INVALID: { retryable: false, blame: 'caller', next: 'Pass an address: 0x and 40 hex digits.' },
   HEX_INVALID: { retryable: false, blame: 'caller', next: 'Pass 0x-prefixed hex of whole bytes within the limit.' },
-  SIZE_INVALID: { retryable: false, blame: 'caller', next: 'Pass a size of at least 1 byte and at most the entry limit.' },
-  SUBMISSION_INVALID: { retryable: false, blame: 'caller', next: 'Build the submission with submissionOf(): the contract accepts no other shape.' },
-  SEGMENT_INDEX_INVALID: { retryable: false, blame: 'caller', next: 'Use a segment index below the segment count of the entry.' },
-  SEGMENT_SIZE_INVALID: { retryable: false, blame: 'peer', next: 'Send the real chunks of the segment, padded to 256 bytes and no further.' },
-  SEGMENT_PROOF_INVALID: { retryable: false, blame: 'peer', next: 'Rebuild the proof from the same bytes, or take the segment from another node.' },
+  SIZE_INVALID: {
+    retryable: false,
+    blame: 'caller',
+    next: 'Pass a size of at least 1 byte and at most the entry limit.',
+  },
+  SUBMISSION_INVALID: {
+    retryable: false,
+    blame: 'caller',
+    next: 'Build the submission with submissionOf(): the contract accepts no other shape.',
+  },
+  SEGMENT_INDEX_INVALID: {
+    retryable: false,
+    blame: 'caller',
+    next: 'Use a segment index below the segment count of the entry.',
+  },
+  SEGMENT_SIZE_INVALID: {
+    retryable: false,
+    blame: 'peer',
+    next: 'Send the real chunks of the segment, padded to 256 bytes and no further.',
+  },
+  SEGMENT_PROOF_INVALID: {
+    retryable: false,
+    blame: 'peer',
+    next: 'Rebuild the proof from the same bytes, or take the segment from another node.',
+  },
   FRAME_INVALID: { retryable: false, blame: 'peer', next: 'Encode segments as docs/wire.md describes.' },
   RECEIPT_INVALID: { retryable: false, blame: 'peer', next: 'Ask another holder for its receipt.' },
-  CIPHER_HEADER_INVALID: { retryable: false, blame: 'caller', next: 'Download without decryption: this object has no known encryption header.' },
+  CIPHER_HEADER_INVALID: {
+    retryable: false,
+    blame: 'caller',
+    next: 'Download without decryption: this object has no known encryption header.',
+  },
   CIPHER_KEY_INVALID: { retryable: false, blame: 'caller', next: 'Pass a 32-byte key as bytes.' },
-  SHARD_CONFIG_INVALID: { retryable: false, blame: 'caller', next: 'Use numShard = a power of two and shardId below it.' },
-  FLOW_STATE_INVALID: { retryable: false, blame: 'self', next: 'Rebuild the flow tree from the log: its saved state is damaged.' },
+  SHARD_CONFIG_INVALID: {
+    retryable: false,
+    blame: 'caller',
+    next: 'Use numShard = a power of two and shardId below it.',
+  },
+  FLOW_STATE_INVALID: {
+    retryable: false,
+    blame: 'self',
+    next: 'Rebuild the flow tree from the log: its saved state is damaged.',
+  },
   MEMBERSHIP_INVALID: { retryable: false, blame: 'peer', next: 'Read the member list again from the registry.' },
-  RPC_BODY_INVALID: { retryable: false, blame: 'peer', next: 'Send one JSON-RPC 2.0 object, or an array of them, as UTF-8 JSON.' },
-  RPC_REQUEST_INVALID: { retryable: false, blame: 'peer', next: 'Send { "jsonrpc": "2.0", "id", "method", "params" } with params as an array or an object.' },
-  FLOW_POSITION_INVALID: { retryable: false, blame: 'caller', next: 'Use a position below the flow length of that root.' },
-} as const satisfies Catalogue
+  RPC_BODY_INVALID: {
+    retryable: false,
+    blame: 'peer',
+    next: 'Send one JSON-RPC 2.0 object, or an array of them, as UTF-8 JSON.',
+  },
+  RPC_REQUEST_INVALID: {
+    retryable: false,
+    blame: 'peer',
+    next: 'Send { "jsonrpc": "2.0", "id", "method", "params" } with params as an array or an object.',
+  },
+  FLOW_POSITION_INVALID: {
+    retryable: false,
+    blame: 'caller',
+    next: 'Use a position below the flow length of that root.',
+  },
+} as const
 
 export const fail: ReturnType<typeof createFail<typeof coreErrors>> = createFail(coreErrors)

@@ -68,7 +68,7 @@ export type FileTree = {
 }
 
 function withPadding(layout: Layout, segmentRoots: Uint8Array): Uint8Array {
-  if (layout.paddedSegmentCount === layout.segmentCount) return segmentRoots
+  // A copy even without padding: the lowest level of the tree is this array, and the caller may reuse its own.
   const all = new Uint8Array(layout.paddedSegmentCount * HASH_SIZE_BYTES)
   all.set(segmentRoots)
   const zeroSegment = zeroSubtree(SEGMENT_HEIGHT)

@@ -30,7 +30,8 @@ export function appendSubmission(state: FlowState, nodes: readonly SubmissionNod
   checkNodes(nodes, refuse)
   const chunkCount = paddedChunkCountOf(nodes)
   const startChunk = startOf(state.length, nodes[0]!.height, chunkCount)
-  if (nodes[0]!.height > FLOW_HEIGHT_MAX || startChunk + chunkCount > Number.MAX_SAFE_INTEGER) throw refuse('the flow is full')
+  if (nodes[0]!.height > FLOW_HEIGHT_MAX || startChunk + chunkCount > Number.MAX_SAFE_INTEGER)
+    throw refuse('the flow is full')
 
   const peaks: FlowNode[] = peaksOf(state)
   const placed: FlowNode[] = []
@@ -151,7 +152,9 @@ export function flowStateFromBytes(bytes: Uint8Array): FlowState {
   if (!Number.isSafeInteger(length) || length < 1) throw refuse()
   const count = (bytes.length - 8) / HASH_SIZE_BYTES
   if (count !== bitsOf(length).length) throw refuse()
-  const frontier = Array.from({ length: count }, (_, i) => bytes.slice(8 + i * HASH_SIZE_BYTES, 8 + (i + 1) * HASH_SIZE_BYTES))
+  const frontier = Array.from({ length: count }, (_, i) =>
+    bytes.slice(8 + i * HASH_SIZE_BYTES, 8 + (i + 1) * HASH_SIZE_BYTES),
+  )
   return { length, frontier }
 }
 

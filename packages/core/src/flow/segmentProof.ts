@@ -33,14 +33,20 @@ export function checkSegment(
  *  index. `padding`: a sibling over padding alone is no zero subtree. `root`: the fold gives another root. */
 export type SegmentProofFault = 'depth' | 'hash' | 'position' | 'padding' | 'root'
 
-function checkPosition(layout: Layout, index: number, proof: SegmentProof, refuse: (reason: SegmentProofFault) => Error): void {
+function checkPosition(
+  layout: Layout,
+  index: number,
+  proof: SegmentProof,
+  refuse: (reason: SegmentProofFault) => Error,
+): void {
   let start = 0
   let count = layout.paddedSegmentCount
   for (let level = proof.lefts.length - 1; level >= 0; level--) {
     if (count === 1) throw refuse('position')
     const half = nextPowerOfTwo(count) / 2
     if (proof.lefts[level] === true) {
-      if (start + half >= layout.segmentCount && !isZeroSubtree(proof.siblings[level]!, count - half)) throw refuse('padding')
+      if (start + half >= layout.segmentCount && !isZeroSubtree(proof.siblings[level]!, count - half))
+        throw refuse('padding')
       count = half
     } else {
       start += half
@@ -66,7 +72,11 @@ export type ProofJson = { readonly lemma: Hex[]; readonly path: boolean[] }
 
 /** Reads `{ lemma, path }` strictly. `leaf` is the segment root that the sender claims: compare it with the computed one.
  *  Throws `SEGMENT_PROOF_INVALID`. */
-export function proofFromJson(value: unknown): { readonly proof: SegmentProof; readonly leaf: Uint8Array; readonly root: Root } {
+export function proofFromJson(value: unknown): {
+  readonly proof: SegmentProof
+  readonly leaf: Uint8Array
+  readonly root: Root
+} {
   const refuse = () => fail('SEGMENT_PROOF_INVALID', { reason: 'form', value: preview(value) })
   if (typeof value !== 'object' || value === null) throw refuse()
   const { lemma, path } = value as { lemma?: unknown; path?: unknown }

@@ -22,7 +22,8 @@ export function submissionOf(
   options: { readonly lastSegment: Uint8Array; readonly tags?: Uint8Array | undefined },
 ): Submission {
   const tags = options.tags ?? new Uint8Array(0)
-  if (tags.length > TAGS_BYTES_MAX) throw fail('SUBMISSION_INVALID', { tagsBytes: tags.length, tagsBytesMax: TAGS_BYTES_MAX })
+  if (tags.length > TAGS_BYTES_MAX)
+    throw fail('SUBMISSION_INVALID', { tagsBytes: tags.length, tagsBytesMax: TAGS_BYTES_MAX })
   const { layout } = tree
   const nodes: SubmissionNode[] = []
   const tail: SubmissionNode[] = []
@@ -40,7 +41,10 @@ export function submissionOf(
   }
   const last = layout.segmentCount - 1
   if (tail.length > 0 && !equal(rootOfNodes(tail), tree.segmentRoot(last))) {
-    throw fail('SUBMISSION_INVALID', { reason: 'the last segment is not the one the tree was built from', segmentIndex: last })
+    throw fail('SUBMISSION_INVALID', {
+      reason: 'the last segment is not the one the tree was built from',
+      segmentIndex: last,
+    })
   }
   const submission: Submission = { sizeBytes: layout.sizeBytes, tags, nodes: [...nodes, ...tail] }
   checkSubmission(submission)
@@ -90,7 +94,8 @@ export function checkSubmission(
   const highest = nodes[0]!.height
   const capacity = paddedChunkCountOf(nodes)
   if (sizeBytes > capacity * CHUNK_SIZE_BYTES) throw refuse('the nodes cover fewer bytes than the size')
-  const lower = capacity < 16 ? capacity - 1 : nodes.length === 1 ? capacity - capacity / 16 : capacity - 2 ** (highest - 3)
+  const lower =
+    capacity < 16 ? capacity - 1 : nodes.length === 1 ? capacity - capacity / 16 : capacity - 2 ** (highest - 3)
   if (sizeBytes <= lower * CHUNK_SIZE_BYTES) throw refuse('the nodes cover more padding than a sixteenth')
 }
 
