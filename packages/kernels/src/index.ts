@@ -1,7 +1,7 @@
 import { defaultKernel } from './kernel.ts'
 import type { Kernel } from './kernel.ts'
 
-export { createKernel, defaultKernel } from './kernel.ts'
+export { createKernel, defaultKernel, segmentCountOf } from './kernel.ts'
 export type { Kernel, Tier } from './kernel.ts'
 export { inlineKernels } from './inline.ts'
 export type { InlineKernels, InlineOptions } from './inline.ts'

@@ -1,4 +1,4 @@
-import { defaultKernel } from './kernel.ts'
+import { defaultKernel, segmentCountOf } from './kernel.ts'
 import type { Kernel } from './kernel.ts'
 
 /** The port `Kernels` of core on the calling thread: for browsers, tests and the simulator. Between pieces the event loop gets
@@ -9,12 +9,7 @@ export function inlineKernels(options: InlineOptions = {}): InlineKernels {
   return {
     segmentRoots(data, { lastLeafCount, signal }) {
       return new Promise((resolve, reject) => {
-        if (data.length <= PIECE_SIZE_BYTES) {
-          signal?.throwIfAborted()
-          resolve(kernel.segmentRoots(data, lastLeafCount))
-          return
-        }
-        const roots = new Uint8Array(Math.ceil(data.length / SEGMENT_SIZE_BYTES) * 32)
+        const roots = new Uint8Array(segmentCountOf(data.length, lastLeafCount) * 32)
         const hashFrom = (at: number): Promise<Uint8Array> => {
           signal?.throwIfAborted()
           const end = Math.min(at + PIECE_SIZE_BYTES, data.length)

@@ -66,9 +66,7 @@ function kernelOf(tier: Tier, primitives: Primitives): Kernel {
   }
 
   function segmentRoots(data: Uint8Array, lastLeafCount: number): Uint8Array {
-    check(data.length > 0, 'there is at least one segment')
-    const lastIndex = Math.ceil(data.length / SEGMENT_SIZE_BYTES) - 1
-    checkLeaves(data.length - lastIndex * SEGMENT_SIZE_BYTES, lastLeafCount)
+    const lastIndex = segmentCountOf(data.length, lastLeafCount) - 1
     const roots = new Uint8Array((lastIndex + 1) * HASH_SIZE_BYTES)
     for (let index = 0; index <= lastIndex; index++) {
       const segment = data.subarray(index * SEGMENT_SIZE_BYTES, (index + 1) * SEGMENT_SIZE_BYTES)
@@ -113,6 +111,14 @@ function kernelOf(tier: Tier, primitives: Primitives): Kernel {
   }
 
   return { tier, keccak256, segmentRoot, segmentRoots, merkleRoot, merkleLevels, foldProof, zeroSubtree }
+}
+
+/** How many roots `segmentRoots` gives for such data; throws the RangeError that it would throw. For who splits a call. */
+export function segmentCountOf(sizeBytes: number, lastLeafCount: number): number {
+  check(sizeBytes > 0, 'there is at least one segment')
+  const count = Math.ceil(sizeBytes / SEGMENT_SIZE_BYTES)
+  checkLeaves(sizeBytes - (count - 1) * SEGMENT_SIZE_BYTES, lastLeafCount)
+  return count
 }
 
 function checkLeaves(sizeBytes: number, leafCount: number): void {

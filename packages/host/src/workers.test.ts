@@ -1,0 +1,257 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { Worker } from 'node:worker_threads'
+import { build } from 'esbuild'
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import { isFailure } from '@weightless/core'
+import { createKernel } from '@weightless/kernels'
+import { createKernelPool, startKernelWorker } from './workers.ts'
+
+const SEGMENT = 262_144
+const kernel = createKernel('simd')
+
+afterEach(() => {
+  vi.useRealTimers()
+})
+
+describe('roots', () => {
+  test.each([1, 2, 3])('%i threads give the roots of the kernel, for few and many segments, shared or not', async (threads) => {
+    await using pool = createKernelPool({ threads })
+    for (const [size, lastLeafCount] of [
+      [1, 1], [16_384, 64], [16_385, 72], [SEGMENT, 1024], [SEGMENT + 1, 64], [9 * SEGMENT + 700, 3], [33 * SEGMENT, 1024],
+    ] as const) {
+      const data = pattern(size)
+      const want = kernel.segmentRoots(data, lastLeafCount)
+      expect(await pool.segmentRoots(data, { lastLeafCount })).toEqual(want)
+      expect(await pool.segmentRoots(shared(data), { lastLeafCount })).toEqual(want)
+    }
+  })
+
+  test('many calls at once are each answered with their own roots', async () => {
+    await using pool = createKernelPool({ threads: 2 })
+    const inputs = Array.from({ length: 60 }, (_, i) => pattern(17_000 + i * 20_011, i + 1))
+    const roots = await Promise.all(inputs.map((data) => pool.segmentRoots(data, { lastLeafCount: 1024 })))
+    expect(roots).toEqual(inputs.map((data) => kernel.segmentRoots(data, 1024)))
+  })
+
+  test('small input is hashed without a worker, larger input starts as many as it can use', async () => {
+    const { workers, startWorker } = watched()
+    await using pool = createKernelPool({ threads: 3 }, { startWorker })
+    await pool.segmentRoots(pattern(16 * 1024), { lastLeafCount: 64 })
+    expect(workers).toHaveLength(0)
+    await pool.segmentRoots(pattern(17 * 1024), { lastLeafCount: 80 })
+    await pool.segmentRoots(pattern(SEGMENT), { lastLeafCount: 1024 })
+    expect(workers).toHaveLength(1)
+    await pool.segmentRoots(pattern(40 * SEGMENT), { lastLeafCount: 1024 })
+    expect(workers).toHaveLength(3)
+  })
+
+  test('input of an impossible shape is refused and reaches no worker', async () => {
+    const { workers, startWorker } = watched()
+    await using pool = createKernelPool({ threads: 1 }, { startWorker })
+    await expect(pool.segmentRoots(pattern(SEGMENT), { lastLeafCount: 1025 })).rejects.toThrow(RangeError)
+    await expect(pool.segmentRoots(pattern(SEGMENT), { lastLeafCount: 1023 })).rejects.toThrow(RangeError)
+    await expect(pool.segmentRoots(pattern(0), { lastLeafCount: 1 })).rejects.toThrow(RangeError)
+    expect(workers).toHaveLength(0)
+  })
+})
+
+describe('cancellation', () => {
+  test('a call with an aborted signal is rejected before anything starts', async () => {
+    const { workers, startWorker } = watched()
+    await using pool = createKernelPool({ threads: 1 }, { startWorker })
+    const signal = AbortSignal.abort(new Error('gone'))
+    await expect(pool.segmentRoots(pattern(SEGMENT), { lastLeafCount: 1024, signal })).rejects.toThrow('gone')
+    await expect(pool.segmentRoots(pattern(100), { lastLeafCount: 1, signal })).rejects.toThrow('gone')
+    expect(workers).toHaveLength(0)
+  })
+
+  test('an aborted call is rejected at once, waiting or under way, and the next call is answered', async () => {
+    // A worker that is ready, keeps its first task for ever, and answers all later ones.
+    const stubborn = (): Worker =>
+      new Worker(
+        `const { parentPort } = require('node:worker_threads')
+         let seen = 0
+         parentPort.on('message', ({ id }) => { if (seen++ > 0) parentPort.postMessage({ id, roots: new Uint8Array(32).fill(id) }) })
+         parentPort.postMessage({ id: 0, roots: new Uint8Array(0) })`,
+        { eval: true },
+      )
+    await using pool = createKernelPool({ threads: 1 }, { startWorker: stubborn })
+    const stop = new AbortController()
+    const underway = pool.segmentRoots(pattern(SEGMENT), { lastLeafCount: 1024, signal: stop.signal })
+    expect((await pool.segmentRoots(pattern(SEGMENT), { lastLeafCount: 1024 }))[0]).toBe(2)
+    stop.abort(new Error('gone'))
+    await expect(underway).rejects.toThrow('gone')
+    expect((await pool.segmentRoots(pattern(SEGMENT), { lastLeafCount: 1024 }))[0]).toBe(3)
+
+    const silent = createKernelPool({ threads: 1 }, { startWorker: () => new Worker('setInterval(() => {}, 1000)', { eval: true }) })
+    const stopWaiting = new AbortController()
+    const waiting = silent.segmentRoots(pattern(SEGMENT), { lastLeafCount: 1024, signal: stopWaiting.signal })
+    stopWaiting.abort(new Error('gone too'))
+    await expect(waiting).rejects.toThrow('gone too')
+    await silent[Symbol.asyncDispose]()
+  })
+
+  test('a large call does not hold up a small one, and aborting it leaves the others their turn', async () => {
+    await using pool = createKernelPool({ threads: 1 })
+    const order: string[] = []
+    const stop = new AbortController()
+    const large = pool
+      .segmentRoots(shared(pattern(200 * SEGMENT)), { lastLeafCount: 1024, signal: stop.signal })
+      .catch((error: unknown) => order.push(String(error)))
+    const small = pool.segmentRoots(pattern(SEGMENT), { lastLeafCount: 1024 }).then(() => order.push('small'))
+    await small
+    stop.abort('stopped')
+    await large
+    expect(order).toEqual(['small', 'stopped'])
+  })
+})
+
+describe('failure', () => {
+  test('a worker that dies fails its calls with a typed failure and is replaced', async () => {
+    const { workers, startWorker } = watched()
+    await using pool = createKernelPool({ threads: 1 }, { startWorker })
+    const data = pattern(SEGMENT)
+    const want = await pool.segmentRoots(data, { lastLeafCount: 1024 })
+    const doomed = pool.segmentRoots(pattern(100 * SEGMENT), { lastLeafCount: 1024 })
+    const died = expect(doomed).rejects.toSatisfy((error) => isFailure(error, 'KERNEL_WORKER_FAILED') && error.retryable)
+    await workers[0]!.terminate()
+    await died
+    expect(await pool.segmentRoots(data, { lastLeafCount: 1024 })).toEqual(want)
+    expect(workers).toHaveLength(2)
+  })
+
+  test('an exception in a worker is the cause of the failure', async () => {
+    const startWorker = (): Worker =>
+      new Worker(
+        `const { parentPort } = require('node:worker_threads')
+         parentPort.on('message', () => { throw new Error('out of luck') })
+         parentPort.postMessage({ id: 0, roots: new Uint8Array(0) })`,
+        { eval: true },
+      )
+    await using pool = createKernelPool({ threads: 1 }, { startWorker })
+    const failed = pool.segmentRoots(pattern(SEGMENT), { lastLeafCount: 1024 })
+    await expect(failed).rejects.toMatchObject({ code: 'KERNEL_WORKER_FAILED', cause: { message: 'out of luck' } })
+  })
+
+  test('workers that cannot start fail the calls that wait instead of being started for ever', async () => {
+    let started = 0
+    const startWorker = (): Worker => {
+      started++
+      return new Worker('process.exit(3)', { eval: true })
+    }
+    await using pool = createKernelPool({ threads: 2 }, { startWorker })
+    const failed = pool.segmentRoots(pattern(20 * SEGMENT), { lastLeafCount: 1024 })
+    await expect(failed).rejects.toSatisfy((error) => isFailure(error, 'KERNEL_WORKER_FAILED'))
+    expect(started).toBe(2)
+  })
+
+  test('more waiting calls than the limit are refused as retryable', async () => {
+    const startWorker = (): Worker => new Worker('setInterval(() => {}, 1000)', { eval: true })
+    const pool = createKernelPool({ threads: 1 }, { startWorker })
+    const data = pattern(17_000)
+    const calls = Array.from({ length: 4097 }, () => pool.segmentRoots(data, { lastLeafCount: 67 }))
+    const results = Promise.allSettled(calls)
+    await expect(calls[4096]).rejects.toSatisfy((error) => isFailure(error, 'KERNEL_QUEUE_FULL') && error.retryable)
+    await pool[Symbol.asyncDispose]()
+    const codes = (await results).map((result) => (result.status === 'rejected' ? (result.reason as { code: string }).code : ''))
+    expect(new Set(codes.slice(0, 4096))).toEqual(new Set(['KERNEL_POOL_CLOSED']))
+  })
+})
+
+describe('life', () => {
+  test('a disposed pool ends its workers, rejects what is under way and refuses new calls', async () => {
+    const { workers, startWorker } = watched()
+    const pool = createKernelPool({ threads: 2 }, { startWorker })
+    await pool.segmentRoots(pattern(20 * SEGMENT), { lastLeafCount: 1024 })
+    const underway = pool.segmentRoots(pattern(20 * SEGMENT), { lastLeafCount: 1024 })
+    const closed = expect(underway).rejects.toSatisfy((error) => isFailure(error, 'KERNEL_POOL_CLOSED'))
+    await pool[Symbol.asyncDispose]()
+    await closed
+    expect(workers.map(({ threadId }) => threadId)).toEqual([-1, -1])
+    await expect(pool.segmentRoots(pattern(1), { lastLeafCount: 1 })).rejects.toMatchObject({ code: 'KERNEL_POOL_CLOSED' })
+    await pool[Symbol.asyncDispose]()
+  })
+
+  test('workers end after an idle time and come back with the next call', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const { workers, startWorker } = watched()
+    await using pool = createKernelPool({ threads: 1, idleMs: 5000 }, { startWorker })
+    const want = await pool.segmentRoots(pattern(SEGMENT), { lastLeafCount: 1024 })
+    vi.advanceTimersByTime(4999)
+    expect(await pool.segmentRoots(pattern(SEGMENT), { lastLeafCount: 1024 })).toEqual(want)
+    vi.advanceTimersByTime(4999)
+    expect(workers[0]!.threadId).toBeGreaterThan(0)
+    const exited = new Promise((resolve) => workers[0]!.once('exit', resolve))
+    vi.advanceTimersByTime(1)
+    await exited
+    expect(await pool.segmentRoots(pattern(SEGMENT), { lastLeafCount: 1024 })).toEqual(want)
+    expect(workers).toHaveLength(2)
+  })
+
+  test('bundled into split modules it needs no worker file, and an idle pool lets the process end', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'weightless-pool-'))
+    try {
+      // Two entries share the pool's module, so that it lands in a chunk as in the command line's bundle.
+      const pool = JSON.stringify(join(import.meta.dirname, 'workers.ts'))
+      await writeFile(
+        join(directory, 'one.ts'),
+        `import { createKernelPool } from ${pool}
+         const pool = createKernelPool({ threads: 2 })
+         const roots = await pool.segmentRoots(new Uint8Array(${9 * SEGMENT}), { lastLeafCount: 1024 })
+         process.stdout.write(Buffer.from(roots).toString('hex'))`,
+      )
+      await writeFile(join(directory, 'two.ts'), `export { createKernelPool } from ${pool}`)
+      await build({
+        entryPoints: [join(directory, 'one.ts'), join(directory, 'two.ts')],
+        outdir: join(directory, 'out'),
+        outExtension: { '.js': '.mjs' },
+        bundle: true,
+        splitting: true,
+        minify: true,
+        format: 'esm',
+        platform: 'node',
+        target: 'node20',
+        conditions: ['source'],
+        nodePaths: [join(import.meta.dirname, '../../../node_modules')],
+        logLevel: 'error',
+      })
+      const { stdout } = await promisify(execFile)(process.execPath, [join(directory, 'out/one.mjs')], { timeout: 30_000 })
+      expect(stdout).toBe(Buffer.from(kernel.zeroSubtree(10)).toString('hex').repeat(9))
+    } finally {
+      await rm(directory, { recursive: true })
+    }
+  })
+})
+
+/** Real workers, remembered. */
+function watched(): { workers: Worker[]; startWorker: (module: WebAssembly.Module) => Worker } {
+  const workers: Worker[] = []
+  const startWorker = (module: WebAssembly.Module): Worker => {
+    const worker = startKernelWorker(module)
+    workers.push(worker)
+    return worker
+  }
+  return { workers, startWorker }
+}
+
+function pattern(size: number, seed = 1): Uint8Array {
+  const words = new Uint32Array(Math.ceil(size / 4))
+  let x = seed
+  for (let i = 0; i < words.length; i++) {
+    x ^= x << 13
+    x ^= x >>> 17
+    x ^= x << 5
+    words[i] = x
+  }
+  return new Uint8Array(words.buffer, 0, size)
+}
+
+function shared(data: Uint8Array): Uint8Array {
+  const view = new Uint8Array(new SharedArrayBuffer(data.length + 5)).subarray(5)
+  view.set(data)
+  return view
+}
