@@ -16,6 +16,7 @@ export type Random = { bytes(sizeBytes: number): Uint8Array }
 /** Web-standard request and response are the network: a server is a function, so a simulator can join both ends. */
 export type Net = { fetch(request: Request): Promise<Response> }
 
+/** Failures carry a code: `DISK_FULL` when the file system has no room, `DISK_FAILED` for all else. */
 export type Disk = {
   /** Opens for reading and writing. `create` makes the file; `sizeBytes` preallocates it. */
   open(path: string, options: { readonly create: boolean; readonly sizeBytes?: number }): Promise<DiskFile>
@@ -38,6 +39,8 @@ export type DiskFile = {
   write(parts: readonly Uint8Array[], position: number): Promise<void>
   /** fdatasync. A failure is final: never retried (DESIGN D5). */
   sync(): Promise<void>
+  /** Makes the file at least this long, so that later writes change no length; never cuts. */
+  allocate(sizeBytes: number): Promise<void>
   close(): Promise<void>
 }
 

@@ -1,0 +1,118 @@
+import { constants } from 'node:fs'
+import { mkdir, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
+import type { Disk, DiskFile } from '@weightless/core'
+import { fail } from './errors.ts'
+
+/** Data directories hold keys and other people's bytes: nobody else reads them (DESIGN D14). */
+const DIRECTORY_MODE = 0o700
+const FILE_MODE = 0o600
+
+/** The Disk port over the file system. Failures are `DISK_FULL` (no space, quota) or `DISK_FAILED`. */
+export function nodeDisk(): Disk {
+  return {
+    open: (path, options) =>
+      guarded('open', path, async () => {
+        const flags = options.create ? constants.O_RDWR | constants.O_CREAT : constants.O_RDWR
+        const handle = await open(path, flags, FILE_MODE)
+        try {
+          const found = await handle.stat({ bigint: true })
+          const file = diskFile(handle, path, `${found.dev}:${found.ino}`)
+          if (options.sizeBytes !== undefined) await file.allocate(options.sizeBytes)
+          return file
+        } catch (error) {
+          await handle.close()
+          throw error
+        }
+      }),
+    makeDirectory: (path) =>
+      guarded('makeDirectory', path, async () => {
+        await mkdir(path, { recursive: true, mode: DIRECTORY_MODE })
+      }),
+    list: (path) => guarded('list', path, () => absentAs([], () => readdir(path))),
+    stat: (path) =>
+      guarded('stat', path, () =>
+        absentAs(undefined, async () => {
+          const found = await stat(path, { bigint: true })
+          return { sizeBytes: Number(found.size), identity: `${found.dev}:${found.ino}` }
+        }),
+      ),
+    rename: (from, to) => guarded('rename', from, () => rename(from, to)),
+    remove: (path) => guarded('remove', path, () => rm(path, { recursive: true, force: true })),
+    syncDirectory: (path) => guarded('syncDirectory', path, () => syncDirectory(path)),
+    free: (path) =>
+      guarded('free', path, async () => {
+        const found = await statfs(path)
+        return found.bavail * found.bsize
+      }),
+  }
+}
+
+function diskFile(handle: FileHandle, path: string, identity: string): DiskFile {
+  return {
+    identity,
+    read: (into, position) =>
+      guarded('read', path, async () => {
+        let filled = 0
+        while (filled < into.length) {
+          const { bytesRead } = await handle.read(into, filled, into.length - filled, position + filled)
+          if (bytesRead === 0) break
+          filled += bytesRead
+        }
+        return filled
+      }),
+    write: (parts, position) => guarded('write', path, () => writeAll(handle, parts, position)),
+    sync: () => guarded('sync', path, () => handle.datasync()),
+    allocate: (sizeBytes) =>
+      guarded('allocate', path, async () => {
+        const { size } = await handle.stat()
+        if (size < sizeBytes) await handle.truncate(sizeBytes)
+      }),
+    close: () => guarded('close', path, () => handle.close()),
+  }
+}
+
+/** One system call in the usual case; the kernel may take less, for instance when the disk fills up. */
+async function writeAll(handle: FileHandle, parts: readonly Uint8Array[], position: number): Promise<void> {
+  let rest = parts.filter((part) => part.length > 0)
+  let at = position
+  while (rest.length > 0) {
+    let { bytesWritten } = await handle.writev(rest, at)
+    if (bytesWritten === 0) throw Object.assign(new Error('the file takes no more bytes'), { code: 'ENOSPC' })
+    at += bytesWritten
+    let whole = 0
+    while (whole < rest.length && bytesWritten >= rest[whole]!.length) bytesWritten -= rest[whole++]!.length
+    rest = rest.slice(whole)
+    if (bytesWritten > 0) rest[0] = rest[0]!.subarray(bytesWritten)
+  }
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  // Windows cannot open a directory for syncing; NTFS journals names by itself.
+  if (process.platform === 'win32') return
+  const handle = await open(path, constants.O_RDONLY)
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+async function absentAs<T, A>(absent: A, action: () => Promise<T>): Promise<T | A> {
+  try {
+    return await action()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return absent
+    throw error
+  }
+}
+
+async function guarded<T>(operation: string, path: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action()
+  } catch (cause) {
+    const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown'
+    const code = reason === 'ENOSPC' || reason === 'EDQUOT' ? 'DISK_FULL' : 'DISK_FAILED'
+    throw fail(code, { operation, path, reason }, { cause })
+  }
+}

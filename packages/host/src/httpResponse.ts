@@ -1,0 +1,160 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Failure } from '@weightless/core'
+
+/** Writes a web Response; what the handler has not read of the request by then is thrown away. A body that fails under way cuts the connection: a truncated answer must not look whole. */
+export async function writeResponse(
+  response: Response,
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+  options: WriteResponseOptions,
+): Promise<void> {
+  const reader = response.body?.getReader()
+  if (outgoing.destroyed) {
+    await reader?.cancel().catch(() => undefined)
+    return
+  }
+  try {
+    if (!incoming.complete) throwAwayBody(incoming, outgoing, options)
+    const headers = headersOf(response)
+    if (reader === undefined || incoming.method === 'HEAD') {
+      if (reader === undefined && hasLength(response.status)) headers['content-length'] ??= '0'
+      outgoing.writeHead(response.status, headers).end()
+      await reader?.cancel().catch(() => undefined)
+      return
+    }
+    await writeBody(reader, headers, response.status, outgoing)
+  } catch (error) {
+    options.onFailed(error)
+    await reader?.cancel(error).catch(() => undefined)
+    outgoing.destroy()
+  }
+}
+
+export type WriteResponseOptions = {
+  readonly lingerBytesMax: number
+  readonly lingerMsMax: number
+  readonly onFailed: (error: unknown) => void
+}
+
+/** `{ error: { code, message, facts, next, retryable } }`, as docs/wire.md says. */
+export function errorResponse(status: number, failure: Failure): Response {
+  return new Response(JSON.stringify({ error: failure }), { status, headers: { 'content-type': 'application/json' } })
+}
+
+async function writeBody(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  headers: Record<string, string | string[]>,
+  status: number,
+  outgoing: ServerResponse,
+): Promise<void> {
+  const first = await readOrClose(reader, outgoing)
+  const firstChunk = first.value ?? new Uint8Array(0)
+  // A body given as bytes or text arrives as one chunk and its end at once: then its length is known and one packet does.
+  const second = first.done ? first : await settledSoon(readOrClose(reader, outgoing))
+  if ('done' in second && second.done) {
+    if (hasLength(status)) headers['content-length'] ??= String(firstChunk.length)
+    outgoing.writeHead(status, headers).end(firstChunk)
+    return
+  }
+  outgoing.writeHead(status, headers)
+  let isOpen = outgoing.write(firstChunk)
+  let step = 'pending' in second ? await second.pending : second
+  while (!step.done) {
+    if (!isOpen) await drained(outgoing)
+    isOpen = outgoing.write(step.value)
+    step = await readOrClose(reader, outgoing)
+  }
+  outgoing.end()
+}
+
+/** A source that waits for ever must not keep a reader for a client that has gone. */
+function readOrClose(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  outgoing: ServerResponse,
+): Promise<ReadableStreamReadResult<Uint8Array>> {
+  return new Promise((resolve, reject) => {
+    const onClose = (): void => reject(new Error('the client is gone'))
+    if (outgoing.destroyed) {
+      onClose()
+      return
+    }
+    outgoing.once('close', onClose)
+    reader.read().then(
+      (step) => {
+        outgoing.off('close', onClose)
+        resolve(step)
+      },
+      (error: unknown) => {
+        outgoing.off('close', onClose)
+        reject(error)
+      },
+    )
+  })
+}
+
+/** Turns of the microtask queue that a finished stream needs to say so, with room for our own promise around it. */
+const SOON_TURNS = 6
+
+type Step = ReadableStreamReadResult<Uint8Array>
+
+async function settledSoon(read: Promise<Step>): Promise<Step | { readonly pending: Promise<Step> }> {
+  let settled: Step | undefined
+  read.then(
+    (step) => {
+      settled = step
+    },
+    () => undefined,
+  )
+  for (let turn = 0; turn < SOON_TURNS && settled === undefined; turn++) await undefined
+  return settled ?? { pending: read }
+}
+
+function drained(outgoing: ServerResponse): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onDrain = (): void => {
+      outgoing.off('close', onClose)
+      resolve()
+    }
+    const onClose = (): void => {
+      outgoing.off('drain', onDrain)
+      reject(new Error('the client is gone'))
+    }
+    if (outgoing.destroyed) {
+      onClose()
+      return
+    }
+    outgoing.once('drain', onDrain)
+    outgoing.once('close', onClose)
+  })
+}
+
+/** The answer came before the body was read: the rest is thrown away within limits, because closing at once would reset the
+ *  connection before the client has read the answer. */
+function throwAwayBody(incoming: IncomingMessage, outgoing: ServerResponse, options: WriteResponseOptions): void {
+  const socket = incoming.socket
+  let thrownAway = 0
+  incoming.on('data', (chunk: Buffer) => {
+    thrownAway += chunk.length
+    if (thrownAway > options.lingerBytesMax) socket.destroy()
+  })
+  incoming.resume()
+  outgoing.once('finish', () => {
+    if (incoming.complete) return
+    const timer = setTimeout(() => socket.destroy(), options.lingerMsMax)
+    const stop = (): void => clearTimeout(timer)
+    incoming.once('end', stop)
+    incoming.once('close', stop)
+  })
+}
+
+function headersOf(response: Response): Record<string, string | string[]> {
+  const headers: Record<string, string | string[]> = {}
+  for (const [name, value] of response.headers) if (name !== 'set-cookie') headers[name] = value
+  const cookies = response.headers.getSetCookie()
+  if (cookies.length > 0) headers['set-cookie'] = cookies
+  return headers
+}
+
+function hasLength(status: number): boolean {
+  return status !== 204 && status !== 304
+}

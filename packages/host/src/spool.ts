@@ -1,0 +1,65 @@
+import { randomBytes } from 'node:crypto'
+import { open, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Abortable } from '@weightless/core'
+import { fail } from './errors.ts'
+import { ensureDirectory } from './files.ts'
+
+/** A temporary file of mode 600 for a source that can be read only once. Its name is removed as soon as it is open, so the
+ *  system gives the space back at every end of the process, a crash included (Windows removes it at `close`). */
+export async function createSpoolFile(directory: string, options: Abortable = {}): Promise<SpoolFile> {
+  options.signal?.throwIfAborted()
+  await ensureDirectory(directory)
+  const path = join(directory, `spool-${randomBytes(8).toString('hex')}`)
+  const handle = await open(path, 'wx+', 0o600)
+  const isUnlinked = await rm(path).then(
+    () => true,
+    () => false,
+  )
+  let sizeBytes = 0
+  let closed: Promise<void> | undefined
+  const close = (): Promise<void> => {
+    closed ??= handle.close().then(async () => {
+      if (!isUnlinked) await rm(path, { force: true })
+    })
+    return closed
+  }
+  return {
+    get sizeBytes() {
+      return sizeBytes
+    },
+    append: async (bytes) => {
+      try {
+        for (let done = 0; done < bytes.length; ) {
+          const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, sizeBytes)
+          done += bytesWritten
+          sizeBytes += bytesWritten
+        }
+      } catch (cause) {
+        const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown'
+        throw fail(reason === 'ENOSPC' || reason === 'EDQUOT' ? 'DISK_FULL' : 'DISK_FAILED', { operation: 'spool', reason }, { cause })
+      }
+    },
+    read: async (start, end, { signal } = {}) => {
+      signal?.throwIfAborted()
+      const into = new Uint8Array(Math.max(0, Math.min(end, sizeBytes) - start))
+      for (let done = 0; done < into.length; ) {
+        const { bytesRead } = await handle.read(into, done, into.length - done, start + done)
+        if (bytesRead === 0) throw fail('DISK_FAILED', { operation: 'spool', reason: 'short read' })
+        done += bytesRead
+      }
+      return into
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  }
+}
+
+export type SpoolFile = AsyncDisposable & {
+  readonly sizeBytes: number
+  /** One at a time. Throws `DISK_FULL`. */
+  append(bytes: Uint8Array): Promise<void>
+  /** Bytes start ≤ i < end, cut at the end of what was appended. */
+  read(start: number, end: number, options?: Abortable): Promise<Uint8Array>
+  close(): Promise<void>
+}
