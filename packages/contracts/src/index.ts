@@ -1,0 +1,8 @@
+export { digestHistoryAbi } from './generated/digestHistory.ts'
+export { flowAbi } from './generated/flow.ts'
+export { marketAbi } from './generated/market.ts'
+export { mineAbi } from './generated/mine.ts'
+export { rewardAbi } from './generated/reward.ts'
+export { storageRegistryAbi } from './generated/storageRegistry.ts'
+export { bytecodes, defaultDeployParams, deployPlan, deployedAddresses } from './deployPlan.ts'
+export type { Abi, Address, ContractName, DeployParams, DeployStep, DeployedAddresses } from './deployPlan.ts'
