@@ -1,0 +1,80 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { isFailure, type Failure } from '@weightless/core'
+import { LOCAL_NODES_MAX } from '../arguments.ts'
+import { fail } from '../errors.ts'
+import { toFailure } from '../print.ts'
+import type { NetworkStatus } from './status.ts'
+
+/** What may be asked of a running `up`. Ids are checked by the network itself. */
+export type NetworkControl = {
+  stop(): void
+  status(options: { readonly signal: AbortSignal }): Promise<NetworkStatus>
+  addNode(options: { readonly replace: string | undefined; readonly signal: AbortSignal }): Promise<NodeChange>
+  changeNode(id: string, change: NodeVerb, options: { readonly signal: AbortSignal }): Promise<NodeChange>
+}
+export type NodeVerb = 'start' | 'stop' | 'drain' | 'rm'
+export type NodeChange = { readonly id: string; readonly url: string; readonly pid: number | null; readonly state: string; readonly replaced?: string }
+
+/** admin.json, mode 600: how the command line of the same user finds the running network. */
+export type AdminFile = { readonly pid: number; readonly url: string; readonly token: string }
+
+/** `{"replace":"node-999"}` and nothing longer. */
+const ADMIN_BODY_BYTES_MAX = 1024
+const VERBS: readonly NodeVerb[] = ['start', 'stop', 'drain', 'rm']
+
+/** The admin door of `up`: loopback only, a random bearer token, a handful of routes. */
+export function createAdminHandler(control: NetworkControl, options: { readonly token: string }): (request: Request) => Promise<Response> {
+  const expected = digest(options.token)
+  return async (request) => {
+    try {
+      const given = /^Bearer ([\x21-\x7e]{1,256})$/.exec(request.headers.get('authorization') ?? '')?.[1]
+      // Digests have one length, so the comparison takes the same time for every wrong token.
+      if (given === undefined || !timingSafeEqual(digest(given), expected)) throw fail('ADMIN_REFUSED')
+      return Response.json(await route(request, control))
+    } catch (error) {
+      const failure = toFailure(error)
+      return Response.json({ error: failure.toJSON() }, { status: statusOf(failure) })
+    }
+  }
+}
+
+async function route(request: Request, control: NetworkControl): Promise<unknown> {
+  const { pathname } = new URL(request.url)
+  const { signal } = request
+  if (request.method === 'GET' && pathname === '/v1/status') return control.status({ signal })
+  if (request.method === 'POST' && pathname === '/v1/stop') {
+    control.stop()
+    return { stopping: true }
+  }
+  if (request.method === 'POST' && pathname === '/v1/nodes') {
+    return control.addNode({ replace: await readReplace(request), signal })
+  }
+  const match = /^\/v1\/nodes\/([a-z0-9-]{1,64})\/([a-z]{1,16})$/.exec(pathname)
+  const verb = VERBS.find((one) => one === match?.[2])
+  if (request.method === 'POST' && match !== null && verb !== undefined) return control.changeNode(match[1]!, verb, { signal })
+  throw fail('ADMIN_REQUEST_INVALID', { method: request.method, path: pathname.slice(0, 80) })
+}
+
+async function readReplace(request: Request): Promise<string | undefined> {
+  const length = Number(request.headers.get('content-length') ?? 0)
+  if (!(length <= ADMIN_BODY_BYTES_MAX)) throw fail('ADMIN_REQUEST_INVALID', { reason: 'body too large', nodesMax: LOCAL_NODES_MAX })
+  const text = await request.text()
+  if (text === '') return undefined
+  try {
+    const { replace } = JSON.parse(text) as { replace?: unknown }
+    if (replace === undefined || (typeof replace === 'string' && replace.length <= 64)) return replace
+  } catch {
+    // Answered below, like every other shape that is not ours.
+  }
+  throw fail('ADMIN_REQUEST_INVALID', { reason: 'the body is {"replace": ID} or empty' })
+}
+
+function statusOf(failure: Failure): number {
+  if (isFailure(failure, 'ADMIN_REFUSED')) return 401
+  if (isFailure(failure, 'NODE_UNKNOWN')) return 404
+  return failure.blame === 'caller' ? 400 : 500
+}
+
+function digest(token: string): Buffer {
+  return createHash('sha256').update(token).digest()
+}

@@ -1,0 +1,143 @@
+import { isFailure, type Abortable, type Clock, type Logger } from '@weightless/core'
+import { superviseChild, type Child } from '@weightless/host'
+import { fail } from '../errors.ts'
+import { tailLines } from './logLines.ts'
+import type { RoleState } from './status.ts'
+
+/** A role in a process of its own: started from our bundle, ready when its /health says so. */
+export type RoleProcess = {
+  readonly name: string
+  readonly url: string
+  readonly pid: number | undefined
+  readonly state: Exclude<RoleState, 'draining'>
+  readonly restarts: number
+  /** Starts the process and resolves when it is ready. Throws `ROLE_NOT_READY` with the end of its log. */
+  start(options: Abortable): Promise<void>
+  /** Bounded: what does not end by itself is killed. */
+  stop(): Promise<void>
+}
+
+export type RoleOptions = {
+  readonly name: string
+  readonly url: string
+  /** The bundle, `dist/weightless.mjs`. */
+  readonly entry: string
+  readonly configFile: string
+  readonly logFile: string
+  /** A storage node that dies stays down until somebody starts it (DESIGN 3); other roles come back by themselves. */
+  readonly restart: 'never' | 'backOff'
+}
+export type RoleDeps = {
+  readonly clock: Clock
+  readonly logger: Logger
+  /** The state or the pid has changed. */
+  readonly onChange: () => void
+}
+
+/** Opening a store and following the chain from its start takes a second; a busy machine gets a minute. */
+const READY_MS_MAX = 60_000
+const HEALTH_STEP_MS = 25
+const HEALTH_MS_MAX = 2_000
+const STOP_GRACE_MS = 8_000
+const RESTART = { firstDelayMs: 250, delayMsMax: 30_000 }
+/** Lines of its log that the error of a failed start carries. */
+const FAILURE_LINES = 5
+/** Young objects of a role die within one request; a nursery of 4 MiB instead of 16 keeps the process small. */
+const NODE_FLAGS = ['--max-semi-space-size=4']
+
+export function createRoleProcess(options: RoleOptions, deps: RoleDeps): RoleProcess {
+  let child: Child | undefined
+  let state: Exclude<RoleState, 'draining'> = 'down'
+  let restarts = 0
+
+  const become = (next: typeof state): void => {
+    state = next
+    deps.onChange()
+  }
+
+  async function waitReady(current: Child, scope: { readonly ended: AbortSignal; readonly signal?: AbortSignal | undefined }): Promise<void> {
+    const { ended, signal } = scope
+    const patience = AbortSignal.any([ended, deps.clock.deadline(READY_MS_MAX), ...(signal === undefined ? [] : [signal])])
+    try {
+      await current.started
+      while (!(await isHealthy(options.url, deps.clock))) await deps.clock.sleep(HEALTH_STEP_MS, { signal: patience })
+    } catch (cause) {
+      if (signal?.aborted) throw signal.reason
+      const { lines } = await tailLines(options.logFile, FAILURE_LINES)
+      throw fail(
+        'ROLE_NOT_READY',
+        { role: options.name, reason: ended.aborted ? 'its process ended' : 'it did not answer in time', log: lines.join('\n    ') },
+        isFailure(cause) ? { cause } : {},
+      )
+    }
+    if (child === current && current.pid !== undefined) become('running')
+  }
+
+  return {
+    name: options.name,
+    url: options.url,
+    get pid() {
+      return child?.pid
+    },
+    get state() {
+      return state
+    },
+    get restarts() {
+      return restarts
+    },
+    async start(abortable) {
+      restarts = 0
+      state = 'starting'
+      let isFirstRun = true
+      const ended = new AbortController()
+      const current = superviseChild(
+        {
+          name: options.name,
+          command: process.execPath,
+          args: [...NODE_FLAGS, options.entry, 'node', 'run', '--config', options.configFile, '--exit-with-parent'],
+          logFile: options.logFile,
+          guard: 'stdin',
+          restart: options.restart === 'never' ? 'never' : RESTART,
+          onStart: () => {
+            if (isFirstRun) return deps.onChange()
+            restarts += 1
+            become('starting')
+            waitReady(current, { ended: NEVER }).catch((error: unknown) => deps.logger.warn('role.notReady', { role: options.name, error }))
+          },
+          onExit: () => {
+            isFirstRun = false
+            // Whoever waits for the first start learns of its end at once, also when there will be another run.
+            ended.abort()
+            become(options.restart === 'never' ? 'down' : 'waiting')
+          },
+        },
+        deps,
+      )
+      child = current
+      void current.ended.then(() => ended.abort())
+      try {
+        await waitReady(current, { ended: ended.signal, signal: abortable.signal })
+      } catch (error) {
+        await current.stop({ graceMs: STOP_GRACE_MS })
+        become('down')
+        throw error
+      }
+    },
+    async stop() {
+      await child?.stop({ graceMs: STOP_GRACE_MS })
+      become('down')
+    },
+  }
+}
+
+const NEVER: AbortSignal = new AbortController().signal
+
+async function isHealthy(url: string, clock: Clock): Promise<boolean> {
+  try {
+    const response = await fetch(`${url}/health`, { signal: clock.deadline(HEALTH_MS_MAX) })
+    await response.body?.cancel()
+    return response.ok
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,57 @@
+import { readFile } from 'node:fs/promises'
+import { writeFileAtomic } from '@weightless/host'
+import { fail } from '../errors.ts'
+import type { Layout } from './directory.ts'
+
+/** What a local network remembers between starts, beside the data of its roles. */
+export type NetworkState = {
+  /** 0: the ports were any free ones. */
+  readonly portBase: number
+  readonly chainPort: number
+  readonly gatewayPort: number
+  readonly adminPort: number
+  /** Number of the next node: numbers are never used twice, because a registry remembers its members. */
+  readonly nextNode: number
+  readonly nodes: readonly NodeState[]
+}
+export type NodeState = { readonly id: string; readonly port: number; readonly draining: boolean }
+
+/** `undefined` for a directory that has never been started. Throws `DIRECTORY_DAMAGED`. */
+export async function readState(layout: Layout): Promise<NetworkState | undefined> {
+  let text: string
+  try {
+    text = await readFile(layout.state, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw fail('DIRECTORY_DAMAGED', { dir: layout.top, file: 'state.json' }, { cause: error })
+  }
+  try {
+    return parseState(JSON.parse(text))
+  } catch (cause) {
+    throw fail('DIRECTORY_DAMAGED', { dir: layout.top, file: 'state.json' }, { cause })
+  }
+}
+
+export async function writeState(layout: Layout, state: NetworkState): Promise<void> {
+  await writeFileAtomic(layout.state, `${JSON.stringify(state, null, 2)}\n`, { mode: 0o600 })
+}
+
+function parseState(value: unknown): NetworkState {
+  const { portBase, chainPort, gatewayPort, adminPort, nextNode, nodes } = value as NetworkState
+  for (const port of [chainPort, gatewayPort, adminPort, ...nodes.map((node) => node.port)]) requireWhole(port, 1, 65_535)
+  requireWhole(portBase, 0, 65_535)
+  requireWhole(nextNode, 0, Number.MAX_SAFE_INTEGER)
+  for (const { id } of nodes) if (!/^node-\d{1,15}$/.test(id)) throw new TypeError('not the id of a node')
+  return {
+    portBase,
+    chainPort,
+    gatewayPort,
+    adminPort,
+    nextNode,
+    nodes: nodes.map(({ id, port, draining }) => ({ id, port, draining: draining === true })),
+  }
+}
+
+function requireWhole(value: unknown, min: number, max: number): void {
+  if (!Number.isSafeInteger(value) || (value as number) < min || (value as number) > max) throw new TypeError('not a number of ours')
+}

@@ -1,0 +1,77 @@
+import { formatBytes, table } from '../print.ts'
+
+/** What `weightless status --json` prints. */
+export type NetworkStatus = {
+  readonly ready: boolean
+  /** What a network that is not ready is doing. */
+  readonly phase: string
+  readonly pid: number
+  readonly startedMs: number
+  readonly dir: string
+  readonly chain: RoleStatus & { readonly chainId: number; readonly headBlock: number | null; readonly finalizedBlock: number | null }
+  readonly gateway: RoleStatus
+  readonly storage: {
+    /** Entries of the log; `null` while nobody answers. */
+    readonly entryCount: number | null
+    readonly nodes: readonly NodeStatus[]
+  }
+  readonly disk: { readonly freeBytes: number }
+}
+
+export type RoleStatus = {
+  readonly url: string
+  readonly pid: number | null
+  readonly state: RoleState
+  /** How often it was started again by itself. */
+  readonly restarts: number
+  readonly rssBytes: number | null
+}
+
+/** `waiting`: it failed and is started again after a pause. `draining`: it serves, and gets no new data. */
+export type RoleState = 'starting' | 'running' | 'draining' | 'waiting' | 'down'
+
+export type NodeStatus = RoleStatus & {
+  readonly id: string
+  readonly dataDir: string
+  readonly segmentCount: number | null
+  readonly usedBytes: number | null
+  readonly capacityBytes: number | null
+  readonly readOnly: boolean | null
+  readonly nextSeq: number | null
+}
+
+export function describeStatus(status: NetworkStatus): string {
+  const { chain, gateway, storage } = status
+  const rows = [
+    ['ROLE', 'STATE', 'PID', 'RSS', 'SEGMENTS', 'DISK', 'URL'],
+    ['up', status.ready ? 'ready' : status.phase, String(status.pid), '', '', '', ''],
+    ['chain', describeState(chain), pid(chain), rss(chain), `block ${chain.headBlock ?? '?'}`, '', chain.url],
+    ['gateway', describeState(gateway), pid(gateway), rss(gateway), '', '', gateway.url],
+    ...storage.nodes.map((node) => [
+      node.id,
+      `${describeState(node)}${node.readOnly === true ? ', read-only' : ''}`,
+      pid(node),
+      rss(node),
+      String(node.segmentCount ?? '?'),
+      node.usedBytes === null ? '?' : formatBytes(node.usedBytes),
+      node.url,
+    ]),
+  ]
+  return [
+    table(rows),
+    '',
+    `${storage.entryCount ?? '?'} entries in the log, ${formatBytes(status.disk.freeBytes)} free on disk, directory ${status.dir}`,
+  ].join('\n')
+}
+
+function describeState(role: RoleStatus): string {
+  return role.restarts > 0 ? `${role.state}, restarted ${role.restarts}x` : role.state
+}
+
+function pid(role: RoleStatus): string {
+  return role.pid === null ? '-' : String(role.pid)
+}
+
+function rss(role: RoleStatus): string {
+  return role.rssBytes === null ? '' : formatBytes(role.rssBytes)
+}

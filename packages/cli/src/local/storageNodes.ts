@@ -1,0 +1,205 @@
+import { rm } from 'node:fs/promises'
+import { addressOfPrivateKey, isFailure, type Abortable, type Address, type Clock, type Logger } from '@weightless/core'
+import { createPrivateKey, freePorts, readPrivateKey, systemRandom, writeFileAtomic } from '@weightless/host'
+import {
+  createTransactor,
+  drainMember,
+  leaveMember,
+  privateKeySigner,
+  readOwnMember,
+  withdrawStake,
+  type Rpc,
+  type Transactor,
+} from '@weightless/sdk'
+import { LOCAL_NODES_MAX } from '../arguments.ts'
+import { fail } from '../errors.ts'
+import type { NodeChange, NodeVerb } from './admin.ts'
+import type { Layout } from './directory.ts'
+import { fundNodes } from './nodeFunds.ts'
+import { LOOPBACK, nodePort } from './ports.ts'
+import { storageConfig, type ChainFacts } from './roleConfig.ts'
+import { createRoleProcess, type RoleProcess } from './roleProcess.ts'
+import { writeState, type NetworkState, type NodeState } from './state.ts'
+import type { RoleState } from './status.ts'
+
+/** The storage nodes of a local network: each a process, a key, a port and a data directory. */
+export type StorageNodes = {
+  list(): readonly StorageNode[]
+  /** Starts all, each for itself: one that fails does not hold up the others. Throws the first failure. */
+  startAll(options: Abortable): Promise<void>
+  add(options: { readonly replace: string | undefined } & Abortable): Promise<NodeChange>
+  change(id: string, verb: NodeVerb, options: Abortable): Promise<NodeChange>
+  stopAll(): Promise<void>
+}
+
+export type StorageNode = {
+  readonly id: string
+  readonly url: string
+  readonly dataDir: string
+  readonly address: Address
+  readonly process: RoleProcess
+  readonly state: RoleState
+}
+
+export type StorageNodesOptions = {
+  readonly layout: Layout
+  readonly entry: string
+  readonly chain: ChainFacts
+  readonly gatewayUrl: string
+  readonly state: NetworkState
+}
+export type StorageNodesDeps = {
+  readonly rpc: Rpc
+  /** Pays for the stakes and the gas of nodes. */
+  readonly funder: Transactor
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly onChange: () => void
+}
+
+type Held = { readonly address: Address; readonly wallet: Transactor; readonly process: RoleProcess }
+
+export async function openStorageNodes(options: StorageNodesOptions, deps: StorageNodesDeps, { signal }: Abortable): Promise<StorageNodes> {
+  const { layout, chain } = options
+  const registry = chain.registry as Address
+  let state = options.state
+  const held = new Map<string, Held>()
+  // Changes come one after the other: two commands at once must not choose the same port or write the state half each.
+  let turn: Promise<unknown> = Promise.resolve()
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+    const done = turn.then(work)
+    turn = done.catch(() => undefined)
+    return done
+  }
+
+  const save = async (next: NetworkState): Promise<void> => {
+    await writeState(layout, next)
+    state = next
+    deps.onChange()
+  }
+
+  async function open(node: NodeState): Promise<Held> {
+    const keyFile = layout.key(node.id)
+    const key = await readPrivateKey(keyFile).catch((error: unknown) => {
+      if (isFailure(error, 'KEY_FILE_MISSING')) return createPrivateKey(keyFile)
+      throw error
+    })
+    const config = storageConfig(chain, { id: node.id, port: node.port, dataDir: layout.node(node.id), keyFile, gatewayUrl: options.gatewayUrl })
+    await writeFileAtomic(layout.config(node.id), config, { mode: 0o600 })
+    const process = createRoleProcess(
+      {
+        name: node.id,
+        url: urlOf(node),
+        entry: options.entry,
+        configFile: layout.config(node.id),
+        logFile: layout.log(node.id),
+        restart: 'never',
+      },
+      deps,
+    )
+    const wallet = createTransactor({ chainId: chain.chainId, signer: privateKeySigner(key) }, { ...deps, random: systemRandom })
+    const one: Held = { address: addressOfPrivateKey(key), wallet, process }
+    held.set(node.id, one)
+    return one
+  }
+
+  function find(id: string): { readonly node: NodeState; readonly one: Held } {
+    const node = state.nodes.find((candidate) => candidate.id === id)
+    const one = held.get(id)
+    if (node === undefined || one === undefined) throw fail('NODE_UNKNOWN', { id, known: state.nodes.map((other) => other.id).join(', ') })
+    return { node, one }
+  }
+
+  async function add(abortable: Abortable): Promise<NodeState> {
+    if (state.nodes.length >= LOCAL_NODES_MAX) throw fail('NODE_LIMIT', { nodes: state.nodes.length, nodesMax: LOCAL_NODES_MAX })
+    const port = state.portBase === 0 ? (await freePorts(1))[0]! : nodePort(state.portBase, state.nextNode)
+    const node: NodeState = { id: `node-${state.nextNode}`, port, draining: false }
+    const one = await open(node)
+    await fundNodes([one.address], deps, abortable)
+    await save({ ...state, nextNode: state.nextNode + 1, nodes: [...state.nodes, node] })
+    await one.process.start(abortable)
+    return node
+  }
+
+  /** Out of the active set: writers no longer choose it. */
+  async function drain(id: string, abortable: Abortable): Promise<void> {
+    const { one } = find(id)
+    const member = await readOwnMember(deps.rpc, registry, one.address, abortable)
+    if (member?.status === 'active' || member?.status === 'stale') await drainMember(one.wallet, registry, abortable)
+    await save({ ...state, nodes: state.nodes.map((node) => (node.id === id ? { ...node, draining: true } : node)) })
+  }
+
+  async function remove(id: string, abortable: Abortable): Promise<void> {
+    await drain(id, abortable)
+    const { one } = find(id)
+    await one.process.stop()
+    try {
+      await leaveMember(one.wallet, registry, abortable)
+      await withdrawStake(one.wallet, registry, abortable)
+    } catch (error) {
+      // The registry may want the member to wait; it is out of the active set either way.
+      deps.logger.warn('member.notLeft', { id, error })
+    }
+    await rm(layout.node(id), { recursive: true, force: true })
+    await rm(layout.config(id), { force: true })
+    held.delete(id)
+    await save({ ...state, nodes: state.nodes.filter((node) => node.id !== id) })
+  }
+
+  function changed(id: string, extra: Partial<NodeChange> = {}): NodeChange {
+    const { node, one } = find(id)
+    return { id, url: urlOf(node), pid: one.process.pid ?? null, state: stateOf(node, one), ...extra }
+  }
+
+  for (const node of state.nodes) await open(node)
+  await fundNodes([...held.values()].map((one) => one.address), deps, { signal })
+
+  return {
+    list: () =>
+      state.nodes.flatMap((node) => {
+        const one = held.get(node.id)
+        if (one === undefined) return []
+        return [
+          { id: node.id, url: urlOf(node), dataDir: layout.node(node.id), address: one.address, process: one.process, state: stateOf(node, one) },
+        ]
+      }),
+    startAll: async (abortable) => {
+      const started = await Promise.allSettled([...held.values()].map((one) => one.process.start(abortable)))
+      const failed = started.find((result) => result.status === 'rejected')
+      if (failed !== undefined) throw failed.reason
+    },
+    add: ({ replace, signal: scope }) =>
+      inTurn(async () => {
+        if (replace !== undefined) find(replace)
+        const { id } = await add({ signal: scope })
+        if (replace === undefined) return changed(id)
+        await remove(replace, { signal: scope })
+        return changed(id, { replaced: replace })
+      }),
+    change: (id, verb, abortable) =>
+      inTurn(async () => {
+        const { node, one } = find(id)
+        if (verb === 'start') {
+          if (one.process.pid !== undefined) return changed(id)
+          await one.process.start(abortable)
+        } else if (verb === 'stop') await one.process.stop()
+        else if (verb === 'drain') await drain(id, abortable)
+        else {
+          await remove(id, abortable)
+          return { id, url: urlOf(node), pid: null, state: 'removed' }
+        }
+        return changed(id)
+      }),
+    stopAll: async () => {
+      await Promise.all([...held.values()].map((one) => one.process.stop()))
+    },
+  }
+}
+
+function urlOf(node: NodeState): string {
+  return `http://${LOOPBACK}:${node.port}`
+}
+
+function stateOf(node: NodeState, one: Held): RoleState {
+  return node.draining && one.process.state === 'running' ? 'draining' : one.process.state
+}

@@ -1,0 +1,208 @@
+import { Command, CommanderError, Option } from 'commander'
+import {
+  parseLineCount,
+  parseListLimit,
+  parseNodeCount,
+  parsePortBase,
+  parseRange,
+  parseRoots,
+  parseSeconds,
+  parseSequence,
+} from './arguments.ts'
+import { createContext, type Context, type GlobalOptions, type Io } from './context.ts'
+import { exitCodeOf, fail } from './errors.ts'
+import { VERSION } from './version.ts'
+import { createPrinter, toFailure, type Printer } from './print.ts'
+
+/** Runs one command line (without node and script) and returns the exit code: 0 ok, 1 failed, 2 usage. Commands are imported
+ *  when called, so that a role process loads its role and nothing else. */
+export async function run(argv: readonly string[], io: Io, printers: (options: { readonly json: boolean }) => Printer = createPrinter): Promise<0 | 1 | 2> {
+  // Known before parsing, because parse errors are JSON too. After `--` everything is an operand.
+  const operandsFrom = argv.indexOf('--')
+  const json = argv.slice(0, operandsFrom === -1 ? argv.length : operandsFrom).includes('--json')
+  const printer = printers({ json })
+  try {
+    await createProgram(printer, io).parseAsync([...argv], { from: 'user' })
+    return 0
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return 0
+    const failure = error instanceof CommanderError ? usageFailure(error) : toFailure(error)
+    printer.failure(failure)
+    return exitCodeOf(failure)
+  }
+}
+
+/** Commander says what was wrong; help asked for with no command at all is a usage error too. */
+function usageFailure(error: CommanderError): ReturnType<typeof fail> {
+  const reason = error.code === 'commander.help' ? 'a command is missing' : error.message.replace(/^error: /, '')
+  return fail('USAGE', { reason })
+}
+
+const EXAMPLES = `
+Examples:
+  weightless up                         the whole network on this machine
+  weightless put FILE                   store a file; prints its root
+  weightless get ROOT -o FILE           read it back, verified
+  weightless status                     what runs, and where
+  weightless down                       stop the network; 'weightless up' resumes it
+
+Exit codes: 0 ok, 1 failed, 2 usage. With --json every command prints one JSON document on stdout.`
+
+function createProgram(printer: Printer, io: Io): Command {
+  const program = new Command('weightless')
+    .description('0G storage on your own machine: start a network, store files, read them back verified.')
+    .version(VERSION)
+    .option('--dir <path>', 'directory of the local network', '.weightless')
+    .option('--json', 'print one JSON document on stdout; logs go to stderr', false)
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({ outputError: () => undefined, writeOut: (text) => void io.stdout.write(text), writeErr: (text) => printer.note(text.trimEnd()) })
+    .exitOverride()
+    .addHelpText('after', EXAMPLES)
+
+  /** Subcommands inherit settings only when made by the parent, so every one is made here. */
+  const command = (name: string, description: string, parent: Command = program): Command => parent.command(name).description(description)
+  /** Binds a lazily imported command: operands, own options, then the context. */
+  const action = <Args extends unknown[]>(target: Command, start: (context: Context, ...args: Args) => Promise<void>): Command =>
+    target.action(async (...args: unknown[]) => {
+      const own = args.slice(0, -1) as Args
+      await start(createContext(target.optsWithGlobals<GlobalOptions>(), printer, io), ...own)
+    })
+  const timeout = (seconds: string): Option =>
+    new Option('--timeout <seconds>', 'give up after this long').argParser(parseSeconds).default(parseSeconds(seconds))
+  const code = (): Option => new Option('--code <k+m>', 'erasure code (not built yet)')
+
+  action(
+    command('up', 'start the whole network on this machine; ready when it has proved itself')
+      .option('--port-base <port>', 'first port: chain, +1 gateway, +2 admin, +10 storage nodes; 0 = any free ports (default: 8600)', parsePortBase)
+      .option('--nodes <count>', 'storage nodes of a new network (default: 6)', parseNodeCount)
+      .addOption(code())
+      .option('--reset', 'give up what the directory holds and start anew', false)
+      .option('--detach', 'return when the network is ready; it runs on in the background', false)
+      .addOption(timeout('60'))
+      .addHelpText('after', '\nStarting again resumes, on the same ports and with the same data. Ctrl-C or `weightless down` stops everything.'),
+    async (context, options: UpOptions & { code?: string }) => {
+      refuseCode(options.code)
+      await (await import('./commands/up.ts')).upCommand(options, context)
+    },
+  )
+  action(
+    command('status', 'what runs, where, and how full it is')
+      .option('--wait', 'wait until the network is ready', false)
+      .addOption(timeout('60')),
+    async (context, options: { wait: boolean; timeout: number }) =>
+      (await import('./commands/status.ts')).statusCommand(options, context),
+  )
+  action(
+    command('down', 'stop the network; its data stays').addOption(timeout('60')),
+    async (context, options: { timeout: number }) => (await import('./commands/down.ts')).downCommand(options, context),
+  )
+  action(
+    command('logs', 'the logs of the network or of one role')
+      .argument('[role]', 'up, chain, gateway, or a storage node such as node-0')
+      .option('-f, --follow', 'keep printing what is added', false)
+      .option('-n, --lines <count>', 'lines per role to begin with', parseLineCount, 100),
+    async (context, role: string | undefined, options: { follow: boolean; lines: number }) =>
+      (await import('./commands/logs.ts')).logsCommand(role, options, context),
+  )
+
+  const node = command('node', 'storage nodes of the local network, or roles on a real machine')
+  action(
+    command('add', 'add a storage node', node).option('--replace <id>', 'take the place of this node, which is drained and leaves').addOption(timeout('60')),
+    async (context, options: { replace?: string; timeout: number }) =>
+      (await import('./commands/node.ts')).nodeAddCommand(options, context),
+  )
+  for (const [name, description] of [
+    ['start', 'start a storage node that is down'],
+    ['stop', 'stop a storage node; it stays down until it is started'],
+    ['drain', 'give a storage node no new data; it keeps serving what it holds'],
+    ['rm', 'stop a storage node, let it leave the registry, and remove its data'],
+  ] as const) {
+    action(command(name, description, node).argument('<id>', 'such as node-0').addOption(timeout('60')), async (context, id: string, options: { timeout: number }) =>
+      (await import('./commands/node.ts')).nodeChangeCommand(name, id, options, context),
+    )
+  }
+  action(
+    command('run', 'run the roles of a configuration file in the foreground', node)
+      .requiredOption('--config <file>', "our TOML, or the official storage node's TOML")
+      .addOption(new Option('--exit-with-parent', 'stop when standard input ends').hideHelp().default(false)),
+    async (context, options: { config: string; exitWithParent: boolean }) =>
+      (await import('./commands/nodeRun.ts')).nodeRunCommand(options, context),
+  )
+
+  action(
+    command('put', 'store a file; prints its root, transaction, stage and receipts')
+      .argument('<file>', 'a file, or - for standard input')
+      .addOption(code())
+      .addOption(new Option('--until <stage>', 'return at this stage').choices(['accepted', 'anchored', 'durable', 'final']).default('durable'))
+      .option('--key-file <file>', 'private key that signs and pays (default: accounts[1] of network.json)')
+      .addOption(timeout('3600')),
+    async (context, file: string, options: PutOptions & { code?: string }) => {
+      refuseCode(options.code)
+      await (await import('./commands/put.ts')).putCommand(file, options, context)
+    },
+  )
+  action(
+    command('get', 'read a file back, every segment verified before it is written')
+      .argument('<roots>', 'ROOT, or ROOT,ROOT,... for the fragments of one file', parseRoots)
+      .option('-o, --output <file>', 'write here; - is standard output (default: -)')
+      .option('--range <A-B>', 'only bytes A to B, both included, counted from 0; A- reads to the end', parseRange)
+      .addOption(timeout('3600'))
+      .addHelpText('after', '\nFILE is written beside its place and renamed when complete: a failed read leaves what was there before.'),
+    async (context, roots: GetRoots, options: GetOptions) => (await import('./commands/get.ts')).getCommand(roots, options, context),
+  )
+  action(
+    command('ls', 'the entries of the log, oldest first')
+      .option('--after <seq>', 'only entries after this sequence number', parseSequence)
+      .option('--limit <count>', 'at most this many', parseListLimit, 1000)
+      .addOption(timeout('60')),
+    async (context, options: { after?: number; limit: number; timeout: number }) =>
+      (await import('./commands/ls.ts')).lsCommand(options, context),
+  )
+  action(
+    command('info', 'what the network knows about a root').argument('<root>', '0x and 64 hex digits', parseRoots).addOption(timeout('60')),
+    async (context, roots: GetRoots, options: { timeout: number }) => {
+      if (roots.length !== 1) throw fail('USAGE', { reason: 'info takes one root', count: roots.length })
+      await (await import('./commands/info.ts')).infoCommand(roots[0]!, options, context)
+    },
+  )
+  action(
+    command('bench', 'measure this machine against the official SDK; without a name, list the scenarios')
+      .argument('[name]', 'a scenario')
+      .option('--quick', 'small sizes: shows that it runs, proves nothing', false),
+    async (context, name: string | undefined, options: { quick: boolean }) =>
+      (await import('./commands/bench.ts')).benchCommand(name, options, context),
+  )
+
+  for (const [name, description, instead] of NOT_BUILT) {
+    const target = command(name, `${description} (not built yet)`).argument('[words...]').allowUnknownOption().allowExcessArguments()
+    action(target, async () => {
+      throw fail('NOT_BUILT', { part: `weightless ${name}`, today: instead })
+    })
+  }
+  return program
+}
+
+/** Parts of the contract that come later: refused, never half there. */
+const NOT_BUILT = [
+  ['doctor', 'find out what is wrong', 'weightless status; weightless logs'],
+  ['tour', 'a guided tour', 'weightless up; weightless put FILE; weightless get ROOT'],
+  ['kv', 'key-value streams', 'weightless put; weightless get'],
+  ['da', 'data availability', 'weightless put; weightless get'],
+  ['models', 'models on offer', 'weightless status'],
+  ['chat', 'talk to a model', 'weightless status'],
+] as const
+
+export type UpOptions = {
+  readonly portBase?: number
+  readonly nodes?: number
+  readonly reset: boolean
+  readonly detach: boolean
+  readonly timeout: number
+}
+export type PutOptions = { readonly until: 'accepted' | 'anchored' | 'durable' | 'final'; readonly keyFile?: string; readonly timeout: number }
+export type GetOptions = { readonly output?: string; readonly range?: ReturnType<typeof parseRange>; readonly timeout: number }
+export type GetRoots = ReturnType<typeof parseRoots>
+
+function refuseCode(code: string | undefined): void {
+  if (code !== undefined) throw fail('NOT_BUILT', { part: '--code', today: 'three whole copies of everything' })
+}

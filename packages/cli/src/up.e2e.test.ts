@@ -1,0 +1,243 @@
+import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { readdir } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { isAlive, parseNetwork, type NetworkDescription } from './networkFile.ts'
+
+// The real thing in a temporary directory, as a user would run it. The tests build on each other, in this order.
+
+const binary = resolve(import.meta.dirname, '../bin/weightless.js')
+const folder = mkdtempSync(join(tmpdir(), 'weightless-e2e-'))
+const dir = join(folder, 'network')
+const WAIT_MS_MAX = 10_000
+
+type Run = { readonly code: number | null; readonly out: string; readonly bytes: Buffer; readonly err: string }
+
+function weightless(args: readonly string[], stdin?: Uint8Array): Promise<Run> {
+  const child = spawn(process.execPath, [binary, ...args, '--dir', dir], { stdio: ['pipe', 'pipe', 'pipe'] })
+  const out: Buffer[] = []
+  let err = ''
+  child.stdout.on('data', (chunk: Buffer) => out.push(chunk))
+  child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()))
+  child.stdin.on('error', () => undefined)
+  child.stdin.end(stdin)
+  return new Promise((done) =>
+    child.once('close', (code) => {
+      const bytes = Buffer.concat(out)
+      done({ code, out: bytes.toString(), bytes, err })
+    }),
+  )
+}
+
+async function json<T = any>(...args: string[]): Promise<T> {
+  const { code, out, err } = await weightless([...args, '--json'])
+  expect({ code, out: code === 0 ? '' : out, err: code === 0 ? '' : err }).toEqual({ code: 0, out: '', err: '' })
+  return JSON.parse(out) as T
+}
+
+function network(): NetworkDescription {
+  return parseNetwork(readFileSync(join(dir, 'network.json'), 'utf8'))
+}
+
+async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + WAIT_MS_MAX
+  while (!(await isSo())) {
+    if (Date.now() > deadline) throw new Error(`waited in vain until ${what}`)
+    await sleep(50)
+  }
+}
+
+/** Reproducible bytes without a pattern of the size of a chunk. */
+function content(sizeBytes: number, seed: number): Buffer {
+  const parts: Buffer[] = []
+  for (let i = 0; i * 32 < sizeBytes; i++) parts.push(createHash('sha256').update(`${seed} ${i}`).digest())
+  return Buffer.concat(parts).subarray(0, sizeBytes)
+}
+
+/** Every process of the network: `up`, anvil, the gateway, the nodes. */
+async function pids(): Promise<number[]> {
+  const status = await json('status')
+  return [status.pid, status.chain.pid, status.gateway.pid, ...status.storage.nodes.map((node: { pid: number | null }) => node.pid)].filter(
+    (pid): pid is number => pid !== null,
+  )
+}
+
+const small = content(1_000, 1)
+const large = content(3_000_001, 2)
+let roots: { small: string; large: string }
+let first: NetworkDescription
+
+beforeAll(async () => {
+  first = await json<NetworkDescription>('up', '--detach', '--port-base', '0', '--nodes', '4')
+})
+afterAll(async () => {
+  await weightless(['down'])
+  rmSync(folder, { recursive: true, force: true })
+})
+
+describe('weightless up', () => {
+  test('prints what network.json holds, which only this user can read', () => {
+    expect(first).toEqual(network())
+    expect(first.storage.nodes.map((node) => node.id)).toEqual(['node-0', 'node-1', 'node-2', 'node-3'])
+    expect(first.accounts).toHaveLength(10)
+    expect(Object.keys(first).sort()).toEqual(['accounts', 'chain', 'contracts', 'pid', 'storage', 'version'])
+    expect(first.contracts).not.toHaveProperty('mine')
+    for (const file of ['network.json', 'admin.json', 'state.json', 'keys/deployer.key', 'keys/node-0.key']) {
+      expect(statSync(join(dir, file)).mode & 0o077, file).toBe(0)
+    }
+  })
+
+  test('every storage node is a process of its own', () => {
+    const own = [first.pid, ...first.storage.nodes.map((node) => node.pid!)]
+    expect(new Set(own).size).toBe(5)
+    expect(own.every(isAlive)).toBe(true)
+  })
+
+  test('status knows every role, and --wait returns at once when it is ready', async () => {
+    const status = await json('status', '--wait')
+    expect(status).toMatchObject({ ready: true, pid: first.pid, chain: { state: 'running', chainId: 31337 }, gateway: { state: 'running' } })
+    expect(status.chain.headBlock).toBeGreaterThan(0)
+    expect(status.storage.nodes.map((node: { state: string }) => node.state)).toEqual(['running', 'running', 'running', 'running'])
+    expect((await weightless(['status'])).out).toContain('node-3')
+  })
+
+  test('a second up on the directory is refused and names the process and the next step', async () => {
+    for (const args of [['up', '--json'], ['up', '--detach', '--json'], ['up', '--reset', '--json']]) {
+      const { code, out } = await weightless(args)
+      expect(code).toBe(1)
+      expect(JSON.parse(out)).toMatchObject({ error: { code: 'NETWORK_RUNNING', facts: { pid: first.pid }, next: expect.stringContaining('weightless down') } })
+    }
+    expect(isAlive(first.pid)).toBe(true)
+    expect(network()).toEqual(first)
+  })
+})
+
+describe('weightless put and get', () => {
+  test('a file and a pipe are stored durably and signed for by three holders', async () => {
+    writeFileSync(join(folder, 'large'), large)
+    const put = await json('put', join(folder, 'large'))
+    expect(put).toMatchObject({ sizeBytes: large.length, stage: 'durable' })
+    expect(new Set(put.receipts.map((receipt: { signer: string }) => receipt.signer)).size).toBe(3)
+    const piped = await weightless(['put', '-', '--json'], small)
+    expect(piped.code).toBe(0)
+    roots = { large: put.root, small: JSON.parse(piped.out).root }
+  })
+
+  test('a file that is not there, an empty file and a directory are refused', async () => {
+    writeFileSync(join(folder, 'empty'), '')
+    for (const [file, code] of [
+      ['missing', 'FILE_UNREADABLE'],
+      ['empty', 'FILE_EMPTY'],
+      ['.', 'FILE_UNREADABLE'],
+    ] as const) {
+      const refused = await weightless(['put', join(folder, file), '--json'])
+      expect(refused.code).toBe(1)
+      expect(JSON.parse(refused.out).error.code).toBe(code)
+    }
+  })
+
+  test('what was stored comes back byte for byte, to a file, to a pipe, as a range, and joined', async () => {
+    const path = join(folder, 'copy')
+    expect(await json('get', roots.large, '-o', path)).toMatchObject({ sizeBytes: large.length, replaced: false })
+    expect(readFileSync(path).equals(large)).toBe(true)
+    expect((await weightless(['get', roots.small])).bytes.equals(small)).toBe(true)
+    expect((await weightless(['get', roots.large, '--range', '262143-262145'])).bytes.equals(large.subarray(262_143, 262_146))).toBe(true)
+    expect((await weightless(['get', roots.large, '--range', '3000000-'])).bytes.equals(large.subarray(3_000_000))).toBe(true)
+    expect((await weightless(['get', `${roots.small},${roots.small}`, '-o', '-'])).bytes.equals(Buffer.concat([small, small]))).toBe(true)
+  })
+
+  test('a failed get leaves what was at its place and nothing beside it', async () => {
+    const path = join(folder, 'kept')
+    writeFileSync(path, 'precious')
+    const { code, out } = await weightless(['get', `0x${'11'.repeat(32)}`, '-o', path, '--timeout', '5', '--json'])
+    expect(code).toBe(1)
+    expect(JSON.parse(out).error.next).toBeTypeOf('string')
+    expect(readFileSync(path, 'utf8')).toBe('precious')
+    expect((await readdir(folder)).filter((name) => name.includes('.part'))).toEqual([])
+  })
+
+  test('ls and info know what was stored', async () => {
+    const { entries } = await json('ls')
+    expect(entries.map((entry: { root: string }) => entry.root)).toEqual(expect.arrayContaining([roots.large, roots.small]))
+    const info = await json('info', roots.large)
+    expect(info).toMatchObject({ root: roots.large, stage: expect.stringMatching(/durable|final/) })
+    expect(info.entries[0]).toMatchObject({ sizeBytes: large.length })
+  })
+
+  test('logs shows one role or all of them', async () => {
+    expect((await json('logs', 'node-0')).lines.length).toBeGreaterThan(0)
+    const all = await json('logs')
+    expect(new Set(all.lines.map((line: { role: string }) => line.role))).toContain('gateway')
+    const { code, out } = await weightless(['logs', 'nobody', '--json'])
+    expect(code).toBe(1)
+    expect(JSON.parse(out).error).toMatchObject({ code: 'ROLE_UNKNOWN' })
+  })
+})
+
+describe('when processes die', () => {
+  test('a killed storage node stays down and the others go on storing and serving', async () => {
+    const victim = network().storage.nodes[1]!
+    process.kill(victim.pid!, 'SIGKILL')
+    await until('network.json says so', () => network().storage.nodes[1]!.pid === null)
+    rmSync(victim.dataDir, { recursive: true, force: true })
+    const put = await weightless(['put', '-', '--json'], content(600_000, 3))
+    expect(put.code).toBe(0)
+    const { root } = JSON.parse(put.out) as { root: string }
+    expect((await weightless(['get', root])).bytes.equals(content(600_000, 3))).toBe(true)
+    expect((await weightless(['get', roots.large])).bytes.equals(large)).toBe(true)
+    expect(network().storage.nodes[1]!.pid).toBeNull()
+  })
+
+  test('node start brings it back, with an empty data directory too', async () => {
+    expect(await json('node', 'start', 'node-1')).toMatchObject({ id: 'node-1', state: 'running' })
+    expect(network().storage.nodes[1]!.pid).toBeTypeOf('number')
+    expect((await weightless(['node', 'start', 'nobody', '--json'])).code).toBe(1)
+  })
+
+  test('the gateway comes back by itself', async () => {
+    const before = (await json('status')).gateway.pid as number
+    process.kill(before, 'SIGKILL')
+    await until('another gateway runs', async () => {
+      const { gateway } = await json('status')
+      return gateway.state === 'running' && gateway.pid !== before && gateway.restarts === 1
+    })
+  })
+
+  test('a node is added and takes the place of another, which leaves nothing behind', async () => {
+    expect(await json('node', 'add', '--replace', 'node-3')).toMatchObject({ id: 'node-4', replaced: 'node-3', state: 'running' })
+    expect(network().storage.nodes.map((node) => node.id)).toEqual(['node-0', 'node-1', 'node-2', 'node-4'])
+    expect(await readdir(join(dir, 'nodes'))).not.toContain('node-3')
+    expect(await json('node', 'drain', 'node-0')).toMatchObject({ state: 'draining' })
+    expect((await weightless(['get', roots.small])).bytes.equals(small)).toBe(true)
+  })
+
+  test('down ends every process and takes network.json away; up resumes with the same ports and data', async () => {
+    const before = network()
+    const running = await pids()
+    expect(await json('down')).toMatchObject({ stopped: true })
+    await until('all are gone', () => !running.some(isAlive))
+    expect(await readdir(dir)).not.toContain('network.json')
+    expect((await weightless(['status', '--json'])).code).toBe(1)
+    const after = await json<NetworkDescription>('up', '--detach')
+    expect(after.chain).toEqual(before.chain)
+    expect(after.contracts).toEqual(before.contracts)
+    expect(after.storage.nodes.map(({ id, url }) => ({ id, url }))).toEqual(before.storage.nodes.map(({ id, url }) => ({ id, url })))
+    expect((await weightless(['get', roots.large])).bytes.equals(large)).toBe(true)
+  })
+
+  test('a killed up leaves no process behind and its directory can be reset', async () => {
+    const running = await pids()
+    process.kill(network().pid, 'SIGKILL')
+    await until('all are gone', () => !running.some(isAlive))
+    const { code, out } = await weightless(['get', roots.small, '--json', '-o', join(folder, 'none')])
+    expect(code).toBe(1)
+    expect(JSON.parse(out).error.code).toBe('NETWORK_DOWN')
+    const fresh = await json<NetworkDescription>('up', '--detach', '--reset', '--port-base', '0', '--nodes', '1')
+    expect(fresh.storage.nodes).toHaveLength(1)
+    expect((await json('ls')).entries.map((entry: { root: string }) => entry.root)).not.toContain(roots.small)
+  })
+})
