@@ -19,20 +19,22 @@ export function createKernelPool(options: KernelPoolOptions, deps: KernelPoolDep
   /** All calls that have not been answered, and among them, in turn, those with segments no worker has yet. */
   const jobs = new Set<Job>()
   const queue: Job[] = []
-  let module: WebAssembly.Module | 'missing' | undefined
+  /** `null` where WASM SIMD is missing: then all is hashed on this thread. */
+  let module: WebAssembly.Module | null | undefined
   let idleTimer: NodeJS.Timeout | undefined
   let lastTaskId = 0
   let isClosed = false
 
   const segmentRoots: Kernels['segmentRoots'] = (data, { lastLeafCount, signal }) => {
     if (isClosed) return Promise.reject(fail('KERNEL_POOL_CLOSED'))
-    if (data.length <= INLINE_SIZE_BYTES_MAX || compiled() === 'missing') {
+    if (data.length <= INLINE_SIZE_BYTES_MAX || compiled() === null) {
       return inline.segmentRoots(data, { lastLeafCount, signal })
     }
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted()
       const segmentCount = segmentCountOf(data.length, lastLeafCount)
-      if (queue.length >= QUEUE_JOBS_MAX) throw fail('KERNEL_QUEUE_FULL', { waiting: queue.length, max: QUEUE_JOBS_MAX })
+      if (queue.length >= QUEUE_JOBS_MAX)
+        throw fail('KERNEL_QUEUE_FULL', { waiting: queue.length, max: QUEUE_JOBS_MAX })
       const onAbort = (): void => settle(job, () => reject(signal!.reason as Error))
       const job: Job = {
         data,
@@ -54,12 +56,12 @@ export function createKernelPool(options: KernelPoolOptions, deps: KernelPoolDep
     })
   }
 
-  function compiled(): WebAssembly.Module | 'missing' {
+  function compiled(): WebAssembly.Module | null {
     if (module === undefined) {
       try {
         module = compileSimd()
       } catch {
-        module = 'missing'
+        module = null
       }
     }
     return module
@@ -80,7 +82,11 @@ export function createKernelPool(options: KernelPoolOptions, deps: KernelPoolDep
   function leastBusy(): Member | undefined {
     let found: Member | undefined
     for (const member of members) {
-      if (member.isReady && member.tasks.size < TASKS_PER_WORKER_MAX && member.tasks.size < (found?.tasks.size ?? Infinity)) {
+      if (
+        member.isReady &&
+        member.tasks.size < TASKS_PER_WORKER_MAX &&
+        member.tasks.size < (found?.tasks.size ?? Infinity)
+      ) {
         found = member
       }
     }
@@ -106,7 +112,7 @@ export function createKernelPool(options: KernelPoolOptions, deps: KernelPoolDep
   }
 
   function start(): void {
-    const worker = startWorker(compiled() as WebAssembly.Module)
+    const worker = startWorker(compiled()!)
     const member: Member = { worker, isReady: false, tasks: new Map(), buffers: [] }
     members.add(member)
     worker.on('message', (answer: KernelWorkerAnswer) => receive(member, answer))

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import asc from 'assemblyscript/asc'
+import { main } from 'assemblyscript/asc'
 
 const room = join(dirname(fileURLToPath(import.meta.url)), '..')
 const targetsFile = join(room, 'targets.json')
@@ -13,7 +13,7 @@ const targetsFile = join(room, 'targets.json')
 async function compile({ source, flags }) {
   const files = new Map()
   const said = []
-  const { error } = await asc.main([source, '--outFile', 'kernel.wasm', '--baseDir', room, ...flags], {
+  const { error } = await main([source, '--outFile', 'kernel.wasm', '--baseDir', room, ...flags], {
     stdout: { write: (text) => said.push(text) },
     stderr: { write: (text) => said.push(text) },
     writeFile: (name, contents) => files.set(name, contents),
@@ -38,9 +38,12 @@ const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex')
 /** What differs between the sources and what is committed: one sentence each. */
 function differences(name, target, bytes, committed) {
   const found = []
-  if (bytes.length > target.maxBytes) found.push(`${name}: ${bytes.length} bytes are over its budget of ${target.maxBytes}`)
-  if (sha256(bytes) !== target.sha256) found.push(`${name}: ${target.source} compiles to sha256 ${sha256(bytes)}, targets.json has ${target.sha256}`)
-  if (moduleText(name, target, bytes) !== committed) found.push(`${name}: ${target.output} is not what ${target.source} compiles to`)
+  if (bytes.length > target.maxBytes)
+    found.push(`${name}: ${bytes.length} bytes are over its budget of ${target.maxBytes}`)
+  if (sha256(bytes) !== target.sha256)
+    found.push(`${name}: ${target.source} compiles to sha256 ${sha256(bytes)}, targets.json has ${target.sha256}`)
+  if (moduleText(name, target, bytes) !== committed)
+    found.push(`${name}: ${target.output} is not what ${target.source} compiles to`)
   return found
 }
 
@@ -53,14 +56,18 @@ for (const [name, target] of Object.entries(targets)) {
     const committed = await readFile(join(room, target.output), 'utf8').catch(() => '')
     found.push(...differences(name, target, bytes, committed))
   } else {
-    if (bytes.length > target.maxBytes) found.push(`${name}: ${bytes.length} bytes are over its budget of ${target.maxBytes}`)
+    if (bytes.length > target.maxBytes)
+      found.push(`${name}: ${bytes.length} bytes are over its budget of ${target.maxBytes}`)
     target.sha256 = sha256(bytes)
     await writeFile(join(room, target.output), moduleText(name, target, bytes))
   }
   console.log(`${name}: ${bytes.length} bytes, sha256 ${sha256(bytes)}`)
 }
 if (!isCheck) {
-  const text = JSON.stringify(targets, null, 2).replace(/\[\s+([^\]]*?)\s+\]/g, (_, list) => `[${list.replace(/\s+/g, ' ')}]`)
+  const text = JSON.stringify(targets, null, 2).replace(
+    /\[\s+([^\]]*?)\s+\]/g,
+    (_, list) => `[${list.replace(/\s+/g, ' ')}]`,
+  )
   await writeFile(targetsFile, `${text}\n`)
 }
 if (found.length > 0) {

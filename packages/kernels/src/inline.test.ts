@@ -7,11 +7,14 @@ const PIECE = 8 * SEGMENT
 const kernel = createKernel('simd')
 const data = Uint8Array.from({ length: 2 * PIECE + SEGMENT + 5 }, (_, i) => (i * 31) ^ (i >> 9))
 
-test.each([1, SEGMENT, SEGMENT + 1, PIECE, PIECE + 1, data.length])('%i bytes have the roots of the kernel', async (size) => {
-  const part = data.subarray(0, size)
-  const roots = await inlineKernels().segmentRoots(part, { lastLeafCount: 1024 })
-  expect(roots).toEqual(kernel.segmentRoots(part, 1024))
-})
+test.each([1, SEGMENT, SEGMENT + 1, PIECE, PIECE + 1, data.length])(
+  '%i bytes have the roots of the kernel',
+  async (size) => {
+    const part = data.subarray(0, size)
+    const roots = await inlineKernels().segmentRoots(part, { lastLeafCount: 1024 })
+    expect(roots).toEqual(kernel.segmentRoots(part, 1024))
+  },
+)
 
 test('the event loop gets a turn between pieces of 2 MiB, and none is taken for less', async () => {
   let turns = 0
@@ -42,7 +45,9 @@ test('an aborted call stops at the next piece with the reason of its signal', as
   })
   await expect(kernels.segmentRoots(data, { lastLeafCount: 1, signal: stop.signal })).rejects.toThrow('enough')
   expect(turns).toBe(1)
-  await expect(kernels.segmentRoots(data.subarray(0, 9), { lastLeafCount: 1, signal: stop.signal })).rejects.toThrow('enough')
+  await expect(kernels.segmentRoots(data.subarray(0, 9), { lastLeafCount: 1, signal: stop.signal })).rejects.toThrow(
+    'enough',
+  )
 })
 
 test('input of an impossible shape is a rejection, not an exception', async () => {

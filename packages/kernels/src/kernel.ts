@@ -105,7 +105,9 @@ function kernelOf(tier: Tier, primitives: Primitives): Kernel {
     check(Number.isInteger(height) && height >= 0 && height <= ZERO_HEIGHT_MAX, 'a height is 0 to 63')
     for (let h = zeroSubtrees.length; h <= height; h++) {
       const below = zeroSubtrees[h - 1]
-      zeroSubtrees.push(below === undefined ? keccak256(new Uint8Array(CHUNK_SIZE_BYTES)) : foldProof(below, [below], [true]))
+      zeroSubtrees.push(
+        below === undefined ? keccak256(new Uint8Array(CHUNK_SIZE_BYTES)) : foldProof(below, [below], [true]),
+      )
     }
     return zeroSubtrees[height]!.slice()
   }

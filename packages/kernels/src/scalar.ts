@@ -39,7 +39,8 @@ function permute(state: Int32Array): void {
     for (let i = 0; i < 50; i++) {
       const [to, shift] = [destination[i >> 1]!, rotation[i >> 1]!] // rho and pi
       const near = shift < 32 ? i : i ^ 1
-      moved[2 * to + (i & 1)] = shift % 32 === 0 ? state[near]! : (state[near]! << shift) | (state[near ^ 1]! >>> -shift)
+      moved[2 * to + (i & 1)] =
+        shift % 32 === 0 ? state[near]! : (state[near]! << shift) | (state[near ^ 1]! >>> -shift)
     }
     for (let i = 0; i < 50; i++) {
       const start = i - (i % 10) // chi
