@@ -58,6 +58,20 @@ describe('roots', () => {
     expect(workers).toHaveLength(3)
   })
 
+  test('where WASM SIMD is missing all is hashed on the calling thread', async () => {
+    const { workers, startWorker } = watched()
+    const data = pattern(SEGMENT + 300)
+    const want = kernel.segmentRoots(data, 2)
+    vi.stubGlobal('WebAssembly', {})
+    try {
+      await using pool = createKernelPool({ threads: 2 }, { startWorker })
+      expect(await pool.segmentRoots(data, { lastLeafCount: 2 })).toEqual(want)
+    } finally {
+      vi.unstubAllGlobals()
+    }
+    expect(workers).toHaveLength(0)
+  })
+
   test('input of an impossible shape is refused and reaches no worker', async () => {
     const { workers, startWorker } = watched()
     await using pool = createKernelPool({ threads: 1 }, { startWorker })

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { keccak_256 } from '@noble/hashes/sha3.js'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import targets from '../targets.json' with { type: 'json' }
 import vectors from '../../../sim/vectors/storage-merkle.json' with { type: 'json' }
 import { keccakWasm } from './generated/keccak.wasm.ts'
@@ -220,6 +220,23 @@ describe('the committed kernel', () => {
     )
     expect(room.merkleLevels(data.subarray(0, 64))).toHaveLength(2)
     expect(hex(room.zeroSubtree(63))).toBe(vectors.zeroSubtreeHashes[63])
+  })
+
+  test('gives way to the plain twin where WASM does not compile', async () => {
+    const refuse = class {
+      constructor() {
+        throw new RangeError('not on this thread')
+      }
+    }
+    vi.stubGlobal('WebAssembly', { Module: refuse })
+    vi.resetModules()
+    try {
+      const fresh = await import('./kernel.ts')
+      expect(fresh.defaultKernel().tier).toBe('scalar')
+      expect(() => fresh.createKernel('simd')).toThrow('not on this thread')
+    } finally {
+      vi.unstubAllGlobals()
+    }
   })
 
   test('needs no name of Node', () => {
