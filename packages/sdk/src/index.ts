@@ -1,0 +1,57 @@
+// What a user can do.
+export { upload, uploadMany } from './upload.ts'
+export type { AcceptedResult, StoredResult, UploadOptions, UploadResult } from './upload.ts'
+export { COLLECT_BYTES_MAX, download, downloadBlob, downloadBytes, downloadStream } from './download.ts'
+export type { CollectOptions, DownloadOptions, DownloadTarget } from './download.ts'
+export { info, list } from './info.ts'
+export type { HolderInfo, InfoOptions, ListOptions, ObjectInfo } from './info.ts'
+export type { ProgressEvent } from './progress.ts'
+
+// One network, one user, one machine.
+export { createClient } from './client.ts'
+export type { Client, ClientDeps, ClientOptions } from './client.ts'
+export { privateKeySigner } from './signer.ts'
+export type { EthersSignerLike, LocalAccount, PrivateKeyPair, SignerLike, WalletClientLike, WalletProvider } from './signer.ts'
+export { createMemorySpool, MEMORY_SPOOL_BYTES_MAX } from './spool.ts'
+export type { Spool, SpoolFile } from './spool.ts'
+export type { ReadAt, Source } from './source.ts'
+export type { Decryption } from './cipher.ts'
+export { sdkErrors } from './errors.ts'
+
+// Parts that the roles of a node use as any user would.
+export { createStorageNodeClient, LIST_ENTRIES_MAX } from './storageNodeClient.ts'
+export type { HeldEntry, LoggedEntry, NodeStatus, PutAnswer, RequestOptions, StorageNodeClient } from './storageNodeClient.ts'
+export { createRpc } from './rpc.ts'
+export type { Rpc, RpcDeps, RpcOptions } from './rpc.ts'
+export { createTransactor } from './transactor.ts'
+export type { MinedTransaction, SendOptions, Transactor, TransactorDeps, TransactorOptions } from './transactor.ts'
+export { decodeSubmitLog, entriesOf, readMarket, readPrice, SUBMIT_TOPIC, submitCalldata, submitEntries } from './flowChain.ts'
+export { isFinal, readEntry, waitFinal } from './entryOnChain.ts'
+export {
+  drainMember,
+  heartbeat,
+  leaveMember,
+  markStale,
+  readMembers,
+  readMembershipHash,
+  readOwnMember,
+  readRegistryRules,
+  readVersion,
+  registerMember,
+  updateMember,
+  withdrawStake,
+} from './registry.ts'
+export type { MemberDescription, MemberStatus, OwnMember } from './registry.ts'
+export { hashSource } from './hash.ts'
+export type { HashedSource } from './hash.ts'
+export { disperse } from './disperse.ts'
+export type { Dispersal } from './disperse.ts'
+export { locate } from './locate.ts'
+export type { Candidate, Located, ObjectAddress } from './locate.ts'
+export { createSegmentReader } from './segmentReader.ts'
+export type { SegmentReader } from './segmentReader.ts'
+export { inOrder, mapBounded } from './inOrder.ts'
+export { readBounded } from './readBounded.ts'
+export { retry } from './retry.ts'
+export type { RetryOptions } from './retry.ts'
+export { childScope, withDeadline } from './scope.ts'

@@ -1,0 +1,125 @@
+import { isFailure, preview, type Abortable, type Clock, type Net, type Random } from '@weightless/core'
+import { fail } from './errors.ts'
+import { readBounded } from './readBounded.ts'
+import { retry } from './retry.ts'
+import { withDeadline } from './scope.ts'
+
+/** One Ethereum JSON-RPC endpoint. */
+export type Rpc = {
+  readonly url: string
+  /** The result, unparsed. Throws `RPC_ERROR` with the endpoint's `rpcCode`, `message` and `data`; `RPC_UNREACHABLE` after the
+   *  last try; `RPC_ANSWER_INVALID`. */
+  request(method: string, params: readonly unknown[], options?: Abortable): Promise<unknown>
+}
+export type RpcDeps = { readonly net: Net; readonly clock: Clock; readonly random: Random }
+export type RpcOptions = { readonly timeoutMs?: number; readonly attemptsMax?: number; readonly bodyBytesMax?: number }
+
+/** A page of logs with their tags is the largest answer we ask for. */
+const RPC_BODY_BYTES_MAX: number = 32 * 1024 ** 2
+/** Public endpoints answer within a few seconds or not at all. */
+const RPC_TIMEOUT_MS = 20_000
+const RPC_ATTEMPTS_MAX = 4
+const RPC_DELAY_MS_MIN = 100
+const RPC_DELAY_MS_MAX = 3_000
+/** Revert data is a selector and a few words; more is not carried in an error. */
+const ERROR_DATA_CHARACTERS_MAX = 4_096
+
+/** Asks over `deps.net`. Tries again only when nothing came back, or 429 or 5xx: an error that the endpoint states is final.
+ *  Every method we use may be repeated: the same raw transaction is known by its hash. */
+export function createRpc(url: string, deps: RpcDeps, options: RpcOptions = {}): Rpc {
+  const { timeoutMs = RPC_TIMEOUT_MS, attemptsMax = RPC_ATTEMPTS_MAX, bodyBytesMax = RPC_BODY_BYTES_MAX } = options
+  let nextId = 1
+  return {
+    url,
+    request: (method, params, { signal } = {}) => {
+      const body = JSON.stringify({ jsonrpc: '2.0', id: nextId++, method, params })
+      return retry(
+        () =>
+          withDeadline({ signal, timeoutMs, what: method }, deps, (scope) =>
+            ask({ url, method, body, bodyBytesMax }, deps, { signal: scope }),
+          ),
+        {
+          attemptsMax,
+          delayMsMin: RPC_DELAY_MS_MIN,
+          delayMsMax: RPC_DELAY_MS_MAX,
+          signal,
+          retryable: (error) => isFailure(error, 'RPC_UNREACHABLE') || isFailure(error, 'DEADLINE_PASSED'),
+        },
+        deps,
+      )
+    },
+  }
+}
+
+type Question = { readonly url: string; readonly method: string; readonly body: string; readonly bodyBytesMax: number }
+
+async function ask(question: Question, deps: { readonly net: Net }, options: { readonly signal: AbortSignal }): Promise<unknown> {
+  const { url, method } = question
+  const { signal } = options
+  let status: number
+  let text: string
+  try {
+    const response = await deps.net.fetch(
+      new Request(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: question.body, signal }),
+    )
+    status = response.status
+    text = new TextDecoder().decode(await readBounded(response, question.bodyBytesMax, { signal }))
+  } catch (cause) {
+    if (signal.aborted) throw signal.reason
+    if (isFailure(cause)) throw cause
+    throw fail('RPC_UNREACHABLE', { url: hostOf(url), method }, { cause })
+  }
+  const answer = parseAnswer(text)
+  // Some endpoints state a JSON-RPC error under a 4xx or 5xx status: what they state counts more than the status.
+  if (answer === undefined) {
+    if (status === 429 || status >= 500) throw fail('RPC_UNREACHABLE', { url: hostOf(url), method, status })
+    throw fail('RPC_ANSWER_INVALID', { url: hostOf(url), method, status, body: preview(text) })
+  }
+  if ('result' in answer) return answer.result
+  const { code, message, data } = answer.error
+  // -32005: limit exceeded (EIP-1474), the 429 of JSON-RPC.
+  if (status === 429 || code === -32005) throw fail('RPC_UNREACHABLE', { url: hostOf(url), method, status, rpcCode: code, message })
+  throw fail('RPC_ERROR', { method, rpcCode: code, message, data })
+}
+
+type Answer =
+  | { readonly result: unknown }
+  | { readonly error: { readonly code: number; readonly message: string; readonly data: string | undefined } }
+
+function parseAnswer(text: string): Answer | undefined {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    return undefined
+  }
+  if (typeof value !== 'object' || value === null) return undefined
+  const { error, result } = value as { readonly error?: unknown; readonly result?: unknown }
+  if (error === undefined || error === null) return 'result' in value ? { result } : undefined
+  const { code, message, data } = error as { readonly code?: unknown; readonly message?: unknown; readonly data?: unknown }
+  return {
+    error: {
+      code: typeof code === 'number' ? code : 0,
+      message: typeof message === 'string' ? message.slice(0, 300) : preview(error),
+      data: revertData(data),
+    },
+  }
+}
+
+/** geth gives the bytes as `data`, others as `data.data` or `data.result`. */
+function revertData(data: unknown): string | undefined {
+  const nested = typeof data === 'object' && data !== null ? Object.values(data) : [data]
+  return nested.find(
+    (value): value is string =>
+      typeof value === 'string' && value.length <= ERROR_DATA_CHARACTERS_MAX && /^0x(?:[0-9a-fA-F]{2})*$/.test(value),
+  )
+}
+
+/** URLs of public endpoints carry API keys in path or query: errors name the origin only. */
+function hostOf(url: string): string {
+  try {
+    return new URL(url).origin
+  } catch {
+    return preview(url)
+  }
+}

@@ -1,0 +1,306 @@
+import {
+  BATCH_SEGMENTS_MAX,
+  concat,
+  decodeFrames,
+  encodeFrames,
+  Failure,
+  invariant,
+  isFailure,
+  parseAddress,
+  parseTxHash,
+  preview,
+  receiptFromJson,
+  SEGMENTS_BODY_BYTES_MAX,
+  type Abortable,
+  type Address,
+  type Clock,
+  type Facts,
+  type Net,
+  type ProvenSegment,
+  type Receipt,
+  type Root,
+  type TxHash,
+} from '@weightless/core'
+import { fail } from './errors.ts'
+import { readBounded } from './readBounded.ts'
+import { withDeadline } from './scope.ts'
+
+/** One storage node by its binary routes (docs/wire.md). Nothing is tried twice here: the caller knows other nodes.
+ *  Throws `NODE_UNREACHABLE`, `DEADLINE_PASSED`, `NODE_ANSWER_INVALID`, `BODY_TOO_LARGE`, or the node's own code. */
+export type StorageNodeClient = {
+  readonly url: string
+  status(options: RequestOptions): Promise<NodeStatus>
+  /** Stores segments of entry `seq`. The answer means: verified, written, synced. */
+  putSegments(
+    root: Root,
+    what: { readonly seq: number; readonly slot: number; readonly segments: readonly ProvenSegment[] },
+    options: RequestOptions,
+  ): Promise<PutAnswer>
+  /** The same with frames that are already encoded: one body serves several holders. */
+  putFrames(
+    root: Root,
+    what: { readonly seq: number; readonly slot: number; readonly body: Uint8Array },
+    options: RequestOptions,
+  ): Promise<PutAnswer>
+  /** Segments from … from + count − 1, not yet verified; their data are views into one body. `undefined`: not held here. */
+  getSegments(
+    root: Root,
+    what: { readonly from: number; readonly count: number; readonly seq?: number | undefined },
+    options: RequestOptions,
+  ): Promise<readonly ProvenSegment[] | undefined>
+  /** What this node says of entries with that root, ascending by seq; empty when it knows none. */
+  entries(root: Root, options: RequestOptions): Promise<readonly HeldEntry[]>
+  /** The holder's receipt, parsed and not yet verified. `undefined`: the entry is not complete here. */
+  receipt(root: Root, what: { readonly seq: number; readonly slot: number }, options: RequestOptions): Promise<Receipt | undefined>
+  /** Entries of the log in order, those with seq > after. */
+  list(what: { readonly after?: number | undefined; readonly limit: number }, options: RequestOptions): Promise<readonly LoggedEntry[]>
+}
+export type RequestOptions = Abortable & { readonly timeoutMs?: number | undefined }
+
+export type NodeStatus = {
+  readonly nodeId: string
+  readonly signer: Address
+  readonly chainId: number
+  readonly flow: Address
+  readonly registry: Address | undefined
+  readonly gatewayUrl: string | undefined
+  readonly nextSeq: number
+  readonly readOnly: boolean
+  readonly ready: boolean
+}
+/** An entry as a node tells it: what is on chain (`txHash` lets anyone check) and how much of it this node holds. */
+export type LoggedEntry = {
+  readonly root: Root
+  readonly seq: number
+  readonly sizeBytes: number
+  readonly startChunk: number
+  readonly blockNumber: number
+  readonly txHash: TxHash
+}
+export type HeldEntry = LoggedEntry & { readonly complete: boolean; readonly heldSegmentCount: number }
+export type PutAnswer = { readonly receipt: Receipt | undefined }
+
+/** Small questions: a node that needs longer is as good as down. */
+const NODE_TIMEOUT_MS = 10_000
+/** JSON answers: 1000 entries of a list are about 350 KB. */
+const JSON_BYTES_MAX: number = 1024 ** 2
+export const LIST_ENTRIES_MAX = 1_000
+const ENTRIES_PER_ROOT_MAX = 64
+/** Facts that a peer puts into its error: enough for a person, too little to flood a log. */
+const PEER_FACTS_MAX = 12
+const PEER_TEXT_CHARACTERS_MAX = 200
+
+/** Throws `OPTION_INVALID` when `url` is no http(s) URL. */
+export function createStorageNodeClient(url: string, deps: { readonly net: Net; readonly clock: Clock }): StorageNodeClient {
+  const base = baseUrl(url)
+  const send = <T>(question: Question, options: RequestOptions, read: (answer: Answer) => T): Promise<T> => {
+    const { signal, timeoutMs = NODE_TIMEOUT_MS } = options
+    const what = `${question.method} ${question.path.split('?')[0]!}`
+    return withDeadline({ signal, timeoutMs, what }, deps, async (scope) => {
+      try {
+        return read(await ask(base, question, deps.net, scope))
+      } catch (error) {
+        if (scope.aborted) throw scope.reason
+        throw isFailure(error) ? error : fail('NODE_UNREACHABLE', { node: base }, { cause: error })
+      }
+    })
+  }
+  const putFrames: StorageNodeClient['putFrames'] = (root, { seq, slot, body }, options) =>
+    send(
+      { method: 'PUT', path: `v1/entries/${root}/segments?seq=${seq}&slot=${slot}`, body, bytesMax: JSON_BYTES_MAX },
+      options,
+      (answer) => {
+        const { receipt } = jsonObject(answer)
+        return { receipt: receipt === undefined || receipt === null ? undefined : receiptFromJson(receipt) }
+      },
+    )
+  return {
+    url: base,
+    putFrames,
+    putSegments: (root, { seq, slot, segments }, options) =>
+      putFrames(root, { seq, slot, body: concat(encodeFrames(segments)) }, options),
+    status: (options) =>
+      send({ method: 'GET', path: 'v1/status', bytesMax: JSON_BYTES_MAX }, options, (answer) => parseStatus(jsonObject(answer))),
+    getSegments: (root, { from, count, seq }, options) => {
+      invariant(count >= 1 && count <= BATCH_SEGMENTS_MAX, 'a request names 1 to 16 segments')
+      const path = `v1/entries/${root}/segments?from=${from}&count=${count}${seq === undefined ? '' : `&seq=${seq}`}`
+      return orUndefined(
+        send({ method: 'GET', path, bytesMax: SEGMENTS_BODY_BYTES_MAX }, options, ({ body }) => {
+          const segments = decodeFrames(body, { segmentsMax: count })
+          if (segments.length === count && segments.every(({ index }, at) => index === from + at)) return segments
+          throw fail('NODE_ANSWER_INVALID', { node: base, reason: 'other segments than asked for', from, count })
+        }),
+      )
+    },
+    entries: async (root, options) => {
+      const path = `v1/entries/${root}`
+      const found = await orUndefined(
+        send({ method: 'GET', path, bytesMax: JSON_BYTES_MAX }, options, (answer) =>
+          list(jsonObject(answer)['entries'], ENTRIES_PER_ROOT_MAX).map((value) => parseHeld(value, root)),
+        ),
+      )
+      return found ?? []
+    },
+    receipt: (root, { seq, slot }, options) =>
+      orUndefined(
+        send({ method: 'GET', path: `v1/entries/${root}/receipt?seq=${seq}&slot=${slot}`, bytesMax: JSON_BYTES_MAX }, options, (answer) =>
+          receiptFromJson(jsonObject(answer)),
+        ),
+      ),
+    list: ({ after, limit }, options) => {
+      const count = Math.max(1, Math.min(LIST_ENTRIES_MAX, limit))
+      const path = `v1/entries?limit=${count}${after === undefined ? '' : `&after=${after}`}`
+      return send({ method: 'GET', path, bytesMax: JSON_BYTES_MAX }, options, (answer) =>
+        list(jsonObject(answer)['entries'], count).map((value) => parseLogged(value)),
+      )
+    },
+  }
+
+  function list(value: unknown, countMax: number): readonly unknown[] {
+    if (Array.isArray(value) && value.length <= countMax) return value as unknown[]
+    throw fail('NODE_ANSWER_INVALID', { node: base, field: 'entries', value: preview(value) })
+  }
+  function parseHeld(value: unknown, root: Root): HeldEntry {
+    const { complete, heldSegmentCount } = fieldsOf(value)
+    const logged = parseLogged({ ...fieldsOf(value), root })
+    if (typeof complete !== 'boolean') throw wrong('complete', complete)
+    return { ...logged, complete, heldSegmentCount: whole(heldSegmentCount, 'heldSegmentCount') }
+  }
+  function parseLogged(value: unknown): LoggedEntry {
+    const entry = fieldsOf(value)
+    return guarded(entry, () => ({
+      root: parseTxHash(entry['root']) as string as Root,
+      seq: whole(entry['seq'], 'seq'),
+      sizeBytes: whole(entry['sizeBytes'], 'sizeBytes'),
+      startChunk: whole(entry['startChunk'], 'startChunk'),
+      blockNumber: whole(entry['blockNumber'], 'blockNumber'),
+      txHash: parseTxHash(entry['txHash']),
+    }))
+  }
+  function parseStatus(status: Fields): NodeStatus {
+    return guarded(status, () => {
+      const store = fieldsOf(status['store'])
+      const { registry, gatewayUrl, nodeId, ready } = status
+      return {
+        nodeId: String(nodeId).slice(0, PEER_TEXT_CHARACTERS_MAX),
+        signer: parseAddress(status['signer']),
+        chainId: whole(status['chainId'], 'chainId'),
+        flow: parseAddress(status['flow']),
+        registry: registry === undefined || registry === null ? undefined : parseAddress(registry),
+        gatewayUrl: typeof gatewayUrl === 'string' ? gatewayUrl.slice(0, PEER_TEXT_CHARACTERS_MAX) : undefined,
+        nextSeq: whole(status['nextSeq'], 'nextSeq'),
+        readOnly: store['readOnly'] === true,
+        ready: ready === true,
+      }
+    })
+  }
+  function jsonObject({ body }: Answer): Fields {
+    try {
+      return fieldsOf(JSON.parse(new TextDecoder().decode(body)))
+    } catch (cause) {
+      throw fail('NODE_ANSWER_INVALID', { node: base, reason: 'no JSON object' }, { cause })
+    }
+  }
+  function whole(value: unknown, field: string): number {
+    if (Number.isSafeInteger(value) && (value as number) >= 0) return value as number
+    throw wrong(field, value)
+  }
+  function guarded<T>(value: unknown, read: () => T): T {
+    try {
+      return read()
+    } catch (cause) {
+      if (isFailure(cause, 'NODE_ANSWER_INVALID')) throw cause
+      throw fail('NODE_ANSWER_INVALID', { node: base, value: preview(value) }, { cause })
+    }
+  }
+  function wrong(field: string, value: unknown): Failure {
+    return fail('NODE_ANSWER_INVALID', { node: base, field, value: preview(value) })
+  }
+}
+
+type Question = { readonly method: 'GET' | 'PUT'; readonly path: string; readonly body?: Uint8Array; readonly bytesMax: number }
+type Answer = { readonly body: Uint8Array }
+type Fields = { readonly [name: string]: unknown }
+
+async function ask(base: string, question: Question, net: Net, signal: AbortSignal): Promise<Answer> {
+  const { method, path, body, bytesMax } = question
+  const response = await net.fetch(
+    new Request(base + path, {
+      method,
+      signal,
+      // A node answers for itself; cookies and caches of a browser have no part in it.
+      redirect: 'error',
+      credentials: 'omit',
+      cache: 'no-store',
+      ...(body === undefined ? {} : { body: body as Uint8Array<ArrayBuffer>, headers: { 'content-type': 'application/x-weightless-segments' } }),
+    }),
+  )
+  if (response.ok) return { body: await readBounded(response, bytesMax, { signal }) }
+  throw peerFailure(base, response.status, await readBounded(response, JSON_BYTES_MAX, { signal }))
+}
+
+/** The node's own error, its words made safe to print. */
+function peerFailure(node: string, status: number, body: Uint8Array): Failure {
+  let error: Fields
+  try {
+    error = fieldsOf(fieldsOf(JSON.parse(new TextDecoder().decode(body)))['error'])
+  } catch {
+    error = {}
+  }
+  const { code, next, retryable, facts } = error
+  if (typeof code !== 'string' || !/^[A-Z][A-Z0-9_]{2,63}$/.test(code)) {
+    const isBusy = status === 429 || status >= 500
+    return isBusy ? fail('NODE_UNREACHABLE', { node, status }) : fail('NODE_REFUSED', { node, status })
+  }
+  const kind = {
+    retryable: retryable === true,
+    blame: 'peer' as const,
+    next: typeof next === 'string' ? printable(next) : 'Ask another node.',
+  }
+  return new Failure(code, kind, { ...safeFacts(facts), node, status })
+}
+
+function safeFacts(value: unknown): Facts {
+  if (typeof value !== 'object' || value === null) return {}
+  const safe: [string, string | number | boolean][] = []
+  for (const [name, fact] of Object.entries(value).slice(0, PEER_FACTS_MAX)) {
+    if (typeof fact === 'string') safe.push([printable(name), printable(fact)])
+    else if (typeof fact === 'number' || typeof fact === 'boolean') safe.push([printable(name), fact])
+  }
+  return Object.fromEntries(safe)
+}
+
+function printable(text: string): string {
+  return text.slice(0, PEER_TEXT_CHARACTERS_MAX).replace(/[^\x20-\x7e]/g, '?')
+}
+
+/** Expected absence is no error. */
+async function orUndefined<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer
+  } catch (error) {
+    if (isFailure(error) && error.facts['status'] === 404 && ABSENT.has(error.code)) return undefined
+    throw error
+  }
+}
+
+const ABSENT: ReadonlySet<string> = new Set(['ENTRY_UNKNOWN', 'ENTRY_INCOMPLETE', 'SEGMENT_MISSING'])
+
+function fieldsOf(value: unknown): Fields {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Fields
+  throw fail('NODE_ANSWER_INVALID', { value: preview(value) })
+}
+
+function baseUrl(url: string): string {
+  try {
+    const parsed = new URL(url)
+    if (parsed.protocol === 'http:' || parsed.protocol === 'https:') {
+      parsed.search = ''
+      parsed.hash = ''
+      return parsed.href.endsWith('/') ? parsed.href : `${parsed.href}/`
+    }
+  } catch {
+    // Told below.
+  }
+  throw fail('OPTION_INVALID', { name: 'url of a storage node', value: preview(url) })
+}

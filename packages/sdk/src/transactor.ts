@@ -1,0 +1,280 @@
+import { keccak256 } from '@weightless/kernels'
+import {
+  fromHex,
+  isFailure,
+  parseTxHash,
+  preview,
+  toHex,
+  type Abortable,
+  type Address,
+  type Clock,
+  type Failure,
+  type Hex,
+  type Random,
+  type TxHash,
+} from '@weightless/core'
+import { fail } from './errors.ts'
+import { feePerGasWeiMax, readFees } from './fees.ts'
+import { inNonceTurn, type NonceTurn } from './nonces.ts'
+import { parseCount, parseQuantity, toQuantity } from './quantity.ts'
+import { jittered } from './retry.ts'
+import { isRevert, revertReason } from './revert.ts'
+import type { Rpc } from './rpc.ts'
+import { withDeadline } from './scope.ts'
+import { senderOf, type Call, type Fees, type Sender, type SignerLike } from './signer.ts'
+
+/** Sends calls from one wallet. Safe to use from many places at once: nonces are handed out one after the other. */
+export type Transactor = {
+  address(options: Abortable): Promise<Address>
+  /** Resolves when the transaction is mined and succeeded. Throws before anything is signed: `FUNDS_INSUFFICIENT`,
+   *  `FEE_ABOVE_CAP`, `TX_REVERTED` (from the estimate), `NETWORK_MISMATCH` (a wallet on another chain). After that:
+   *  `TX_REVERTED`, `TX_NOT_MINED` with the hash, `NONCE_CONFLICT`. */
+  send(call: Call, options: SendOptions): Promise<MinedTransaction>
+}
+export type SendOptions = Abortable & {
+  /** How long to wait for the receipt. */
+  readonly timeoutMs?: number | undefined
+  /** Called once the transaction is out. */
+  readonly onSent?: ((txHash: TxHash) => void) | undefined
+}
+export type MinedTransaction = {
+  readonly txHash: TxHash
+  readonly blockNumber: number
+  readonly blockHash: Hex
+  /** Raw JSON-RPC logs. */
+  readonly logs: readonly unknown[]
+}
+export type TransactorOptions = { readonly chainId: number; readonly signer: SignerLike }
+export type TransactorDeps = { readonly rpc: Rpc; readonly clock: Clock; readonly random: Random }
+
+/** The cost of an insert into the flow depends on what lands before it in the block (spec/storage.md 11.1, trap 6); gas that is
+ *  not used is not paid for. */
+const GAS_MARGIN_PERCENT = 30n
+/** Somebody else sends from the same wallet: each round re-reads the count, so five lost races are no accident. */
+const NONCE_ATTEMPTS_MAX = 5
+const NONCE_DELAY_MS = 50
+/** A minute of 0G blocks is about 30; a transaction that takes longer than five minutes was dropped or underpriced. */
+const MINED_TIMEOUT_MS = 300_000
+/** The local chain mines at once: look soon, then ever more seldom. */
+const RECEIPT_DELAY_MS_MIN = 3
+const RECEIPT_DELAY_MS_MAX = 1_000
+
+export function createTransactor(options: TransactorOptions, deps: TransactorDeps): Transactor {
+  let resolved: Promise<Sender> | undefined
+  const senderFor = (signal: AbortSignal | undefined): Promise<Sender> => {
+    resolved ??= senderOf(options.signer, { signal })
+    resolved.catch(() => (resolved = undefined))
+    return resolved
+  }
+  return {
+    address: async ({ signal }) => (await senderFor(signal)).address,
+    send: async (call, { signal, timeoutMs = MINED_TIMEOUT_MS, onSent }) => {
+      const sender = await senderFor(signal)
+      const { gas, fees } = await prepare(call, sender, options.chainId, deps, { signal })
+      const sent = await submit({ call, gas, fees, sender, chainId: options.chainId }, deps, { signal })
+      try {
+        onSent?.(sent.txHash)
+        return await waitMined(sent.txHash, { call, from: sender.address, timeoutMs }, deps, { signal })
+      } finally {
+        sent.settle()
+      }
+    },
+  }
+}
+
+type Prepared = { readonly gas: bigint; readonly fees: Fees }
+
+/** Everything that can refuse, before anything is signed; one round trip. */
+async function prepare(call: Call, sender: Sender, chainId: number, deps: TransactorDeps, options: Abortable): Promise<Prepared> {
+  const { rpc } = deps
+  const request = { from: sender.address, to: call.to, data: call.data, value: toQuantity(call.valueWei) }
+  const [estimate, fees, balance, walletChainId] = await Promise.all([
+    rpc.request('eth_estimateGas', [request], options).catch((error: unknown) => {
+      if (isFailure(error, 'RPC_ERROR')) return error
+      throw error
+    }),
+    readFees(rpc, options),
+    rpc.request('eth_getBalance', [sender.address, 'latest'], options),
+    sender.kind === 'wallet' ? sender.chainId(options) : chainId,
+  ])
+  if (walletChainId !== undefined && walletChainId !== chainId) {
+    throw fail('NETWORK_MISMATCH', { what: 'chain id of the wallet', expected: chainId, actual: walletChainId })
+  }
+  const haveWei = parseQuantity(balance, 'balance')
+  const funds = (needWei: bigint): Failure =>
+    fail('FUNDS_INSUFFICIENT', { address: sender.address, haveWei, needWei, valueWei: call.valueWei })
+  if (haveWei < call.valueWei) throw funds(call.valueWei)
+  if (isFailure(estimate)) {
+    if (isFundsMessage(estimate)) throw funds(call.valueWei + feePerGasWeiMax(fees) * 21_000n)
+    if (isRevert(estimate)) throw fail('TX_REVERTED', { when: 'before sending', reason: revertReason(estimate) }, { cause: estimate })
+    throw estimate
+  }
+  const gas = (parseQuantity(estimate, 'gas') * (100n + GAS_MARGIN_PERCENT)) / 100n
+  const needWei = call.valueWei + gas * feePerGasWeiMax(fees)
+  if (haveWei < needWei) throw funds(needWei)
+  return { gas, fees }
+}
+
+type Outgoing = Prepared & { readonly call: Call; readonly sender: Sender; readonly chainId: number }
+type Sent = { readonly txHash: TxHash; settle(): void }
+
+async function submit(out: Outgoing, deps: TransactorDeps, options: Abortable): Promise<Sent> {
+  const { sender } = out
+  const wallet = { rpcUrl: deps.rpc.url, chainId: out.chainId, address: sender.address }
+  return inNonceTurn(
+    wallet,
+    async (turn) => {
+      let last: unknown
+      for (let attempt = 1; attempt <= NONCE_ATTEMPTS_MAX; attempt++) {
+        try {
+          return sender.kind === 'local' ? await sendSigned(out, sender, turn, deps, options) : await sendByWallet(out, sender, options)
+        } catch (error) {
+          if (options.signal?.aborted) throw options.signal.reason
+          if (!isNonceMessage(error)) throw refusal(error, out)
+          last = error
+          turn.forget()
+          await deps.clock.sleep(jittered(NONCE_DELAY_MS * attempt, deps.random), options)
+        }
+      }
+      throw fail('NONCE_CONFLICT', { address: sender.address, attempts: NONCE_ATTEMPTS_MAX }, { cause: last })
+    },
+    options,
+  )
+}
+
+async function sendSigned(
+  out: Outgoing,
+  sender: Sender & { readonly kind: 'local' },
+  turn: NonceTurn,
+  { rpc }: TransactorDeps,
+  options: Abortable,
+): Promise<Sent> {
+  const { call, chainId, gas, fees } = out
+  const pending = parseCount(await rpc.request('eth_getTransactionCount', [sender.address, 'pending'], options), 'nonce')
+  const nonce = turn.choose(pending)
+  const raw = await sender.sign({ ...call, chainId, nonce, gas, fees })
+  options.signal?.throwIfAborted()
+  const txHash = parseTxHash(toHex(keccak256(fromHex(raw))))
+  // From here on the transaction may be out, whatever the answer is.
+  const settle = turn.used(nonce)
+  try {
+    await rpc.request('eth_sendRawTransaction', [raw], options)
+  } catch (error) {
+    // "already known", or "nonce too low" after an answer got lost: ours may be the one that used the nonce.
+    if (isFailure(error, 'RPC_ERROR') && (await isKnown(txHash, rpc, options))) return { txHash, settle }
+    settle()
+    if (isFailure(error, 'RPC_ERROR') || options.signal?.aborted) throw error
+    throw fail('TX_NOT_MINED', { txHash, reason: 'the endpoint went away while the transaction was sent' }, { cause: error })
+  }
+  return { txHash, settle }
+}
+
+async function sendByWallet(out: Outgoing, sender: Sender & { readonly kind: 'wallet' }, options: Abortable): Promise<Sent> {
+  const txHash = await sender.send({ ...out.call, gas: out.gas }, options)
+  return { txHash, settle: () => undefined }
+}
+
+async function isKnown(txHash: TxHash, rpc: Rpc, options: Abortable): Promise<boolean> {
+  const found = await rpc.request('eth_getTransactionByHash', [txHash], options)
+  return found !== null && found !== undefined
+}
+
+async function waitMined(
+  txHash: TxHash,
+  about: { readonly call: Call; readonly from: Address; readonly timeoutMs: number },
+  deps: TransactorDeps,
+  options: Abortable,
+): Promise<MinedTransaction> {
+  const { timeoutMs } = about
+  let receipt: RawReceipt
+  try {
+    receipt = await withDeadline({ ...options, timeoutMs, what: 'transaction receipt' }, deps, async (signal) => {
+      for (let delayMs = RECEIPT_DELAY_MS_MIN; ; delayMs = Math.min(RECEIPT_DELAY_MS_MAX, delayMs * 1.5)) {
+        const found = await deps.rpc.request('eth_getTransactionReceipt', [txHash], { signal }).catch((error: unknown) => {
+          // The money is spent: an endpoint that is away for a while must not make us forget the transaction.
+          if (isFailure(error) && error.retryable) return undefined
+          throw error
+        })
+        if (found !== null && found !== undefined) return parseReceipt(found, txHash)
+        await deps.clock.sleep(delayMs, { signal })
+      }
+    })
+  } catch (error) {
+    if (options.signal?.aborted) throw options.signal.reason
+    if (isFailure(error, 'DEADLINE_PASSED')) throw fail('TX_NOT_MINED', { txHash, timeoutMs }, { cause: error })
+    throw error
+  }
+  if (receipt.isSuccess) return receipt
+  throw fail('TX_REVERTED', { when: 'mined', txHash, block: receipt.blockNumber, reason: await replayReason(receipt, about, deps, options) })
+}
+
+type RawReceipt = MinedTransaction & { readonly isSuccess: boolean }
+
+/** Strict: what comes from an endpoint is outside input. Throws `RPC_ANSWER_INVALID`. */
+export function parseReceipt(value: unknown, txHash: TxHash): RawReceipt {
+  const receipt = value as {
+    readonly transactionHash?: unknown
+    readonly blockNumber?: unknown
+    readonly blockHash?: unknown
+    readonly status?: unknown
+    readonly logs?: unknown
+  }
+  const { blockHash, logs } = receipt
+  if (typeof receipt.transactionHash !== 'string' || receipt.transactionHash.toLowerCase() !== txHash || !Array.isArray(logs)) {
+    throw fail('RPC_ANSWER_INVALID', { field: 'receipt', txHash, value: preview(value) })
+  }
+  return {
+    txHash,
+    blockNumber: parseCount(receipt.blockNumber, 'blockNumber'),
+    blockHash: parseTxHash(blockHash) as Hex,
+    logs,
+    isSuccess: parseQuantity(receipt.status, 'status') === 1n,
+  }
+}
+
+/** A receipt does not say why: the same call on the state of that block usually does. */
+async function replayReason(
+  receipt: MinedTransaction,
+  { call, from }: { readonly call: Call; readonly from: Address },
+  { rpc }: TransactorDeps,
+  options: Abortable,
+): Promise<string> {
+  const request = { from, to: call.to, data: call.data, value: toQuantity(call.valueWei) }
+  try {
+    await rpc.request('eth_call', [request, toQuantity(receipt.blockNumber)], options)
+  } catch (error) {
+    if (options.signal?.aborted) throw options.signal.reason
+    if (isRevert(error)) return revertReason(error)
+  }
+  return 'unknown: the same call succeeds now, so it may have run out of gas'
+}
+
+function refusal(error: unknown, out: Outgoing): unknown {
+  if (isFailure(error) && error.code !== 'RPC_ERROR') return error
+  if (isFundsMessage(error)) {
+    const needWei = out.call.valueWei + out.gas * feePerGasWeiMax(out.fees)
+    return fail('FUNDS_INSUFFICIENT', { address: out.sender.address, needWei, valueWei: out.call.valueWei }, { cause: error })
+  }
+  if (isFailure(error)) return error
+  return fail('SIGNER_REFUSED', { address: out.sender.address, reason: messageOf(error).slice(0, 200) }, { cause: error })
+}
+
+/** Words of geth, reth, anvil, cosmos-evm, and the codes of ethers. */
+function isNonceMessage(error: unknown): boolean {
+  const code = (error as { readonly code?: unknown } | null)?.code
+  if (code === 'NONCE_EXPIRED' || code === 'REPLACEMENT_UNDERPRICED') return true
+  if (isFailure(error) && error.code !== 'RPC_ERROR') return false
+  return /nonce too (low|high)|invalid nonce|nonce has already been used|replacement transaction underpriced|replacement fee too low/i.test(
+    messageOf(error),
+  )
+}
+
+function isFundsMessage(error: unknown): boolean {
+  if ((error as { readonly code?: unknown } | null)?.code === 'INSUFFICIENT_FUNDS') return true
+  return /insufficient (funds|balance)/i.test(messageOf(error))
+}
+
+function messageOf(error: unknown): string {
+  if (isFailure(error)) return String(error.facts['message'] ?? error.message)
+  return error instanceof Error ? error.message : preview(error)
+}

@@ -1,0 +1,299 @@
+import {
+  BATCH_ENTRIES_MAX,
+  equal,
+  invariant,
+  isFailure,
+  paddedChunkCountOf,
+  REPLICA_COUNT,
+  SLOT_COUNT_MAX,
+  type Abortable,
+  type Encryption,
+  type Entry,
+  type Receipt,
+  type Root,
+  type Stage,
+  type TxHash,
+} from '@weightless/core'
+import { encryptedSource } from './cipher.ts'
+import type { Client } from './client.ts'
+import { disperse } from './disperse.ts'
+import { readEntry, waitFinal } from './entryOnChain.ts'
+import { fail } from './errors.ts'
+import { submitEntries } from './flowChain.ts'
+import { hashSource, type HashedSource } from './hash.ts'
+import { preflight, type Preflight } from './holders.ts'
+import { mapBounded } from './inOrder.ts'
+import type { ProgressEvent } from './progress.ts'
+import { withDeadline } from './scope.ts'
+import { openSource, type OpenSource, type Source } from './source.ts'
+import type { HeldEntry } from './storageNodeClient.ts'
+
+export type UploadOptions<Until extends Stage = Stage> = Abortable & {
+  /** The stage to wait for; default 'durable'. 'accepted' computes the root and sends nothing. */
+  readonly until?: Until | undefined
+  /** For everything together. Default: ten minutes, and a second for each 128 KiB. */
+  readonly timeoutMs?: number | undefined
+  /** Bytes that every node keeps with the entry; the same for all sources. */
+  readonly tags?: Uint8Array | undefined
+  readonly encryption?: Encryption | undefined
+  /** Whole copies, each on a node of its own; default 3, fewer when the network is smaller. */
+  readonly replicas?: number | undefined
+  /** What to do when the chain has an entry of the same root, size and tags: `reuse` (default) completes that one and pays
+   *  nothing; `resubmit` always adds an entry. */
+  readonly onExisting?: 'reuse' | 'resubmit' | undefined
+  readonly onProgress?: ((event: ProgressEvent) => void) | undefined
+}
+
+export type AcceptedResult = { readonly stage: 'accepted'; readonly root: Root; readonly sizeBytes: number }
+export type StoredResult = {
+  /** The stage that was reached: at least the one asked for. */
+  readonly stage: Exclude<Stage, 'accepted'>
+  readonly root: Root
+  /** Bytes in the log: with encryption, header and ciphertext. */
+  readonly sizeBytes: number
+  readonly seq: number
+  readonly txHash: TxHash
+  readonly blockNumber: number
+  /** True when an entry that was there already serves: nothing was paid. */
+  readonly reused: boolean
+  /** One for each holder; empty before 'durable'. */
+  readonly receipts: readonly Receipt[]
+}
+export type UploadResult<Until extends Stage = 'durable'> = 'accepted' extends Until
+  ? Until extends 'accepted'
+    ? AcceptedResult
+    : AcceptedResult | StoredResult
+  : StoredResult
+
+/** Ten minutes for a chain that is slow; bytes are given a second for each 128 KiB, which is a megabit for three copies. */
+const UPLOAD_TIMEOUT_MS = 600_000
+const UPLOAD_BYTES_PER_MS = 128
+/** Objects of one `uploadMany` that are hashed or sent at the same time. */
+const OBJECTS_WINDOW = 4
+/** One call holds the trees of all its sources. */
+const SOURCES_MAX = 10_000
+
+/** Stores one source as one entry of the log, on three nodes. Nothing is signed before the network is checked; a source whose
+ *  bytes are on chain already is not paid for again.
+ *
+ *  Throws, among others: `NETWORK_MISMATCH`, `FUNDS_INSUFFICIENT`, `NODES_TOO_FEW` and `FILE_EMPTY` before anything is paid;
+ *  `TX_REVERTED`, `TX_NOT_MINED`, `SOURCE_CHANGED`, `DURABILITY_NOT_REACHED`, `DEADLINE_PASSED` after. Uploading the same bytes
+ *  again continues where such an error left off. When the signal aborts, everything stops and its reason is thrown. */
+export async function upload<Until extends Stage = 'durable'>(
+  client: Client,
+  source: Source,
+  options: UploadOptions<Until> = {},
+): Promise<UploadResult<Until>> {
+  const [result] = await uploadMany(client, [source], options)
+  return result!
+}
+
+/** The same for several sources, paid for with one transaction for each 32 of them. Results are in the order of `sources`. All
+ *  are given their chance before the first error is thrown. */
+export async function uploadMany<Until extends Stage = 'durable'>(
+  client: Client,
+  sources: readonly Source[],
+  options: UploadOptions<Until> = {},
+): Promise<UploadResult<Until>[]> {
+  const settings = parseSettings(options)
+  if (sources.length > SOURCES_MAX) throw fail('OPTION_INVALID', { name: 'sources', count: sources.length, countMax: SOURCES_MAX })
+  const opened: OpenSource[] = []
+  try {
+    const timeoutMs = options.timeoutMs ?? UPLOAD_TIMEOUT_MS + knownBytes(sources) / UPLOAD_BYTES_PER_MS
+    const results = await withDeadline({ signal: options.signal, timeoutMs, what: 'upload' }, client.deps, (signal) =>
+      run(client, sources, settings, opened, signal),
+    )
+    return results as UploadResult<Until>[]
+  } finally {
+    await Promise.all(opened.map((source) => source.dispose()))
+  }
+}
+
+type Settings = {
+  readonly until: Stage
+  readonly tags: Uint8Array
+  readonly encryption: Encryption | undefined
+  readonly replicas: number
+  readonly onExisting: 'reuse' | 'resubmit'
+  readonly tell: (event: ProgressEvent) => void
+}
+
+async function run(
+  client: Client,
+  sources: readonly Source[],
+  settings: Settings,
+  opened: OpenSource[],
+  signal: AbortSignal,
+): Promise<(AcceptedResult | StoredResult)[]> {
+  const { until } = settings
+  if (until !== 'accepted' && client.transactor === undefined) throw fail('SIGNER_MISSING')
+  // Asked while the source is hashed: a wrong network is found out before the first byte is read twice.
+  const ready = until === 'accepted' ? Promise.resolve() : readyToPay(client, signal)
+  const [objects] = await Promise.all([
+    mapBounded(sources, { window: OBJECTS_WINDOW, signal }, (source, scope) => accept(client, source, settings, opened, scope)),
+    ready,
+  ])
+  if (until === 'accepted') return objects.map(({ root, sizeBytes }) => ({ stage: 'accepted', root, sizeBytes }))
+  const entries = await anchorAll(client, objects, settings, signal)
+  const results = await mapBounded(objects, { window: OBJECTS_WINDOW, signal }, async (object, scope, i) => {
+    try {
+      return await store(client, object, entries[i]!, settings, scope)
+    } catch (error) {
+      scope.throwIfAborted()
+      return { error }
+    }
+  })
+  for (const result of results) if ('error' in result) throw result.error
+  return results as StoredResult[]
+}
+
+async function readyToPay(client: Client, signal: AbortSignal): Promise<void> {
+  await Promise.all([client.checkNetwork({ signal }), client.price({ signal }), client.membership.read({ signal })])
+}
+
+/** A source with its root: the stage `accepted`. */
+type Accepted = HashedSource & { readonly source: OpenSource; readonly root: Root; readonly sizeBytes: number }
+
+async function accept(client: Client, source: Source, settings: Settings, opened: OpenSource[], signal: AbortSignal): Promise<Accepted> {
+  const plain = await openSource(source, client.deps, { signal })
+  opened.push(plain)
+  if (signal.aborted) {
+    // The call may be over already, and with it the loop that disposes.
+    await plain.dispose()
+    throw signal.reason
+  }
+  const { encryption, tags, tell } = settings
+  const bytes = encryption === undefined ? plain : encryptedSource(plain, encryption, client.deps)
+  const { sizeBytes } = bytes
+  const hashed = await hashSource(bytes, client.deps, {
+    signal,
+    tags,
+    onHashed: (doneBytes) => tell({ phase: 'hash', doneBytes, totalBytes: sizeBytes }),
+  })
+  return { ...hashed, source: bytes, root: hashed.tree.root, sizeBytes }
+}
+
+/** An entry of the log, ours or one that was there. */
+type Anchored = { readonly entry: Entry; readonly reused: boolean }
+
+/** The stage `anchored` for all objects: finds entries that exist, and pays for the others. */
+async function anchorAll(client: Client, objects: readonly Accepted[], settings: Settings, signal: AbortSignal): Promise<readonly Anchored[]> {
+  const { until, replicas, onExisting, tell } = settings
+  const needs = until === 'anchored' ? 'nothing' : 'holders'
+  const found = await mapBounded(objects, { window: OBJECTS_WINDOW, signal }, async (object, scope) => {
+    const seen = await preflight(client, object.root, { replicas, needs }, { signal: scope })
+    return onExisting === 'reuse' ? findExisting(client, object, seen, scope) : undefined
+  })
+  const anchored = new Map<number, Anchored>()
+  const unpaid: number[] = []
+  const firstOf = new Map<string, number>()
+  const twins = new Map<number, number>()
+  found.forEach((entry, i) => {
+    const { root, sizeBytes } = objects[i]!
+    const twin = firstOf.get(`${root} ${sizeBytes}`)
+    if (entry !== undefined) anchored.set(i, { entry, reused: true })
+    else if (twin !== undefined && onExisting === 'reuse') twins.set(i, twin)
+    else {
+      unpaid.push(i)
+      firstOf.set(`${root} ${sizeBytes}`, i)
+    }
+  })
+  for (let at = 0; at < unpaid.length; at += BATCH_ENTRIES_MAX) {
+    const group = unpaid.slice(at, at + BATCH_ENTRIES_MAX)
+    const totalBytes = group.reduce((sum, i) => sum + objects[i]!.sizeBytes, 0)
+    tell({ phase: 'submit', doneBytes: 0, totalBytes })
+    const entries = await submit(client, group.map((i) => objects[i]!), (txHash) => tell({ phase: 'submit', doneBytes: totalBytes, totalBytes, txHash }), signal)
+    group.forEach((i, k) => anchored.set(i, { entry: entries[k]!, reused: false }))
+    tell({ phase: 'anchor', doneBytes: totalBytes, totalBytes, txHash: entries[0]!.txHash })
+  }
+  for (const [i, twin] of twins) anchored.set(i, { ...anchored.get(twin)!, reused: true })
+  return objects.map((_, i) => {
+    const one = anchored.get(i)
+    invariant(one !== undefined, 'every object has its entry')
+    return one
+  })
+}
+
+/** One transaction. The price may have changed since it was read: asked once more then. */
+async function submit(
+  client: Client,
+  objects: readonly Accepted[],
+  onSent: (txHash: TxHash) => void,
+  signal: AbortSignal,
+): Promise<readonly Entry[]> {
+  const pay = (priceWeiPerSector: bigint): Promise<readonly Entry[]> =>
+    submitEntries(
+      { flow: client.network.flow, submissions: objects.map(({ submission }) => submission), priceWeiPerSector },
+      client.transactor!,
+      { signal, onSent },
+    )
+  try {
+    return await pay(await client.price({ signal }))
+  } catch (error) {
+    const isPrice = isFailure(error, 'TX_REVERTED') && error.facts['when'] === 'before sending' && /^NotEnoughFee/.test(String(error.facts['reason']))
+    if (!isPrice) throw error
+    return pay(await client.price({ signal, renew: true }))
+  }
+}
+
+/** Checks made on chain for one upload: nodes may name many entries of a root, and each check is a request. */
+const EXISTING_CHECKS_MAX = 4
+
+/** An entry with this root, size and tags that the chain confirms: the furthest one first. A node's word alone is not enough to
+ *  skip a payment. */
+async function findExisting(client: Client, object: Accepted, seen: Preflight, signal: AbortSignal): Promise<Entry | undefined> {
+  const bySeq = new Map<number, HeldEntry>()
+  for (const held of seen.known) {
+    const known = bySeq.get(held.seq)
+    if (held.sizeBytes === object.sizeBytes && (known === undefined || (held.complete && !known.complete))) bySeq.set(held.seq, held)
+  }
+  const candidates = [...bySeq.values()].sort((a, b) => Number(b.complete) - Number(a.complete) || a.seq - b.seq)
+  for (const { seq, txHash } of candidates.slice(0, EXISTING_CHECKS_MAX)) {
+    const entry = await readEntry(client.rpc, { flow: client.network.flow, txHash, seq }, { signal })
+    if (entry?.root === object.root && entry.sizeBytes === object.sizeBytes && equal(entry.tags, object.submission.tags)) return entry
+  }
+  return undefined
+}
+
+/** The stages `durable` and `final` of one object. */
+async function store(client: Client, object: Accepted, { entry, reused }: Anchored, settings: Settings, signal: AbortSignal): Promise<StoredResult> {
+  const { until, replicas, tell } = settings
+  const { root, sizeBytes, source, tree } = object
+  invariant(entry.paddedChunkCount === paddedChunkCountOf(object.submission.nodes), 'the entry is that of this object')
+  const { seq, txHash, blockNumber } = entry
+  const base = { root, sizeBytes, seq, txHash, blockNumber, reused }
+  if (until === 'anchored') return { ...base, stage: 'anchored', receipts: [] }
+  const receipts = await disperse(
+    client,
+    { seq, root, tree, source, replicas, mayBeHeld: reused },
+    { signal, onStored: (doneBytes) => tell({ phase: 'store', doneBytes, totalBytes: sizeBytes, root }) },
+  )
+  tell({ phase: 'durable', doneBytes: sizeBytes, totalBytes: sizeBytes, root })
+  if (until === 'durable') return { ...base, stage: 'durable', receipts }
+  await waitFinal(client.rpc, entry, client.deps, { signal })
+  tell({ phase: 'final', doneBytes: sizeBytes, totalBytes: sizeBytes, root })
+  return { ...base, stage: 'final', receipts }
+}
+
+const STAGES: readonly Stage[] = ['accepted', 'anchored', 'durable', 'final']
+
+function parseSettings(options: UploadOptions): Settings {
+  const { until = 'durable', tags = new Uint8Array(0), encryption, replicas = REPLICA_COUNT, onExisting = 'reuse' } = options
+  const wrong = (name: string, value: unknown): Error => fail('OPTION_INVALID', { name, value: String(value) })
+  if (!STAGES.includes(until)) throw wrong('until', until)
+  if (!(tags instanceof Uint8Array)) throw wrong('tags', typeof tags)
+  if (!Number.isInteger(replicas) || replicas < 1 || replicas > SLOT_COUNT_MAX) throw wrong('replicas', replicas)
+  if (onExisting !== 'reuse' && onExisting !== 'resubmit') throw wrong('onExisting', onExisting)
+  return { until, tags, encryption, replicas, onExisting, tell: options.onProgress ?? (() => undefined) }
+}
+
+/** Streams do not say how long they are; the caller sets timeoutMs for long ones. */
+function knownBytes(sources: readonly Source[]): number {
+  let sum = 0
+  for (const source of sources) {
+    if (source instanceof Uint8Array) sum += source.length
+    else if ('size' in source) sum += source.size
+    else if ('sizeBytes' in source) sum += source.sizeBytes
+  }
+  return sum
+}
