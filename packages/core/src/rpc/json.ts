@@ -1,10 +1,13 @@
 import { fail, type Failure } from '../errors.ts'
 import { RPC_BATCH_MAX, RPC_ID_CHARS_MAX } from '../limits.ts'
 
-/** Reads a JSON-RPC 2.0 request body: one object, or an array of at most `RPC_BATCH_MAX`. Throws `RPC_BODY_INVALID` (code -32700)
+/** Reads a JSON-RPC 2.0 request body: one object, or an array of at most `callCountMax` (`RPC_BATCH_MAX`). Throws `RPC_BODY_INVALID` (code -32700)
  *  for what is not JSON in UTF-8, and `RPC_REQUEST_INVALID` (-32600) for an empty or too long array. An element that is no
  *  request becomes a `fault`, so that the others of an array get their answers. */
-export function parseJsonRpc(body: Uint8Array | string): JsonRpcBody {
+export function parseJsonRpc(
+  body: Uint8Array | string,
+  { callCountMax = RPC_BATCH_MAX }: { readonly callCountMax?: number } = {},
+): JsonRpcBody {
   const text = typeof body === 'string' ? body : decodeUtf8(body)
   let value: unknown
   try {
@@ -15,11 +18,11 @@ export function parseJsonRpc(body: Uint8Array | string): JsonRpcBody {
   const isBatch = Array.isArray(value)
   const items: readonly unknown[] = Array.isArray(value) ? value : [value]
   if (items.length === 0) throw fail('RPC_REQUEST_INVALID', { reason: 'the array is empty' })
-  if (items.length > RPC_BATCH_MAX) {
+  if (items.length > callCountMax) {
     throw fail('RPC_REQUEST_INVALID', {
       reason: 'too many requests',
       requestCount: items.length,
-      requestsMax: RPC_BATCH_MAX,
+      requestsMax: callCountMax,
     })
   }
   const ids = idTokens(text, isBatch ? 2 : 1)
