@@ -9,6 +9,7 @@ export function parseJsonRpc(
   { callCountMax = RPC_BATCH_MAX }: { readonly callCountMax?: number } = {},
 ): JsonRpcBody {
   const text = typeof body === 'string' ? body : decodeUtf8(body)
+  if (text === undefined) throw fail('RPC_BODY_INVALID', { reason: 'not UTF-8', bodyBytes: body.length })
   let value: unknown
   try {
     value = JSON.parse(text)
@@ -69,12 +70,12 @@ export function jsonRpcError(
   return `{"jsonrpc":"2.0","error":${JSON.stringify(error)},"id":${id}}`
 }
 
-/** Throws `RPC_BODY_INVALID` for bytes that are not UTF-8. */
-export function decodeUtf8(bytes: Uint8Array): string {
+/** Strict UTF-8, a byte order mark kept as a character; `undefined` for bytes that are none. */
+export function decodeUtf8(bytes: Uint8Array): string | undefined {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
-  } catch (cause) {
-    throw fail('RPC_BODY_INVALID', { reason: 'not UTF-8', bodyBytes: bytes.length }, { cause })
+  } catch {
+    return undefined
   }
 }
 

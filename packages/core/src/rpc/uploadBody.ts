@@ -1,6 +1,5 @@
 import { decodeBase64 } from '../base64.ts'
 import { concat } from '../bytes.ts'
-import { isFailure } from '../errors.ts'
 import { decodeUtf8, parseJsonRpc, type JsonRpcBody } from './json.ts'
 
 /** Reads a JSON-RPC body that may carry segments as base64 under "data". JSON.parse of one 350 kB string costs more than all the
@@ -79,12 +78,8 @@ export function scanUploadBody(body: Uint8Array): UploadScan | undefined {
     at++
   }
   parts.push(body.subarray(copied))
-  try {
-    return { rest: decodeUtf8(concat(parts)), payloads }
-  } catch (error) {
-    if (isFailure(error, 'RPC_BODY_INVALID')) return undefined
-    throw error
-  }
+  const rest = decodeUtf8(concat(parts))
+  return rest === undefined ? undefined : { rest, payloads }
 }
 
 export type UploadScan = { readonly rest: string; readonly payloads: readonly Uint8Array[] }
