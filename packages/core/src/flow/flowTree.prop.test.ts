@@ -3,10 +3,17 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { runs } from '../../../../sim/runs.ts'
 import { nextPowerOfTwo } from '../bytes.ts'
-import { isFailure } from '../errors.ts'
 import { toHex } from '../hex.ts'
 import type { SubmissionNode } from '../types.ts'
-import { appendSubmission, emptyFlow, flowRoot, flowStateFromBytes, flowStateToBytes, proveInFlow } from './flowTree.ts'
+import {
+  appendSubmission,
+  emptyFlow,
+  flowRoot,
+  flowStateFromBytes,
+  flowStateToBytes,
+  proveInFlow,
+  subtreeRoot,
+} from './flowTree.ts'
 
 /** Heights as a file would have: strictly falling, spanning at most three. */
 const submissions = fc.array(
@@ -112,11 +119,11 @@ test('a chunk inside a node of data is refused instead of being proved wrongly',
       const zero = (height: number) => toHex(zeroSubtree(height))
       for (const { height, index, root } of atoms) {
         if (height === 0 || toHex(root) === zero(height)) continue
-        try {
-          proveInFlow({ height: 0, index: index * 2 ** height }, length, lookup)
-          expect.unreachable()
-        } catch (error) {
-          expect(isFailure(error, 'FLOW_POSITION_INVALID')).toBe(true)
+        for (let below = 0; below < height; below++) {
+          const position = { height: below, index: index * 2 ** (height - below) }
+          const invalid = expect.objectContaining({ code: 'FLOW_POSITION_INVALID' })
+          expect(() => proveInFlow(position, length, lookup)).toThrow(invalid)
+          expect(() => subtreeRoot(position, length, lookup)).toThrow(invalid)
         }
       }
     }),

@@ -92,15 +92,13 @@ export function flowRoot(state: FlowState): Uint8Array {
   return hash
 }
 
-/** Root of the subtree at `position` in the flow as it was at `lengthChunks` (a length the flow had after some submission). */
+/** Root of the subtree at `position` in the flow as it was at `lengthChunks` (a length the flow had after some submission). The
+ *  nodes of a submission are atoms: what lies inside one is known from its file only. Throws `FLOW_POSITION_INVALID` there. */
 export function subtreeRoot(position: FlowPosition, lengthChunks: number, lookup: FlowLookup): Uint8Array {
   const { height, index } = position
   const start = index * 2 ** height
   if (start >= lengthChunks) return zeroSubtree(height)
-  if (start + 2 ** height <= lengthChunks) {
-    if (height === 0 && index === 0) return RESERVED_LEAF
-    return lookup(height, index) ?? zeroSubtree(height)
-  }
+  if (start + 2 ** height <= lengthChunks) return completeRoot(position, lengthChunks, lookup)
   // Only the subtree that straddles the end recurses, so the depth is at most the height of the tree.
   return hashPair(
     subtreeRoot({ height: height - 1, index: 2 * index }, lengthChunks, lookup),
@@ -108,9 +106,8 @@ export function subtreeRoot(position: FlowPosition, lengthChunks: number, lookup
   )
 }
 
-/** Proof from the node at `position` up to the flow root at `lengthChunks`, without both ends. The nodes of a submission are
- *  atoms: what lies inside one is proved from its file first. Throws `FLOW_POSITION_INVALID` for a position beyond the flow or
- *  inside a submission node. */
+/** Proof from the node at `position` up to the flow root at `lengthChunks`, without both ends. Throws `FLOW_POSITION_INVALID` for
+ *  a position beyond the flow or inside a submission node. */
 export function proveInFlow(position: FlowPosition, lengthChunks: number, lookup: FlowLookup): SegmentProof {
   const { height, index } = position
   const refuse = (reason: string) => fail('FLOW_POSITION_INVALID', { reason, height, index, lengthChunks })
@@ -118,21 +115,15 @@ export function proveInFlow(position: FlowPosition, lengthChunks: number, lookup
   const top = ceilLog2(lengthChunks)
   if (!Number.isSafeInteger(height) || height < 0 || height > top) throw refuse('the height is not in the tree')
   if (!Number.isSafeInteger(index) || index < 0 || index * 2 ** height >= lengthChunks) throw refuse('beyond the flow')
+  subtreeRoot(position, lengthChunks, lookup)
   const siblings: Uint8Array[] = []
   const lefts: boolean[] = []
-  let hash = subtreeRoot(position, lengthChunks, lookup)
   let at = index
   for (let level = height; level < top; level++) {
     const isLeft = at % 2 === 0
-    const sibling = subtreeRoot({ height: level, index: isLeft ? at + 1 : at - 1 }, lengthChunks, lookup)
-    siblings.push(sibling)
+    siblings.push(subtreeRoot({ height: level, index: isLeft ? at + 1 : at - 1 }, lengthChunks, lookup))
     lefts.push(isLeft)
-    hash = isLeft ? hashPair(hash, sibling) : hashPair(sibling, hash)
     at = Math.floor(at / 2)
-    const isComplete = (at + 1) * 2 ** (level + 1) <= lengthChunks
-    if (isComplete && !equal(hash, subtreeRoot({ height: level + 1, index: at }, lengthChunks, lookup))) {
-      throw refuse('inside a submission node')
-    }
   }
   return { siblings, lefts }
 }
@@ -159,6 +150,26 @@ export function flowStateFromBytes(bytes: Uint8Array): FlowState {
 }
 
 const RESERVED_LEAF = new Uint8Array(HASH_SIZE_BYTES)
+
+/** A missing node is a hole, unless the nearest kept node above it does not follow from its children: then that one is an atom. */
+function completeRoot(position: FlowPosition, lengthChunks: number, lookup: FlowLookup): Uint8Array {
+  const childOf = (height: number, index: number): Uint8Array => {
+    if (height === 0 && index === 0) return RESERVED_LEAF
+    return lookup(height, index) ?? zeroSubtree(height)
+  }
+  let { height, index } = position
+  const hash = childOf(height, index)
+  if (!equal(hash, zeroSubtree(height))) return hash
+  while ((Math.floor(index / 2) + 1) * 2 ** (height + 1) <= lengthChunks) {
+    height += 1
+    index = Math.floor(index / 2)
+    const above = lookup(height, index)
+    if (above === undefined) continue
+    if (equal(above, hashPair(childOf(height - 1, 2 * index), childOf(height - 1, 2 * index + 1)))) return hash
+    throw fail('FLOW_POSITION_INVALID', { reason: 'inside a submission node', ...position, lengthChunks })
+  }
+  return hash
+}
 
 /** A file below one segment never straddles a segment boundary; one of a segment or more starts on one. */
 function startOf(length: number, firstHeight: number, chunkCount: number): number {
