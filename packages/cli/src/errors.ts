@@ -1,4 +1,4 @@
-import { createFail, type Catalogue, type Failure } from '@weightless/core'
+import { createFail, type Failure } from '@weightless/core'
 
 /** Codes of the command line. `USAGE` and `NOT_BUILT` end with exit code 2, everything else with 1. */
 export const cliErrors = {
@@ -30,8 +30,9 @@ export const cliErrors = {
   ROLE_UNKNOWN: { retryable: false, blame: 'caller', next: 'Name one of the roles listed here.' },
   FILE_UNREADABLE: { retryable: false, blame: 'caller', next: 'Name a file that exists and that you may read, or - for standard input.' },
   FILE_UNWRITABLE: { retryable: false, blame: 'caller', next: 'Name a file in a directory that exists and that you may write to.' },
+  BENCH_FAILED: { retryable: true, blame: 'self', next: 'Read what it said; the scenario leaves nothing behind.' },
   BENCH_UNAVAILABLE: { retryable: false, blame: 'none', next: 'Run the scenario in a source checkout after `npm ci`.' },
-} as const satisfies Catalogue
+} as const
 
 export const fail: ReturnType<typeof createFail<typeof cliErrors>> = createFail(cliErrors)
 

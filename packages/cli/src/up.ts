@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { mkdir, rm, statfs } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { createAnvilEngine, deployContracts, type ChainEngine } from '@weightless/chain'
-import { addressOfPrivateKey, isFailure, REPLICA_COUNT, type Abortable, type Address, type Clock, type Logger } from '@weightless/core'
+import { addressOfPrivateKey, isFailure, REPLICA_COUNT, type Address, type Clock, type Logger } from '@weightless/core'
 import { createLogger, createPrivateKey, lockDirectory, readPrivateKey, serveHttp, systemClock, systemNet, systemRandom, writeFileAtomic } from '@weightless/host'
-import { createRpc, createStorageNodeClient, createTransactor, privateKeySigner, readMembers, type Rpc } from '@weightless/sdk'
+import { createRpc, createTransactor, privateKeySigner, readMembers, type Rpc } from '@weightless/sdk'
 import { fail } from './errors.ts'
 import { TEST_ACCOUNTS } from './local/accounts.ts'
 import { createAdminHandler, type AdminFile, type NetworkControl } from './local/admin.ts'
@@ -13,11 +13,10 @@ import { checkPorts, choosePorts, DEFAULT_PORT_BASE, LOOPBACK } from './local/po
 import { proveNetwork } from './local/proof.ts'
 import { gatewayConfig, type ChainFacts } from './local/roleConfig.ts'
 import { createRoleProcess, type RoleProcess } from './local/roleProcess.ts'
+import { readStatus } from './local/readStatus.ts'
 import { readState, writeState, type NetworkState } from './local/state.ts'
-import type { NetworkStatus, NodeStatus, RoleStatus } from './local/status.ts'
 import { openStorageNodes, type StorageNode, type StorageNodes } from './local/storageNodes.ts'
 import { removeNetworkFile, writeNetworkFile, type NetworkDescription } from './networkFile.ts'
-import { processUsage } from './processUsage.ts'
 
 /** A whole network on this machine: chain, gateway and storage nodes under one directory. */
 export type LocalNetwork = {
@@ -48,8 +47,6 @@ const PORTS_FREE_MS_MAX = 10_000
 const REGISTERED_MS_MAX = 30_000
 const STEP_MS = 25
 const LOG_CAP_STEP_MS = 30_000
-/** A status is asked by a person: a node that needs longer is shown without its numbers. */
-const STATUS_MS_MAX = 2_000
 
 /** Starts the network and resolves when it has proved itself. What was started is stopped again when anything fails. */
 export async function startLocalNetwork(options: LocalNetworkOptions, { signal }: { readonly signal: AbortSignal }): Promise<LocalNetwork> {
@@ -65,27 +62,33 @@ export async function startLocalNetwork(options: LocalNetworkOptions, { signal }
   const startedMs = clock.nowMs()
   let phase = 'starting'
   let ready = false
-  let logger: Logger | undefined
+  let log: Logger | undefined
   const enter = (next: string): void => {
     phase = next
-    logger?.info('phase.entered', { phase: next, ms: clock.nowMs() - startedMs })
+    log?.info('phase.entered', { phase: next, ms: clock.nowMs() - startedMs })
     options.onPhase(next)
     scope.throwIfAborted()
   }
 
   try {
     await claimDirectory(layout, options, cleanups)
-    logger = createLogger({ file: layout.log('up'), fileBytesMax: LOG_BYTES_MAX, level: 'info' })
+    const logger = createLogger({ file: layout.log('up'), fileBytesMax: LOG_BYTES_MAX, level: 'info' })
+    log = logger
     enter('choosing ports')
     const state = await prepareState(layout, options, clock, scope)
 
+    const gatewayUrl = urlOf(state.gatewayPort)
     let chain: ChainEngine | undefined
     let gateway: RoleProcess | undefined
     let nodes: StorageNodes | undefined
     const control: NetworkControl = {
       stop: () => stopping.abort(fail('INTERRUPTED', { reason: 'weightless down' })),
       status: (abortable) =>
-        readStatus({ ready, phase, startedMs, layout, state, chain, gateway, nodes: nodes?.list() ?? [] }, clock, abortable),
+        readStatus(
+          { ready, phase, startedMs, dir: layout.top, chainId: CHAIN_ID, chainUrl: urlOf(state.chainPort), chain, gatewayUrl, gateway, nodes: nodes?.list() ?? [] },
+          { clock },
+          abortable,
+        ),
       addNode: (how) => requireReady(nodes).add(how),
       changeNode: (id, verb, abortable) => requireReady(nodes).change(id, verb, abortable),
     }
@@ -120,13 +123,12 @@ export async function startLocalNetwork(options: LocalNetworkOptions, { signal }
     }
 
     enter('starting the storage nodes and the gateway')
-    const gatewayUrl = `http://${LOOPBACK}:${state.gatewayPort}`
     let write: Promise<void> = Promise.resolve()
     const description = (): NetworkDescription => describeNetwork(facts, contracts, gatewayUrl, nodes?.list() ?? [])
     const onChange = (): void => {
       if (!ready) return
       write = write.then(() => (ready ? writeNetworkFile(options.dir, description()) : undefined)).catch((error: unknown) => {
-        logger?.error('networkFile.writeFailed', { error })
+        logger.error('networkFile.writeFailed', { error })
       })
     }
     const funder = createTransactor({ chainId: CHAIN_ID, signer: privateKeySigner(deployer) }, { rpc, clock, random: systemRandom })
@@ -169,7 +171,7 @@ export async function startLocalNetwork(options: LocalNetworkOptions, { signal }
     enter('ready')
     return { description, stopRequested: stopping.signal, [Symbol.asyncDispose]: stopAll }
   } catch (error) {
-    logger?.error('network.failed', { phase, error })
+    log?.error('network.failed', { phase, error })
     await stopAll()
     if (scope.aborted && !isFailure(error)) throw scope.reason
     throw error
@@ -184,7 +186,7 @@ async function claimDirectory(layout: Layout, options: LocalNetworkOptions, clea
     if (!isFailure(cause, 'DIRECTORY_IN_USE')) throw cause
     throw fail('NETWORK_RUNNING', { dir: layout.top, pid: cause.facts['pid'] }, { cause })
   })
-  cleanups.push(() => lock[Symbol.asyncDispose]())
+  cleanups.push(() => lock.release())
   // A file that a killed `up` left behind must not send anybody to addresses that nobody serves.
   await removeNetworkFile(layout.top)
   if (options.reset && found === 'ours') await resetDirectory(layout)
@@ -266,6 +268,10 @@ function requireReady(nodes: StorageNodes | undefined): StorageNodes {
   return nodes
 }
 
+function urlOf(port: number): string {
+  return `http://${LOOPBACK}:${port}`
+}
+
 function describeNetwork(
   chain: ChainFacts,
   contracts: { readonly flow: string; readonly market: string; readonly reward: string; readonly storageRegistry: string },
@@ -283,73 +289,5 @@ function describeNetwork(
       gatewayUrl,
       nodes: nodes.map(({ id, url, process: { pid }, dataDir }) => ({ id, url, pid: pid ?? null, dataDir })),
     },
-  }
-}
-
-type StatusParts = {
-  readonly ready: boolean
-  readonly phase: string
-  readonly startedMs: number
-  readonly layout: Layout
-  readonly state: NetworkState
-  readonly chain: ChainEngine | undefined
-  readonly gateway: RoleProcess | undefined
-  readonly nodes: readonly StorageNode[]
-}
-
-async function readStatus(parts: StatusParts, clock: Clock, { signal }: Abortable): Promise<NetworkStatus> {
-  const { chain, gateway, layout, state } = parts
-  const scope = AbortSignal.any([clock.deadline(STATUS_MS_MAX), ...(signal === undefined ? [] : [signal])])
-  const role = async (of: { url: string; pid: number | undefined; state: RoleStatus['state']; restarts: number }): Promise<RoleStatus> => ({
-    url: of.url,
-    pid: of.pid ?? null,
-    state: of.state,
-    restarts: of.restarts,
-    rssBytes: of.pid === undefined ? null : ((await processUsage(of.pid))?.rssBytes ?? null),
-  })
-  const nodes = await Promise.all(
-    parts.nodes.map(async (node): Promise<NodeStatus & { nextSeq: number | null }> => {
-      const { process: running } = node
-      const client = createStorageNodeClient(node.url, { net: systemNet, clock })
-      const told = running.pid === undefined ? undefined : await client.status({ signal: scope }).catch(() => undefined)
-      return {
-        id: node.id,
-        ...(await role({ url: node.url, pid: running.pid, state: node.state, restarts: running.restarts })),
-        dataDir: node.dataDir,
-        segmentCount: told?.store.segmentCount ?? null,
-        usedBytes: told?.store.usedBytes ?? null,
-        capacityBytes: told?.store.capacityBytes ?? null,
-        readOnly: told?.store.readOnly ?? null,
-        nextSeq: told?.nextSeq ?? null,
-      }
-    }),
-  )
-  const known = nodes.flatMap((node) => (node.nextSeq === null ? [] : [node.nextSeq]))
-  const disk = await statfs(layout.top)
-  return {
-    ready: parts.ready,
-    phase: parts.phase,
-    pid: process.pid,
-    startedMs: parts.startedMs,
-    dir: layout.top,
-    chain: {
-      ...(await role({
-        url: chain?.rpcUrl ?? `http://${LOOPBACK}:${state.chainPort}`,
-        pid: chain?.pid,
-        state: chain?.pid === undefined ? 'down' : 'running',
-        restarts: 0,
-      })),
-      chainId: CHAIN_ID,
-      headBlock: chain?.head()?.number ?? null,
-      finalizedBlock: chain?.finalized()?.number ?? null,
-    },
-    gateway: await role({
-      url: gateway?.url ?? `http://${LOOPBACK}:${state.gatewayPort}`,
-      pid: gateway?.pid,
-      state: gateway?.state ?? 'down',
-      restarts: gateway?.restarts ?? 0,
-    }),
-    storage: { entryCount: known.length === 0 ? null : Math.max(...known), nodes },
-    disk: { freeBytes: disk.bavail * disk.bsize },
   }
 }

@@ -1,6 +1,6 @@
 import { constants } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
-import { isFailure } from '@weightless/core'
+import { isFailure, type Stage } from '@weightless/core'
 import { openFileSource, readPrivateKey } from '@weightless/host'
 import { privateKeySigner, upload, type Source, type UploadResult } from '@weightless/sdk'
 import type { Context } from '../context.ts'
@@ -21,9 +21,9 @@ export async function putCommand(file: string, options: PutOptions, context: Con
   await using opened = await openInput(file, context)
   await using session = openClient(network, { signer: privateKeySigner(key) })
   const progress = createProgress(io.stderr)
-  let result: UploadResult
+  let result: Result
   try {
-    result = await upload(session.client, opened.source, {
+    result = await upload<Stage>(session.client, opened.source, {
       until: options.until,
       timeoutMs: options.timeout * 1000,
       signal,
@@ -37,6 +37,7 @@ export async function putCommand(file: string, options: PutOptions, context: Con
   printer.result(result, () => describe(result))
 }
 
+type Result = UploadResult<Stage>
 type Input = AsyncDisposable & { readonly source: Source }
 
 /** A regular file is read in place; everything else can be read only once, so the SDK spools it. */
@@ -61,15 +62,16 @@ async function* chunksOf(stream: NodeJS.ReadableStream): AsyncIterable<Uint8Arra
   for await (const chunk of stream) yield typeof chunk === 'string' ? Buffer.from(chunk) : chunk
 }
 
-function describe(result: UploadResult): string {
-  const rows = [
+function describe(result: Result): string {
+  const size = ['size', `${formatBytes(result.sizeBytes)} (${result.sizeBytes} bytes)`]
+  if (result.stage === 'accepted') return table([['root', result.root], size, ['stage', 'accepted: nothing was sent']])
+  return table([
     ['root', result.root],
-    ['size', `${formatBytes(result.sizeBytes)} (${result.sizeBytes} bytes)`],
-    ['entry', String(result.seq)],
+    size,
+    ['entry', `${result.seq}${result.reused ? ', was there already: nothing paid' : ''}`],
     ['transaction', result.txHash],
     ['block', String(result.blockNumber)],
     ['stage', result.stage],
     ...result.receipts.map((receipt, index) => [index === 0 ? 'receipts' : '', `signed by ${receipt.signer}`]),
-  ]
-  return table(rows)
+  ])
 }

@@ -1,5 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { isFailure, type Failure } from '@weightless/core'
+import type { Failure } from '@weightless/core'
 import { LOCAL_NODES_MAX } from '../arguments.ts'
 import { fail } from '../errors.ts'
 import { toFailure } from '../print.ts'
@@ -70,8 +70,8 @@ async function readReplace(request: Request): Promise<string | undefined> {
 }
 
 function statusOf(failure: Failure): number {
-  if (isFailure(failure, 'ADMIN_REFUSED')) return 401
-  if (isFailure(failure, 'NODE_UNKNOWN')) return 404
+  if (failure.code === 'ADMIN_REFUSED') return 401
+  if (failure.code === 'NODE_UNKNOWN') return 404
   return failure.blame === 'caller' ? 400 : 500
 }
 

@@ -7,8 +7,8 @@ import { fail } from '../errors.ts'
 /** Raised when a directory of an older weightless can no longer be read as it is. */
 const FORMAT_VERSION = 1
 const FORMAT_FILE = 'format.json'
-/** What a start that failed early leaves behind: still an empty directory to us. */
-const TRACES = new Set(['lock', 'lock.json', 'logs', '.lock'])
+/** What a start that failed early leaves behind (the lock, and what host writes on the way to it): still empty to us. */
+const TRACE = /^(logs|lock(\..*)?)$/
 
 /** Everything of a local network lives below one directory. */
 export type Layout = {
@@ -53,7 +53,7 @@ export async function inspectDirectory(top: string, options: { readonly reset: b
     throw fail('DIRECTORY_FOREIGN', { dir: top, reason: (error as NodeJS.ErrnoException).code ?? 'unreadable' }, { cause: error })
   }
   if (!names.includes(FORMAT_FILE)) {
-    const foreign = names.filter((name) => !TRACES.has(name))
+    const foreign = names.filter((name) => !TRACE.test(name))
     if (foreign.length === 0) return 'new'
     throw fail('DIRECTORY_FOREIGN', { dir: top, found: preview(foreign.slice(0, 3).join(', ')) })
   }
@@ -76,7 +76,7 @@ export async function prepareDirectory(layout: Layout): Promise<void> {
 /** Removes all content but what the running `up` itself holds open: its lock and its own log, which is emptied. The format file
  *  goes last, so that an interrupted reset can be repeated. */
 export async function resetDirectory(layout: Layout): Promise<void> {
-  const names = (await readdir(layout.top)).filter((name) => !TRACES.has(name) && name !== FORMAT_FILE)
+  const names = (await readdir(layout.top)).filter((name) => !TRACE.test(name) && name !== FORMAT_FILE)
   for (const name of names) await rm(join(layout.top, name), { recursive: true, force: true })
   for (const name of await readdir(layout.logs).catch(() => [])) {
     if (name === 'up.log') await truncate(layout.log('up'))

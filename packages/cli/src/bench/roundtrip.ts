@@ -1,0 +1,63 @@
+import { join } from 'node:path'
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { fail } from '../errors.ts'
+import { describeWork } from './limit.ts'
+import { MIB, rate, times, type Scenario } from './scenario.ts'
+
+/** A file goes up and comes down again against one network, each client in a process of its own. Ours is the command line, its
+ *  start included; the official SDK measures its own calls. */
+export const roundtrip: Scenario = {
+  name: 'roundtrip',
+  about: 'upload and download of 256 MiB, beside the official SDK against the same network',
+  async run(lab) {
+    const sizeBytes = (lab.quick ? 8 : 256) * MIB
+    const network = await lab.startNetwork()
+    const ourFile = await lab.makeFile('ours', sizeBytes)
+    const theirFile = await lab.makeFile('theirs', sizeBytes)
+    lab.note('our upload')
+    const before = await network.usage()
+    const put = await lab.ours(['put', ourFile, '--json'], network)
+    const work = describeWork(before, await network.usage(), put)
+    const { root } = JSON.parse(put.out) as { root: string }
+    lab.note('our download')
+    const beforeGet = await network.usage()
+    const get = await lab.ours(['get', root, '-o', join(lab.folder, 'ours.copy'), '--json'], network)
+    const workGet = describeWork(beforeGet, await network.usage(), get)
+    await checkSame(ourFile, join(lab.folder, 'ours.copy'))
+    lab.note('official upload')
+    const upload = await lab.official(['upload', theirFile], network)
+    lab.note('official download')
+    const download = await lab.official(['download', upload.root, join(lab.folder, 'theirs.copy')], network)
+    await checkSame(theirFile, join(lab.folder, 'theirs.copy'))
+    await network.stop()
+    const ours = put.ms + get.ms
+    const theirs = upload.ms + download.ms
+    const row = (what: string, ourMs: number, theirMs: number): string[] => [
+      what,
+      `${ourMs.toFixed(0)} ms, ${rate(sizeBytes, ourMs)}`,
+      `${theirMs.toFixed(0)} ms, ${rate(sizeBytes, theirMs)}`,
+      times(ourMs, theirMs),
+    ]
+    return {
+      columns: ['what', 'ours', 'official SDK 1.2.8', 'ratio'],
+      rows: [row('upload', put.ms, upload.ms), row('download', get.ms, download.ms), row('both', ours, theirs)],
+      notes: [
+        `${sizeBytes / MIB} MiB, three copies, six storage nodes; bar for both: 10 x`,
+        `upload: ${work}`,
+        `download: ${workGet}`,
+      ],
+    }
+  },
+}
+
+async function checkSame(a: string, b: string): Promise<void> {
+  const [one, other] = await Promise.all([digestOf(a), digestOf(b)])
+  if (one !== other) throw fail('BENCH_FAILED', { said: 'other bytes came back' })
+}
+
+async function digestOf(path: string): Promise<string> {
+  const hash = createHash('sha256')
+  for await (const part of createReadStream(path)) hash.update(part as Buffer)
+  return hash.digest('hex')
+}

@@ -1,0 +1,101 @@
+import { statfs } from 'node:fs/promises'
+import type { ChainEngine } from '@weightless/chain'
+import type { Abortable, Clock } from '@weightless/core'
+import { processUsage } from '../processUsage.ts'
+import type { RoleProcess } from './roleProcess.ts'
+import type { NetworkStatus, NodeStatus, RoleStatus } from './status.ts'
+import type { StorageNode } from './storageNodes.ts'
+
+/** What `up` holds of its network, however far its start has come. */
+export type NetworkParts = {
+  readonly ready: boolean
+  readonly phase: string
+  readonly startedMs: number
+  readonly dir: string
+  readonly chainId: number
+  readonly chainUrl: string
+  readonly chain: ChainEngine | undefined
+  readonly gatewayUrl: string
+  readonly gateway: RoleProcess | undefined
+  readonly nodes: readonly StorageNode[]
+}
+
+/** A status is asked by a person: a node that needs longer is shown without its numbers. */
+const STATUS_MS_MAX = 2_000
+/** What a node says of itself has some hundred bytes. */
+const NODE_STATUS_BYTES_MAX = 64 * 1024
+
+export async function readStatus(parts: NetworkParts, deps: { readonly clock: Clock }, { signal }: Abortable): Promise<NetworkStatus> {
+  const { chain, gateway } = parts
+  const scope = AbortSignal.any([deps.clock.deadline(STATUS_MS_MAX), ...(signal === undefined ? [] : [signal])])
+  const [chainStatus, gatewayStatus, disk, ...nodes] = await Promise.all([
+    roleStatus({
+      url: parts.chainUrl,
+      pid: chain?.pid,
+      state: chain?.pid === undefined ? 'down' : 'running',
+      restarts: chain?.restartCount ?? 0,
+    }),
+    roleStatus(gateway ?? { url: parts.gatewayUrl, pid: undefined, state: 'down', restarts: 0 }),
+    statfs(parts.dir),
+    ...parts.nodes.map((node) => nodeStatus(node, scope)),
+  ])
+  const known = nodes.flatMap((node) => (node.nextSeq === null ? [] : [node.nextSeq]))
+  return {
+    ready: parts.ready,
+    phase: parts.phase,
+    pid: process.pid,
+    startedMs: parts.startedMs,
+    dir: parts.dir,
+    chain: {
+      ...chainStatus,
+      chainId: parts.chainId,
+      headBlock: chain?.head()?.number ?? null,
+      finalizedBlock: chain?.finalized()?.number ?? null,
+    },
+    gateway: gatewayStatus,
+    storage: { entryCount: known.length === 0 ? null : Math.max(...known), nodes },
+    disk: { freeBytes: disk.bavail * disk.bsize },
+  }
+}
+
+async function roleStatus(role: Pick<RoleProcess, 'url' | 'pid' | 'restarts'> & { readonly state: RoleStatus['state'] }): Promise<RoleStatus> {
+  const { url, pid, state, restarts } = role
+  const usage = pid === undefined ? undefined : await processUsage(pid)
+  return { url, pid: pid ?? null, state, restarts, rssBytes: usage?.rssBytes ?? null }
+}
+
+async function nodeStatus(node: StorageNode, signal: AbortSignal): Promise<NodeStatus> {
+  const { pid, restarts } = node.process
+  const [role, told] = await Promise.all([
+    roleStatus({ url: node.url, pid, state: node.state, restarts }),
+    pid === undefined ? undefined : askNode(node.url, signal),
+  ])
+  const { store, nextSeq } = told ?? {}
+  return {
+    id: node.id,
+    ...role,
+    dataDir: node.dataDir,
+    segmentCount: whole(store?.segmentCount),
+    usedBytes: whole(store?.usedBytes),
+    capacityBytes: whole(store?.capacityBytes),
+    readOnly: typeof store?.readOnly === 'boolean' ? store.readOnly : null,
+    nextSeq: whole(nextSeq),
+  }
+}
+
+type Told = { readonly nextSeq?: unknown; readonly store?: { readonly [name: string]: unknown } }
+
+/** `undefined` when the node does not answer. */
+async function askNode(url: string, signal: AbortSignal): Promise<Told | undefined> {
+  try {
+    const response = await fetch(`${url}/v1/status`, { signal })
+    const text = await response.text()
+    return text.length > NODE_STATUS_BYTES_MAX ? undefined : (JSON.parse(text) as Told)
+  } catch {
+    return undefined
+  }
+}
+
+function whole(value: unknown): number | null {
+  return Number.isSafeInteger(value) ? (value as number) : null
+}
