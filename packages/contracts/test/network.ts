@@ -89,6 +89,19 @@ export async function estimate(chain: Anvil, { from, to, data, value = 0n }: Cal
   return BigInt((await chain.rpc('eth_estimateGas', [transaction, 'latest'])) as Hex)
 }
 
+/** What these calls answer one after another in a block of that number, without changing the chain. */
+export async function simulate(chain: Anvil, number: bigint, calls: readonly Call[]): Promise<readonly Hex[]> {
+  const transactions = calls.map(({ from, to, data }) => ({ from, to, data }))
+  const block = { blockOverrides: { number: numberToHex(number) }, calls: transactions }
+  const answer = (await chain.rpc('eth_simulateV1', [{ blockStateCalls: [block] }, 'latest'])) as readonly {
+    readonly calls: readonly { readonly status: Hex; readonly returnData: Hex }[]
+  }[]
+  return answer.at(-1)!.calls.map(({ status, returnData }, i) => {
+    if (status !== '0x1') throw new Error(`simulated call ${i} failed: ${returnData}`)
+    return returnData
+  })
+}
+
 export async function balanceOf(chain: Anvil, address: Address): Promise<bigint> {
   return BigInt((await chain.rpc('eth_getBalance', [address, 'latest'])) as Hex)
 }
@@ -114,6 +127,7 @@ export type Network = {
   readonly addresses: { readonly [name in Name]: Address }
   /** A call of a function, or of one overload by its selector. */
   call(from: Address, name: Name, functionName: string, args?: readonly unknown[], value?: bigint): Call
+  decode<T>(name: Name, functionName: string, data: Hex): T
   read<T>(name: Name, functionName: string, args?: readonly unknown[]): Promise<T>
   events(receipt: Receipt): readonly { readonly eventName: string; readonly args: Record<string, unknown> }[]
 }
@@ -125,8 +139,9 @@ export async function deployNetwork(chain: Anvil, overrides: Overrides = {}): Pr
   const planned = deployedAddresses((offset) => getContractAddress({ from: deployer, nonce: nonce + offset }))
   const registry = { ...defaultDeployParams.registry, ...overrides.registry }
   const params = { ...defaultDeployParams, foundationAdmin: deployer, ...overrides, registry }
-  // A test may sit in the miner's seat: the pools then take claims from that account.
-  for (const step of deployPlan(params, { ...planned, mine: overrides.mine ?? planned.mine })) {
+  // A test may sit in the seat of the miner or the market: the contracts then take that account for it.
+  const seats = { ...planned, mine: overrides.mine ?? planned.mine, market: overrides.market ?? planned.market }
+  for (const step of deployPlan(params, seats)) {
     if (step.kind === 'create') {
       const data = encodeDeployData({ abi: step.abi as Abi, bytecode: step.bytecode, args: step.args })
       await send(chain, { from: deployer, data })
@@ -146,6 +161,8 @@ export async function deployNetwork(chain: Anvil, overrides: Overrides = {}): Pr
     call: (from, name, functionName, args = [], value = 0n) => {
       return { from, to: addresses[name], data: encode(name, functionName, args), value }
     },
+    decode: <T>(name: Name, functionName: string, data: Hex) =>
+      decodeFunctionResult({ abi: abis[name] as Abi, functionName, data }) as T,
     async read<T>(name: Name, functionName: string, args: readonly unknown[] = []): Promise<T> {
       const call = { from: deployer, to: addresses[name], data: encode(name, functionName, args) }
       const outcome = await attempt(chain, call)
@@ -159,6 +176,7 @@ export async function deployNetwork(chain: Anvil, overrides: Overrides = {}): Pr
 export type Overrides = Partial<Omit<DeployParams, 'registry'>> & {
   readonly registry?: Partial<DeployParams['registry']>
   readonly mine?: Address
+  readonly market?: Address
 }
 
 async function receiptOf(chain: Anvil, hash: Hex): Promise<Receipt> {

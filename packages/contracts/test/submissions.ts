@@ -3,14 +3,6 @@ import { type Hex, bytesToHex, concat, keccak256 } from 'viem'
 export type Node = { readonly root: Hex; readonly height: bigint }
 export type SubmissionData = { readonly length: bigint; readonly tags: Hex; readonly nodes: readonly Node[] }
 
-/** The four entrances of Flow: both generations, one entry or many. */
-export const selectors = {
-  submit: '0xbc8c11f8',
-  batchSubmit: '0x49aa3395',
-  submitOld: '0xef3e12dc',
-  batchSubmitOld: '0x9e62a38e',
-} as const
-
 export const ZERO_HASH: Hex = `0x${'00'.repeat(32)}`
 export const EMPTY_HASH: Hex = keccak256('0x')
 
@@ -28,19 +20,32 @@ export function hashPair(a: Hex, b: Hex): Hex {
   return keccak256(concat([a, b]))
 }
 
-/** The flow tree as the specification draws it (spec/storage.md 2.3), without any cleverness: every placed node by its
+/** The flow tree as the specification draws it (spec/storage.md 2.3), node by node: every placed node by its
  *  position, and a root computed from the top down. The oracle for the frontier in Flow. */
 export function createFlowModel(): FlowModel {
-  const placed = new Map<string, Hex>([['0:0', ZERO_HASH]])
+  const placed = new Map<string, Hex>()
+  /** Subtrees that hold a placed node somewhere below; all others are zero chunks. */
+  const inhabited = new Set<string>()
+  /** Roots of subtrees left of the end: nothing changes there any more. */
+  const settled = new Map<string, Hex>()
   const zeros: Hex[] = [keccak256(new Uint8Array(256))]
   for (let h = 0; h < 64; h++) zeros.push(hashPair(zeros[h]!, zeros[h]!))
   let length = 1n
 
+  const place = (root: Hex, height: number, index: bigint): void => {
+    placed.set(`${height}:${index}`, root)
+    for (let up = 1; height + up <= 64; up++) inhabited.add(`${height + up}:${index >> BigInt(up)}`)
+  }
+  place(ZERO_HASH, 0, 0n)
+
   const subtree = (height: number, index: bigint): Hex => {
-    const known = placed.get(`${height}:${index}`)
+    const key = `${height}:${index}`
+    const known = placed.get(key) ?? settled.get(key)
     if (known !== undefined) return known
-    if (index << BigInt(height) >= length || height === 0) return zeros[height]!
-    return hashPair(subtree(height - 1, index * 2n), subtree(height - 1, index * 2n + 1n))
+    if (!inhabited.has(key)) return zeros[height]!
+    const root = hashPair(subtree(height - 1, index * 2n), subtree(height - 1, index * 2n + 1n))
+    if ((index + 1n) << BigInt(height) <= length) settled.set(key, root)
+    return root
   }
   return {
     length: () => length,
@@ -51,7 +56,7 @@ export function createFlowModel(): FlowModel {
       if (start % 1024n !== 0n && start / 1024n !== (start + sectors - 1n) / 1024n) length = (start / 1024n + 1n) * 1024n
       const positions = nodes.map(({ root, height }) => {
         const position = align(length, height)
-        placed.set(`${height}:${position >> height}`, root)
+        place(root, Number(height), position >> height)
         length = position + (1n << height)
         return position
       })

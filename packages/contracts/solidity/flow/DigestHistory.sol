@@ -24,13 +24,14 @@ contract DigestHistory is Ownable {
         _capacity = capacity;
     }
 
-    /// @notice Appends a digest over the oldest one. Owner only. Emits DigestInserted.
-    function insert(bytes32 data) external onlyOwner returns (uint256 index) {
-        index = _count;
+    /// @notice Appends a digest over the oldest one and returns its index. Owner only. Emits DigestInserted.
+    function insert(bytes32 data) external onlyOwner returns (uint256) {
+        uint256 index = _count;
         _count = index + 1;
         _digests[index % _capacity] = data;
         _insertions[data] = index + 1;
         emit DigestInserted(index, data);
+        return index;
     }
 
     /// @notice The digest with this index. Reverts with UnavailableIndex outside the last `capacity` ones.

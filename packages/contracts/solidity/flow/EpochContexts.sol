@@ -123,13 +123,16 @@ abstract contract EpochContexts {
         return address(_rootHistory);
     }
 
-    function getContext() public view returns (MineContext memory context) {
-        context.epoch = _epoch;
-        context.mineStart = _epoch == 0 ? 0 : _epochEnd(_epoch);
-        context.flowRoot = _contextRoot;
-        context.flowLength = _contextLength;
-        context.blockDigest = _contextBlockDigest;
-        context.digest = _digestOf(_contextBlockDigest, _contextRoot, _contextLength);
+    function getContext() public view returns (MineContext memory) {
+        return
+            MineContext({
+                epoch: _epoch,
+                mineStart: _epoch == 0 ? 0 : _epochEnd(_epoch),
+                flowRoot: _contextRoot,
+                flowLength: _contextLength,
+                blockDigest: _contextBlockDigest,
+                digest: _digestOf(_contextBlockDigest, _contextRoot, _contextLength)
+            });
     }
 
     function getEpochRangeHistory(uint256 index) public view returns (EpochRangeWithContextDigest memory) {

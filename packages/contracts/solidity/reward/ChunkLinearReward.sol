@@ -166,7 +166,8 @@ contract ChunkLinearReward is IReward, AccessControlEnumerable, Initializable, P
         _setTreasury(treasury_);
     }
 
-    function payments(address dest) external view returns (uint256 amountWei) {
+    /// @notice The credit of `dest`, in wei.
+    function payments(address dest) external view returns (uint256) {
         return _creditOf(dest);
     }
 
@@ -176,7 +177,7 @@ contract ChunkLinearReward is IReward, AccessControlEnumerable, Initializable, P
 
     /// @notice The first pricing chunk that is not past its term, and its deadline (0: still open). Nodes prune below it.
     /// @dev Deadlines rise with the index, so doubling and halving finds it in 2·log2(index) reads.
-    function firstRewardableChunk() external view returns (uint64 chunk, uint256 deadline) {
+    function firstRewardableChunk() external view returns (uint64, uint256) {
         uint256 high = 1;
         while (_isPast(high - 1)) high *= 2;
         uint256 low = high / 2;
