@@ -1,6 +1,6 @@
-import { createFail, type Catalogue } from '@weightless/core'
+import { createFail } from '@weightless/core'
 
-/** Codes of the client library. Errors of a storage node keep the node's own code (docs/wire.md) and blame the peer. */
+/** Codes of the client library (`createFail` below checks the form). Errors of a storage node keep the node's own code (docs/wire.md) and blame the peer. */
 export const sdkErrors = {
   OPTION_INVALID: { retryable: false, blame: 'caller', next: 'Pass the option as its documentation says.' },
   NETWORK_MISMATCH: {
@@ -66,6 +66,6 @@ export const sdkErrors = {
   SIZE_UNPROVEN: { retryable: true, blame: 'peer', next: 'Pass sizeBytes if you know it, or ask other nodes: what these say is not on chain.' },
   RANGE_INVALID: { retryable: false, blame: 'caller', next: 'Use 0 <= start < end, with start below the size of the object.' },
   RESULT_TOO_LARGE: { retryable: false, blame: 'caller', next: 'Use download(), which streams, instead of collecting all bytes.' },
-} as const satisfies Catalogue
+} as const
 
 export const fail: ReturnType<typeof createFail<typeof sdkErrors>> = createFail(sdkErrors)
