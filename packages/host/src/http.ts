@@ -37,22 +37,23 @@ export async function serveHttp(options: ServeHttpOptions): Promise<HttpServer> 
 
   async function answer(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const gone = new AbortController()
+    const finished = new Promise<void>((resolve) => outgoing.once('close', resolve))
     incoming.on('error', () => undefined)
     outgoing.on('error', () => undefined)
     outgoing.once('close', () => {
       if (!outgoing.writableFinished) gone.abort(fail('PEER_GONE'))
     })
-    if (closing !== undefined) outgoing.shouldKeepAlive = false
     let response: Response
     try {
       const request = toRequest(incoming, { signal: gone.signal, address: url, bodyIdleMsMax: limits.bodyIdleMsMax })
-      response = await options.handler(request, { remoteAddress: incoming.socket.remoteAddress ?? '' })
+      response = await options.handler(request, { remoteAddress: incoming.socket.remoteAddress ?? '', finished })
     } catch (error) {
       if (!gone.signal.aborted && !isFailure(error, 'REQUEST_INVALID')) {
         options.logger?.error('http.handlerFailed', { method: incoming.method, path: pathOf(incoming), error })
       }
       response = errorOf(error)
     }
+    if (closing !== undefined) outgoing.shouldKeepAlive = false
     await writeResponse(response, incoming, outgoing, {
       lingerBytesMax: limits.lingerBytesMax,
       lingerMsMax: limits.lingerMsMax,
@@ -79,6 +80,8 @@ export async function serveHttp(options: ServeHttpOptions): Promise<HttpServer> 
         resolve()
       })
       server.closeIdleConnections()
+      // To Node a connection that never sent a request is not idle but late.
+      for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy()
     })
     return closing
   }
@@ -93,7 +96,11 @@ export async function serveHttp(options: ServeHttpOptions): Promise<HttpServer> 
 }
 
 export type HttpHandler = (request: Request, info: HttpInfo) => Promise<Response>
-export type HttpInfo = { readonly remoteAddress: string }
+export type HttpInfo = {
+  readonly remoteAddress: string
+  /** Resolves when the answer has left this machine, or its connection is gone: what it held in memory is free. */
+  readonly finished: Promise<void>
+}
 export type ServeHttpOptions = Abortable & {
   /** Default 127.0.0.1: everything binds to this machine unless told otherwise (DESIGN D14). */
   readonly host?: string | undefined

@@ -1,0 +1,69 @@
+import type { Root } from '@weightless/core'
+import { fromHex } from '@weightless/core'
+
+/** Keys of the log index: one letter for the kind, then big-endian numbers so that byte order is number order. */
+const KIND = {
+  cursor: 'c',
+  entry: 'e',
+  entryByRoot: 'r',
+  entryByStart: 'a',
+  flowNode: 'f',
+  block: 'b',
+  member: 'm',
+  whole: 'w',
+  receipt: 's',
+  delivery: 'd',
+  deliveryPending: 'p',
+} as const
+export type KeyKind = keyof typeof KIND
+
+const SEQ_SIZE_BYTES = 8
+
+export function cursorKey(): Uint8Array {
+  return keyOf('cursor')
+}
+
+export function numberKey(kind: KeyKind, value: number): Uint8Array {
+  return keyOf(kind, uint64(value))
+}
+
+/** All keys of a kind whose number is in from ≤ n < to. */
+export function numberRange(kind: KeyKind, from: number, to: number): { from: Uint8Array; to: Uint8Array } {
+  return { from: numberKey(kind, from), to: numberKey(kind, to) }
+}
+
+export function numberOfKey(key: Uint8Array): number {
+  return Number(new DataView(key.buffer, key.byteOffset + key.length - SEQ_SIZE_BYTES, SEQ_SIZE_BYTES).getBigUint64(0))
+}
+
+export function rootKey(kind: KeyKind, root: Root | Uint8Array, seq?: number): Uint8Array {
+  const bytes = typeof root === 'string' ? fromHex(root) : root
+  return seq === undefined ? keyOf(kind, bytes) : keyOf(kind, bytes, uint64(seq))
+}
+
+export function rootRange(kind: KeyKind, root: Root): { from: Uint8Array; to: Uint8Array } {
+  return { from: rootKey(kind, root, 0), to: rootKey(kind, root, Number.MAX_SAFE_INTEGER) }
+}
+
+export function flowNodeKey(height: number, index: number): Uint8Array {
+  return keyOf('flowNode', Uint8Array.of(height), uint64(index))
+}
+
+function keyOf(kind: KeyKind, ...parts: readonly Uint8Array[]): Uint8Array {
+  let size = 1
+  for (const part of parts) size += part.length
+  const key = new Uint8Array(size)
+  key[0] = KIND[kind].charCodeAt(0)
+  let offset = 1
+  for (const part of parts) {
+    key.set(part, offset)
+    offset += part.length
+  }
+  return key
+}
+
+function uint64(value: number): Uint8Array {
+  const bytes = new Uint8Array(SEQ_SIZE_BYTES)
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(value))
+  return bytes
+}

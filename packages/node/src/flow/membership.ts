@@ -1,0 +1,114 @@
+import type { Address, Index, Member, Membership } from '@weightless/core'
+import { numberRange } from './keys.ts'
+
+/** One MemberChanged event of the registry, as the follower keeps it. */
+export type MemberChange = {
+  readonly version: number
+  readonly blockNumber: number
+  readonly id: number
+  readonly signer: Address
+  /** `undefined`: the member is not in the active set after this change. */
+  readonly member: Member | undefined
+}
+
+/** The active set over time: a fold over the registry's events, or one fixed list. */
+export type MembershipView = {
+  current(): Membership
+  /** `undefined` when this version is not known here. */
+  at(version: number): Membership | undefined
+  /** The version that was in force at the end of this block. */
+  versionAtBlock(blockNumber: number): number
+  /** The first version since which the member with this signer has been active without interruption; `undefined` when it is not. */
+  activeSince(signer: string): number | undefined
+}
+
+export type MembershipLog = MembershipView & {
+  append(changes: readonly MemberChange[]): void
+  /** What `append` would make of it. */
+  after(changes: readonly MemberChange[]): Membership
+}
+
+/** Membership that never changes: the source `static`, and `solo` with no members at all. */
+export function fixedMembership(members: readonly Member[]): MembershipView {
+  const membership: Membership = { version: 0, members: [...members].sort((a, b) => a.id - b.id) }
+  return {
+    current: () => membership,
+    at: (version) => (version === 0 ? membership : undefined),
+    versionAtBlock: () => 0,
+    activeSince: (signer) => (members.some((member) => member.signer === signer) ? 0 : undefined),
+  }
+}
+
+export function createMembershipLog(changes: readonly MemberChange[]): MembershipLog {
+  const history: MemberChange[] = []
+  const active = new Map<number, Member>()
+  const since = new Map<string, number>()
+  let current: Membership = { version: 0, members: [] }
+
+  const append = (more: readonly MemberChange[]): void => {
+    for (const change of more) {
+      history.push(change)
+      const before = active.get(change.id)
+      if (before !== undefined && before.signer !== change.member?.signer) since.delete(before.signer)
+      apply(active, change)
+      if (change.member !== undefined && !since.has(change.member.signer)) since.set(change.member.signer, change.version)
+    }
+    current = { version: history.at(-1)?.version ?? 0, members: listed(active) }
+  }
+  append(changes)
+
+  return {
+    append,
+    after(more) {
+      const members = new Map(active)
+      for (const change of more) apply(members, change)
+      return { version: more.at(-1)?.version ?? current.version, members: listed(members) }
+    },
+    current: () => current,
+    at(version) {
+      if (version === current.version) return current
+      if (version < 0 || version > current.version) return undefined
+      const members = new Map<number, Member>()
+      for (const change of history) {
+        if (change.version > version) break
+        apply(members, change)
+      }
+      return { version, members: listed(members) }
+    },
+    versionAtBlock(blockNumber) {
+      let [low, high] = [0, history.length]
+      while (low < high) {
+        const middle = (low + high) >> 1
+        if (history[middle]!.blockNumber <= blockNumber) low = middle + 1
+        else high = middle
+      }
+      return history[low - 1]?.version ?? 0
+    },
+    activeSince: (signer) => since.get(signer),
+  }
+}
+
+function apply(members: Map<number, Member>, change: MemberChange): void {
+  if (change.member === undefined) members.delete(change.id)
+  else members.set(change.id, change.member)
+}
+
+/** In ascending order of id, the order of the registry's hash (docs/decisions/0005). */
+function listed(members: ReadonlyMap<number, Member>): readonly Member[] {
+  return [...members.values()].sort((a, b) => a.id - b.id)
+}
+
+export function encodeMemberChange(change: MemberChange): Uint8Array {
+  const { member } = change
+  return new TextEncoder().encode(JSON.stringify({ ...change, member: member && { ...member, weight: member.weight.toString() } }))
+}
+
+export function readMemberChanges(index: Index): readonly MemberChange[] {
+  const rows = index.range(numberRange('member', 0, Number.MAX_SAFE_INTEGER))
+  return [...rows].map(({ value }) => {
+    const stored = JSON.parse(new TextDecoder().decode(value)) as Omit<MemberChange, 'member'> & {
+      readonly member?: Omit<Member, 'weight'> & { readonly weight: string }
+    }
+    return { ...stored, member: stored.member && { ...stored.member, weight: BigInt(stored.member.weight) } }
+  })
+}

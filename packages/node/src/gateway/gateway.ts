@@ -1,0 +1,236 @@
+import type { Address, Clock, Entry, Index, Kernels, Logger, Net, Root } from '@weightless/core'
+import { SEGMENT_SIZE_BYTES } from '@weightless/core'
+import { lookupByRoot } from '../flow/entries.ts'
+import type { Follower } from '../flow/follow.ts'
+import type { MembershipView } from '../flow/membership.ts'
+import type { FastBytes } from '../http/fastBytes.ts'
+import { createGate } from '../http/gate.ts'
+import { createService, type RoleMetrics, type Service } from '../http/service.ts'
+import { createEarly } from '../segments/early.ts'
+import { createShelf } from '../segments/shelf.ts'
+import type { SegmentStore } from '../store/store.ts'
+import { zgsMethods } from '../zgs/compat.ts'
+import { createRpcEndpoint } from '../zgs/endpoint.ts'
+import { createGatewayBackend } from './backend.ts'
+import { indexerMethods } from './compat.ts'
+import { createDispersal } from './dispersal.ts'
+import { createLedger } from './ledger.ts'
+import { createPeers } from './peers.ts'
+import { createSegmentReader } from './reader.ts'
+import { createReceiptSearch } from './receiptSearch.ts'
+import { createRestRoutes } from './rest.ts'
+
+export type GatewayRoleOptions = {
+  readonly version: string
+  readonly chainId: number
+  readonly flow: Address
+  readonly registry: Address | undefined
+  readonly replicas: number
+  /** Asked when it is needed: the server may have chosen its port by then. */
+  readonly publicUrl: () => string
+}
+
+export type GatewayRoleDeps = {
+  readonly follower: Follower
+  readonly membership: MembershipView
+  readonly spool: SegmentStore
+  readonly index: Index
+  readonly kernels: Kernels
+  readonly net: Net
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly metrics: RoleMetrics
+  readonly bytes: FastBytes
+  readonly signal: AbortSignal
+}
+
+export type GatewayRole = {
+  readonly handle: Service
+  /** What the role does by itself; resolves when `signal` aborts. */
+  run(options: { readonly signal: AbortSignal }): Promise<void>
+  /** A segment of the spool went bad. */
+  onLost(root: Root): void
+}
+
+/** Bodies of segments in memory at once: 140 segments of an official client, more than disk and hash can work on. */
+const BODIES_BYTES_MAX = 48 * 1024 ** 2
+/** Files being sent over REST, one segment each: 256 slow readers. */
+const STREAMS_BYTES_MAX = 64 * 1024 ** 2
+/** Below what an official client waits for an answer (30 s). */
+const QUEUE_MS_MAX = 20_000
+/** One place per connection that the server allows. */
+const QUEUE_COUNT_MAX = 4096
+const SWEEP_MS = 30_000
+/** An upload that stopped half way may go on within a day. */
+const IDLE_MS_MAX = 24 * 3_600_000
+/** When the spool is nearly full, only one that went on a short while ago is spared. */
+const IDLE_MS_WHEN_FULL = 600_000
+const NEARLY_FULL = 0.9
+
+/** The front door (DESIGN D8): one node to official clients, a writer and reader to the storage nodes behind it. */
+export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRoleDeps): GatewayRole {
+  const { follower, membership, spool, index, kernels, clock, logger, bytes, metrics } = deps
+  const { replicas, chainId, flow, registry } = options
+  const touchedMs = new Map<Root, number>()
+  const touch = (root: Root): void => void touchedMs.set(root, clock.nowMs())
+
+  const shelf = createShelf({ store: spool, kernels, index, entries: follower.entries, logger })
+  const peers = createPeers({ net: deps.net, clock, logger })
+  const ledger = createLedger({ chainId, registry, replicas }, { index, membership, logger })
+  const dispersal = createDispersal({ replicas }, { shelf, ledger, membership, peers, clock, logger, onFinal: free })
+  const search = createReceiptSearch(
+    { replicas },
+    { ledger, membership, peers, clock, signal: deps.signal, isSpooled: (entry) => spool.presence(entry.root).heldCount > 0 },
+  )
+  const reader = createSegmentReader({ replicas }, { shelf, ledger, membership, peers, kernels, clock, logger, signal: deps.signal })
+  const early = createEarly(
+    [...spool.roots()].map((root) => ({ root, sizeBytes: spool.presence(root).heldCount * SEGMENT_SIZE_BYTES })),
+    { clock, logger, entries: follower.entries, drop: shelf.drop },
+  )
+  const backend = createGatewayBackend({
+    chainId,
+    flow,
+    follower,
+    membership,
+    shelf,
+    spool,
+    early,
+    ledger,
+    dispersal,
+    search,
+    reader,
+    kernels,
+    clock,
+    logger,
+    touch,
+  })
+  const gateOptions = { waitMsMax: QUEUE_MS_MAX, waitingMax: QUEUE_COUNT_MAX }
+  const bodies = createGate({ ...gateOptions, bytesMax: BODIES_BYTES_MAX }, { clock })
+  const streams = createGate({ ...gateOptions, bytesMax: STREAMS_BYTES_MAX }, { clock })
+
+  async function lookup(root: Root, { signal }: { readonly signal: AbortSignal }): Promise<Entry | undefined> {
+    const entries = follower.entries.byRoot(root)
+    const found = lookupByRoot(entries, ledger.isFinal)
+    if (found === undefined || ledger.isFinal(found)) return found
+    await backend.refresh(entries, { signal })
+    return lookupByRoot(entries, ledger.isFinal)
+  }
+
+  /** Spool space is free when every entry that its bytes are for has its copies elsewhere (DESIGN D8). */
+  function free(entry: Entry): void {
+    const open = follower.entries.byRoot(entry.root).filter((sharing) => !ledger.isFinal(sharing))
+    for (const sharing of open) if (shelf.isWhole(sharing)) dispersal.offer(sharing)
+    if (open.length > 0) return
+    touchedMs.delete(entry.root)
+    shelf.drop(entry.root, { signal: deps.signal }).catch((error: unknown) => {
+      if (!deps.signal.aborted) logger.warn('spool.unfreed', { root: entry.root, error })
+    })
+  }
+
+  /** What a crash left behind, and what nobody went on with. */
+  async function resume(signal: AbortSignal): Promise<void> {
+    for (const root of [...spool.roots()]) {
+      touch(root)
+      const entries = follower.entries.byRoot(root)
+      for (const entry of entries) {
+        if (!ledger.isFinal(entry) && (await shelf.finish(entry, { signal }))) dispersal.offer(entry)
+      }
+      if (entries.length > 0 && entries.every(ledger.isFinal)) free(entries[0]!)
+    }
+  }
+
+  async function sweep(signal: AbortSignal): Promise<void> {
+    await early.expire({ signal })
+    const { usedBytes, capacityBytes } = spool.usage()
+    const idleMs = usedBytes > NEARLY_FULL * capacityBytes ? IDLE_MS_WHEN_FULL : IDLE_MS_MAX
+    for (const root of [...spool.roots()]) {
+      const entries = follower.entries.byRoot(root)
+      // Unknown roots are on the account of the early ones; whole ones are a promise that only holders can take over.
+      if (entries.length === 0 || entries.some((entry) => shelf.isWhole(entry) && !ledger.isFinal(entry))) continue
+      if (clock.nowMs() - (touchedMs.get(root) ?? 0) < idleMs) continue
+      touchedMs.delete(root)
+      logger.info('spool.expired', { root, segmentCount: spool.presence(root).heldCount })
+      await shelf.drop(root, { signal })
+    }
+  }
+
+  metrics.gaugeOf('weightless_follower_block', 'Last block whose logs are in the index.', () => follower.head().number)
+  metrics.gaugeOf('weightless_follower_entries', 'Entries of the log.', () => follower.nextSeq())
+  metrics.gaugeOf('weightless_members', 'Active storage nodes.', () => membership.current().members.length)
+  metrics.gaugeOf('weightless_spool_used_bytes', 'Bytes of uploads that have not reached all their holders.', () => spool.usage().usedBytes)
+  metrics.gaugeOf('weightless_spool_capacity_bytes', 'Room for such uploads.', () => spool.usage().capacityBytes)
+  for (const state of ['queued', 'sending', 'short'] as const) {
+    metrics.gaugeOf(`weightless_dispersals_${state}`, `Entries whose dispersal is ${state}.`, () => [...dispersal.states().values()].filter((one) => one === state).length)
+  }
+  metrics.gaugeOf('weightless_early_bytes', 'Bytes of segments whose root is not on chain yet.', () => early.usage().usedBytes)
+  metrics.gaugeOf('weightless_bodies_bytes', 'Bytes of request bodies in memory.', () => bodies.usage().usedBytes)
+  metrics.gaugeOf('weightless_bodies_waiting', 'Requests whose body waits unread.', () => bodies.usage().waitingCount)
+  metrics.gaugeOf('weightless_segment_cache_hits_total', 'Segments served from memory.', () => reader.usage().hitCount)
+  metrics.gaugeOf('weightless_segment_cache_misses_total', 'Segments read from holders.', () => reader.usage().missCount)
+
+  const methods = new Map([
+    ...zgsMethods(backend, { bytes }),
+    ...indexerMethods({
+      publicUrl: options.publicUrl,
+      sinceSeconds: Math.floor(clock.nowMs() / 1000),
+      async finalByRoot(root, { signal }) {
+        const entry = await lookup(root, { signal })
+        return entry !== undefined && ledger.isFinal(entry) ? entry : undefined
+      },
+    }),
+  ])
+  const handle = createService({
+    name: 'weightless gateway',
+    version: options.version,
+    clock,
+    logger,
+    rpc: createRpcEndpoint({ methods, gate: bodies, bytes, clock, logger, signal: deps.signal }),
+    routes: createRestRoutes({ backend, isReadable: shelf.isWhole, lookup, bodies, streams, bytes, clock, logger }),
+    isReady: () => follower.isCaughtUp() && !spool.usage().readOnly,
+    metrics,
+    signal: deps.signal,
+  })
+
+  function onEntries(entries: readonly Entry[], signal: AbortSignal): void {
+    early.settle(entries.map((entry) => entry.root))
+    for (const entry of entries) {
+      if (spool.presence(entry.root).heldCount === 0) {
+        search.watch(entry)
+        continue
+      }
+      shelf.finish(entry, { signal }).then(
+        (isWhole) => {
+          if (isWhole) dispersal.offer(entry)
+        },
+        (error: unknown) => {
+          if (!signal.aborted) logger.warn('entry.unfinished', { seq: entry.seq, root: entry.root, error })
+        },
+      )
+    }
+  }
+
+  return {
+    handle,
+    onLost: (root) => void shelf.unmark(root).catch((error: unknown) => logger.warn('spool.unmarked', { root, error })),
+    async run({ signal }) {
+      const end = follower.onCommit(({ entries, membership: changed }) => {
+        onEntries(entries, signal)
+        if (changed !== undefined) dispersal.retry(follower.entries.bySeq)
+      })
+      const parts = [dispersal.run({ signal }), search.run({ signal })]
+      try {
+        await resume(signal)
+        for (;;) {
+          await clock.sleep(SWEEP_MS, { signal })
+          // Before the log is followed to its end, a root may look early or idle that is not.
+          if (follower.isCaughtUp()) await sweep(signal).catch((error: unknown) => logger.warn('spool.unswept', { error }))
+        }
+      } catch (error) {
+        if (!signal.aborted) throw error
+      } finally {
+        end()
+        await Promise.all(parts)
+      }
+    },
+  }
+}

@@ -1,0 +1,112 @@
+import type { Address, Entry, Index, Logger, Receipt } from '@weightless/core'
+import { placeHomes, receiptFromJson, verifyReceipt } from '@weightless/core'
+import { fail } from '../errors.ts'
+import { numberKey } from '../flow/keys.ts'
+import type { MembershipView } from '../flow/membership.ts'
+
+/**
+ * Who signed for which entry. An entry is final at the gateway when as many members as the policy asks for have signed
+ * (DESIGN D8); that is written down with their receipts, and stays so.
+ */
+export type Ledger = {
+  isFinal(entry: Entry): boolean
+  receipts(entry: Entry): readonly Receipt[]
+  /** Those of them whose signers are members now: only these count towards the copies that are needed. */
+  counted(entry: Entry): readonly Receipt[]
+  /** Counts again, because the network may have shrunk to what is there; true when the entry is final. */
+  settle(entry: Entry): Promise<boolean>
+  /** Copies that this entry must have: the policy's, or fewer when the network is smaller. */
+  neededCount(entry: Entry): number
+  /** Checks and keeps a receipt; true when the entry is final with it. Throws `RECEIPT_INVALID`. */
+  add(entry: Entry, receipt: Receipt): Promise<boolean>
+}
+
+export type LedgerOptions = { readonly chainId: number; readonly registry: Address | undefined; readonly replicas: number }
+
+type Delivery = { readonly final: boolean; readonly receipts: readonly Receipt[] }
+const NOTHING: Delivery = { final: false, receipts: [] }
+/** Deliveries kept decoded: polls of official clients ask for the same few. */
+const DECODED_MAX = 4096
+
+export function createLedger(
+  options: LedgerOptions,
+  deps: { readonly index: Index; readonly membership: MembershipView; readonly logger: Logger },
+): Ledger {
+  const { index, membership } = deps
+  const decoded = new Map<number, Delivery>()
+  // One write per entry after the other: three holders answer at once.
+  const writing = new Map<number, Promise<unknown>>()
+
+  function delivery(seq: number): Delivery {
+    const kept = decoded.get(seq)
+    if (kept !== undefined) return kept
+    const value = index.get(numberKey('delivery', seq))
+    return remember(seq, value === undefined ? NOTHING : decode(value))
+  }
+  function remember(seq: number, value: Delivery): Delivery {
+    if (decoded.size >= DECODED_MAX) decoded.delete(decoded.keys().next().value!)
+    decoded.set(seq, value)
+    return value
+  }
+
+  const count = (receipts: readonly Receipt[]): readonly Receipt[] => {
+    const signers = new Set(membership.current().members.map((member) => member.signer))
+    return receipts.filter((receipt) => signers.has(receipt.signer))
+  }
+  const neededCount = (entry: Entry): number =>
+    Math.max(1, placeHomes({ key: entry.root, slotCount: options.replicas }, membership.current().members).length)
+
+  function check(entry: Entry, receipt: Receipt): void {
+    const refuse = (reason: string): Error => fail('RECEIPT_REFUSED', { reason, signer: receipt.signer, seq: entry.seq, root: entry.root })
+    if (receipt.chainId !== options.chainId) throw refuse('chainId')
+    if (options.registry !== undefined && receipt.registry !== options.registry) throw refuse('registry')
+    if (receipt.dataRoot !== entry.root) throw refuse('dataRoot')
+    if (receipt.entrySeq !== entry.seq) throw refuse('entrySeq')
+    const members = membership.at(receipt.registryVersion)?.members ?? membership.current().members
+    if (!members.some((member) => member.signer === receipt.signer)) throw refuse('the signer is no member')
+    verifyReceipt(receipt)
+  }
+
+  async function write(entry: Entry, receipt: Receipt | undefined): Promise<boolean> {
+    const before = delivery(entry.seq)
+    const isKnown = receipt === undefined || before.receipts.some((known) => known.signer === receipt.signer)
+    const receipts = isKnown ? before.receipts : [...before.receipts, receipt]
+    const next: Delivery = { final: before.final || count(receipts).length >= neededCount(entry), receipts }
+    if (isKnown && next.final === before.final) return before.final
+    const value = new TextEncoder().encode(JSON.stringify(next))
+    await index.transaction([{ key: numberKey('delivery', entry.seq), value }], { durability: next.final ? 'synced' : 'written' })
+    remember(entry.seq, next)
+    if (next.final && !before.final) deps.logger.info('entry.finalized', { seq: entry.seq, root: entry.root, holderCount: receipts.length })
+    return next.final
+  }
+
+  async function inTurn(entry: Entry, receipt: Receipt | undefined): Promise<boolean> {
+    const before = writing.get(entry.seq) ?? Promise.resolve()
+    const work = before.catch(() => undefined).then(() => write(entry, receipt))
+    writing.set(entry.seq, work)
+    try {
+      return await work
+    } finally {
+      if (writing.get(entry.seq) === work) writing.delete(entry.seq)
+    }
+  }
+
+  return {
+    isFinal: (entry) => delivery(entry.seq).final,
+    receipts: (entry) => delivery(entry.seq).receipts,
+    neededCount,
+    counted: (entry) => count(delivery(entry.seq).receipts),
+    async settle(entry) {
+      return delivery(entry.seq).final || (await inTurn(entry, undefined))
+    },
+    async add(entry, receipt) {
+      check(entry, receipt)
+      return await inTurn(entry, receipt)
+    },
+  }
+}
+
+function decode(value: Uint8Array): Delivery {
+  const stored = JSON.parse(new TextDecoder().decode(value)) as { readonly final: boolean; readonly receipts: readonly unknown[] }
+  return { final: stored.final, receipts: stored.receipts.map(receiptFromJson) }
+}

@@ -1,0 +1,67 @@
+import type { Clock, Logger, Member, Net } from '@weightless/core'
+import { isFailure } from '@weightless/core'
+import { createStorageNodeClient, type StorageNodeClient } from '@weightless/sdk'
+
+/** The storage nodes of the network, and which of them failed a short while ago. */
+export type Peers = {
+  /** `undefined` for a member whose endpoint is no URL. */
+  of(member: Member): StorageNodeClient | undefined
+  isAvoided(member: Member): boolean
+  /** Remembers a failure, for a while whose length fits the fault. */
+  failed(member: Member, error: unknown): void
+  succeeded(member: Member): void
+}
+
+/** A node that did not answer may be restarting. */
+const AVOID_MS = 5_000
+/** Wrong bytes do not get right by waiting a moment. */
+const AVOID_LIAR_MS = 600_000
+/** Twice a full registry; the oldest is forgotten first. */
+const PEERS_MAX = 512
+
+const LIES: ReadonlySet<string> = new Set([
+  'SEGMENT_PROOF_INVALID',
+  'SEGMENT_SIZE_INVALID',
+  'SEGMENT_INDEX_INVALID',
+  'FRAME_INVALID',
+  'RECEIPT_INVALID',
+  'NODE_ANSWER_INVALID',
+])
+/** Answers of a node that is well: it does not know the entry yet, or does not have all of it. */
+const HONEST: ReadonlySet<string> = new Set(['ENTRY_UNKNOWN', 'ENTRY_INCOMPLETE', 'SEGMENT_MISSING', 'RECEIPT_UNAVAILABLE'])
+
+export function createPeers(deps: { readonly net: Net; readonly clock: Clock; readonly logger: Logger }): Peers {
+  const { clock, logger } = deps
+  const clients = new Map<string, StorageNodeClient | undefined>()
+  const avoided = new Map<string, number>()
+  return {
+    of({ endpoint }) {
+      if (!clients.has(endpoint)) {
+        if (clients.size >= PEERS_MAX) clients.delete(clients.keys().next().value!)
+        clients.set(endpoint, clientOf(endpoint, deps))
+      }
+      return clients.get(endpoint)
+    },
+    isAvoided: ({ endpoint }) => (avoided.get(endpoint) ?? 0) > clock.nowMs(),
+    failed(member, error) {
+      const code = isFailure(error) ? error.code : 'unknown'
+      if (HONEST.has(code)) return
+      const ms = LIES.has(code) ? AVOID_LIAR_MS : AVOID_MS
+      if (avoided.size >= PEERS_MAX) avoided.delete(avoided.keys().next().value!)
+      avoided.set(member.endpoint, Math.max(avoided.get(member.endpoint) ?? 0, clock.nowMs() + ms))
+      logger.warn('holder.avoided', { holder: member.id, endpoint: member.endpoint, code, ms })
+    },
+    succeeded({ endpoint }) {
+      // A liar that answers is still a liar.
+      if ((avoided.get(endpoint) ?? 0) - clock.nowMs() <= AVOID_MS) avoided.delete(endpoint)
+    },
+  }
+}
+
+function clientOf(endpoint: string, deps: { readonly net: Net; readonly clock: Clock }): StorageNodeClient | undefined {
+  try {
+    return createStorageNodeClient(endpoint, deps)
+  } catch {
+    return undefined
+  }
+}

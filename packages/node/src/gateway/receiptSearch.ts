@@ -1,0 +1,116 @@
+import type { Clock, Entry, Member } from '@weightless/core'
+import { placeHomes, placementOrder } from '@weightless/core'
+import type { MembershipView } from '../flow/membership.ts'
+import type { Ledger } from './ledger.ts'
+import type { Peers } from './peers.ts'
+
+/**
+ * Asks the nodes for their receipts of entries that did not come through this gateway: our own clients send to the holders
+ * themselves (DESIGN D8).
+ */
+export type ReceiptSearch = {
+  /** Asks now, unless somebody asked a moment ago; gives up after a short while. */
+  ask(entry: Entry): Promise<void>
+  /** Asks a few times in the background, at a falling pace. */
+  watch(entry: Entry): void
+  /** Resolves when `signal` aborts. */
+  run(options: { readonly signal: AbortSignal }): Promise<void>
+}
+
+export type ReceiptSearchDeps = {
+  readonly ledger: Ledger
+  readonly membership: MembershipView
+  readonly peers: Peers
+  readonly clock: Clock
+  /** Entries whose bytes are here are the dispersal's business. */
+  readonly isSpooled: (entry: Entry) => boolean
+  /** Aborts when the service stops: one question serves all who ask meanwhile. */
+  readonly signal: AbortSignal
+}
+
+/** Official clients poll once a second: each poll may ask once. */
+const ASKED_AGAIN_MS = 900
+const ASK_TIMEOUT_MS = 1_500
+const ASKED_MAX = 4096
+/** Nodes asked at once: all homes, and as many of those who stand in for them. */
+const ASK_FACTOR = 2
+/** When a new entry is looked for: our SDK needs seconds at most, a slow line up to a minute; afterwards only when asked. */
+const WATCH_DELAYS_MS = [1_000, 3_000, 10_000, 30_000, 60_000] as const
+/** Entries watched at once; in a flood the newest are left to those who ask. */
+const WATCHED_MAX = 4096
+const WATCH_WINDOW = 16
+
+export function createReceiptSearch(options: { readonly replicas: number }, deps: ReceiptSearchDeps): ReceiptSearch {
+  const { ledger, membership, peers, clock, signal } = deps
+  const asked = new Map<number, { readonly atMs: number; readonly work: Promise<void> }>()
+  const watched: { readonly entry: Entry; readonly turn: number; readonly dueMs: number }[] = []
+  let wake: () => void = () => undefined
+
+  function ask(entry: Entry): Promise<void> {
+    if (ledger.isFinal(entry)) return Promise.resolve()
+    const before = asked.get(entry.seq)
+    if (before !== undefined && clock.nowMs() - before.atMs < ASKED_AGAIN_MS) return before.work
+    const work = search(entry)
+    asked.delete(entry.seq)
+    asked.set(entry.seq, { atMs: clock.nowMs(), work })
+    if (asked.size > ASKED_MAX) asked.delete(asked.keys().next().value!)
+    return work
+  }
+
+  async function search(entry: Entry): Promise<void> {
+    if (await ledger.settle(entry)) return
+    const { members } = membership.current()
+    const homes = placeHomes({ key: entry.root, slotCount: options.replicas }, members)
+    const signed = new Set(ledger.receipts(entry).map((receipt) => receipt.signer))
+    const order = [...homes, ...placementOrder({ key: entry.root, slot: 0 }, members).map((member) => ({ slot: 0, member }))]
+    const targets = order
+      .filter(({ member }, i) => order.findIndex((other) => other.member.id === member.id) === i)
+      .slice(0, ASK_FACTOR * options.replicas)
+      .filter(({ member }) => !signed.has(member.signer) && !peers.isAvoided(member) && peers.of(member) !== undefined)
+    await Promise.all(targets.map(({ slot, member }) => askOne(entry, member, slot)))
+  }
+
+  async function askOne(entry: Entry, member: Member, slot: number): Promise<void> {
+    try {
+      const receipt = await peers.of(member)!.receipt(entry.root, { seq: entry.seq, slot }, { signal, timeoutMs: ASK_TIMEOUT_MS })
+      if (receipt !== undefined) await ledger.add(entry, receipt)
+    } catch (error) {
+      // Whoever does not answer is left out; the next question finds others.
+      if (!signal.aborted) peers.failed(member, error)
+    }
+  }
+
+  return {
+    ask,
+    watch(entry) {
+      if (watched.length >= WATCHED_MAX) return
+      watched.push({ entry, turn: 0, dueMs: clock.nowMs() + WATCH_DELAYS_MS[0] })
+      wake()
+    },
+    async run({ signal: over }) {
+      over.addEventListener('abort', () => wake(), { once: true })
+      while (!over.aborted) {
+        const dueMs = watched.reduce((least, one) => Math.min(least, one.dueMs), Infinity)
+        const waitMs = dueMs - clock.nowMs()
+        if (waitMs > 0) {
+          const awake = new AbortController()
+          const woken = new Promise<void>((resolve) => (wake = resolve))
+          const slept = waitMs === Infinity ? woken : clock.sleep(waitMs, { signal: AbortSignal.any([over, awake.signal]) }).catch(() => undefined)
+          await Promise.race([woken, slept])
+          awake.abort()
+          continue
+        }
+        const due = watched.filter((one) => one.dueMs <= clock.nowMs()).slice(0, WATCH_WINDOW)
+        for (const one of due) watched.splice(watched.indexOf(one), 1)
+        await Promise.all(
+          due.map(async ({ entry, turn }) => {
+            if (deps.isSpooled(entry) || ledger.isFinal(entry)) return
+            await ask(entry).catch(() => undefined)
+            const delayMs = WATCH_DELAYS_MS[turn + 1]
+            if (delayMs !== undefined && !ledger.isFinal(entry)) watched.push({ entry, turn: turn + 1, dueMs: clock.nowMs() + delayMs })
+          }),
+        )
+      }
+    },
+  }
+}

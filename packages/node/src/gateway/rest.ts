@@ -1,0 +1,252 @@
+import type { Clock, Entry, Logger, ProvenSegment, Root } from '@weightless/core'
+import { decodeBase64, isFailure, JSON_BODY_BYTES_MAX, parseRoot, preview, scanUploadBody, SEGMENT_SIZE_BYTES } from '@weightless/core'
+import { fail } from '../errors.ts'
+import { answer, answerJson, statusOf } from '../http/answer.ts'
+import { declaredSize, readBody } from '../http/body.ts'
+import type { FastBytes } from '../http/fastBytes.ts'
+import type { Gate } from '../http/gate.ts'
+import type { ServiceCall } from '../http/service.ts'
+import type { ZgsBackend } from '../zgs/backend.ts'
+import { RpcFault } from '../zgs/fault.ts'
+import { fileInfoOf, statusOf as nodeStatusOf } from '../zgs/shapes.ts'
+import { takeSegments, type DataOf } from '../zgs/upload.ts'
+import { mediaHeaders } from './mediaType.ts'
+import { parseRange } from './range.ts'
+
+/** Codes of the official gateway (spec/storage.md 4.4), each with the HTTP status that says the same. */
+const CODES = {
+  success: { code: 0, message: 'Success', status: 200 },
+  invalidParameter: { code: 1, message: 'Invalid parameter', status: 400 },
+  internal: { code: 2, message: 'Internal server error', status: 500 },
+  unavailable: { code: 2, message: 'Internal server error', status: 503 },
+  tooLarge: { code: 1, message: 'Invalid parameter', status: 413 },
+  notFound: { code: 101, message: 'File not found', status: 404 },
+  notFinal: { code: 103, message: 'File not finalized yet', status: 409 },
+  pathNotFound: { code: 104, message: 'File path not found', status: 404 },
+} as const
+type CodeName = keyof typeof CODES
+
+/** Files asked about in one request: the official gateway's limit. */
+const CIDS_MAX = 100
+
+export type RestDeps = {
+  readonly backend: ZgsBackend
+  /** Whether all bytes can be had, although not all copies have signed yet. */
+  readonly isReadable: (entry: Entry) => boolean
+  readonly lookup: (root: Root, options: { readonly signal: AbortSignal }) => Promise<Entry | undefined>
+  readonly bodies: Gate
+  /** One segment for each file that is being sent. */
+  readonly streams: Gate
+  readonly bytes: FastBytes
+  readonly clock: Clock
+  readonly logger: Logger
+}
+
+/** The REST routes of the gateway. `undefined` for a path that is none of them. */
+export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise<Response> | undefined {
+  const { backend, logger } = deps
+
+  return (call) => {
+    const { pathname, searchParams } = call.url
+    const isRead = call.request.method === 'GET' || call.request.method === 'HEAD'
+    const [, head, ...rest] = pathname.split('/')
+    if (pathname === '/node/status' && isRead) return guarded(call, async () => success(nodeStatusOf(backend)))
+    if (pathname === '/files/info' && isRead) return guarded(call, async () => filesInfo(searchParams.getAll('cid'), call))
+    if (head !== 'file') return undefined
+    if (pathname === '/file/segment' && call.request.method === 'POST') return guarded(call, async () => takeSegment(call))
+    if (!isRead) return guarded(call, async () => refuse('invalidParameter', `use GET or HEAD, not ${call.request.method.slice(0, 16)}`))
+    if (rest.length === 0) return guarded(call, async () => sendFile(nameOf(searchParams), call))
+    if (rest[0] === 'info' && rest.length === 2) return guarded(call, async () => fileInfo(rest[1]!, call))
+    if (rest.length === 1) return guarded(call, async () => sendFile(rest[0]!, call))
+    return guarded(call, async () => refuse('pathNotFound', 'directories are read by their clients'))
+  }
+
+  async function guarded({ request }: ServiceCall, work: () => Promise<Response>): Promise<Response> {
+    try {
+      return await work()
+    } catch (error) {
+      if (error instanceof RestFault) return refuse(error.kind, error.message)
+      if (error instanceof RpcFault) return refuse('invalidParameter', [error.message, error.data].filter(Boolean).join(': '))
+      if (!isFailure(error)) {
+        if (!request.signal.aborted) logger.error('rest.failed', { path: new URL(request.url).pathname.slice(0, 80), error })
+        return refuse('internal', 'look into the log of the gateway')
+      }
+      const status = statusOf(error.code, error.retryable)
+      return refuse(status === 413 ? 'tooLarge' : status >= 500 ? 'unavailable' : 'invalidParameter', error.message)
+    }
+  }
+
+  /** A root, or a sequence number in decimal digits. */
+  async function entryOf(cid: string, signal: AbortSignal): Promise<Entry | undefined> {
+    if (/^[0-9]{1,15}$/.test(cid)) {
+      const entry = backend.entries.bySeq(Number(cid))
+      if (entry !== undefined && !backend.isFinal(entry)) await backend.refresh([entry], { signal })
+      return entry
+    }
+    return await deps.lookup(rootOfCid(cid), { signal })
+  }
+
+  async function fileInfo(cid: string, { signal }: ServiceCall): Promise<Response> {
+    const entry = await entryOf(cid, signal)
+    return entry === undefined ? refuse('notFound', cid) : success(fileInfoOf(backend, entry))
+  }
+
+  async function filesInfo(cids: readonly string[], { signal }: ServiceCall): Promise<Response> {
+    if (cids.length === 0 || cids.length > CIDS_MAX) throw new RestFault('invalidParameter', `cid: 1 to ${CIDS_MAX} are expected`)
+    const infos = await Promise.all(
+      cids.map(async (cid) => {
+        try {
+          const entry = await entryOf(cid, signal)
+          return entry === undefined ? null : fileInfoOf(backend, entry)
+        } catch (error) {
+          signal.throwIfAborted()
+          return error instanceof RestFault || isFailure(error) ? error.message : 'Internal server error'
+        }
+      }),
+    )
+    return success(infos)
+  }
+
+  async function sendFile(cid: string, { request, url, signal }: ServiceCall): Promise<Response> {
+    const entry = await entryOf(cid, signal)
+    if (entry === undefined) return refuse('notFound', cid)
+    if (!backend.isFinal(entry) && !deps.isReadable(entry)) return refuse('notFinal', cid)
+    const etag = `"${entry.root}-${entry.sizeBytes}"`
+    const headers: Record<string, string> = {
+      ...mediaHeaders({ type: url.searchParams.get('type'), name: url.searchParams.get('name'), fallbackName: entry.root }),
+      'accept-ranges': 'bytes',
+      'cache-control': 'public, max-age=3600',
+      etag,
+    }
+    if (listsTag(request.headers.get('if-none-match'), etag)) return answer(null, { status: 304, headers: { etag, 'cache-control': headers['cache-control']! } })
+    const ifRange = request.headers.get('if-range')
+    const range = parseRange(ifRange === null || ifRange === etag ? request.headers.get('range') : null, entry.sizeBytes)
+    if (range.kind === 'unsatisfiable') {
+      return answerJson({ ...shown('invalidParameter'), data: 'range' }, 416, { 'content-range': `bytes */${entry.sizeBytes}`, 'accept-ranges': 'bytes' })
+    }
+    const [first, last] = range.kind === 'part' ? [range.first, range.last] : [0, entry.sizeBytes - 1]
+    if (range.kind === 'part') headers['content-range'] = `bytes ${first}-${last}/${entry.sizeBytes}`
+    headers['content-length'] = String(last - first + 1)
+    const status = range.kind === 'part' ? 206 : 200
+    if (request.method === 'HEAD') return answer(null, { status, headers })
+    return answer(await openBody(entry, { first, last }, signal), { status, headers })
+  }
+
+  /** Opens the stream with its first segment in hand, so that bytes nobody has are an error and not a broken answer. */
+  async function openBody(entry: Entry, part: { readonly first: number; readonly last: number }, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
+    const leave = await deps.streams.enter(SEGMENT_SIZE_BYTES, { signal })
+    const lastIndex = Math.floor(part.last / SEGMENT_SIZE_BYTES)
+    let index = Math.floor(part.first / SEGMENT_SIZE_BYTES)
+    const next = async (): Promise<Uint8Array> => {
+      const segment: ProvenSegment | undefined = await backend.read(entry, index, { signal })
+      if (segment === undefined) throw fail('HOLDERS_UNREACHABLE', { root: entry.root, seq: entry.seq, index })
+      const start = index * SEGMENT_SIZE_BYTES
+      const from = Math.max(part.first - start, 0)
+      const to = Math.min(part.last + 1 - start, SEGMENT_SIZE_BYTES)
+      index += 1
+      // A copy of its own: a slow reader must not keep a whole batch alive.
+      return segment.data.slice(from, to)
+    }
+    let ready: Uint8Array | undefined
+    try {
+      ready = await next()
+    } catch (error) {
+      leave()
+      throw error
+    }
+    return new ReadableStream<Uint8Array>(
+      {
+        async pull(controller) {
+          try {
+            if (ready === undefined && index > lastIndex) {
+              leave()
+              controller.close()
+              return
+            }
+            const chunk = ready ?? (await next())
+            ready = undefined
+            controller.enqueue(chunk)
+          } catch (error) {
+            leave()
+            throw error
+          }
+        },
+        cancel: leave,
+      },
+      { highWaterMark: 0 },
+    )
+  }
+
+  async function takeSegment({ request, signal }: ServiceCall): Promise<Response> {
+    const leave = await deps.bodies.enter(Math.min(declaredSize(request) ?? JSON_BODY_BYTES_MAX, JSON_BODY_BYTES_MAX), { signal })
+    try {
+      const { fields, dataOf } = parseSegmentBody(await readBody(request, { sizeBytesMax: JSON_BODY_BYTES_MAX, bytes: deps.bytes, signal }))
+      const seq = fields['txSeq']
+      const cid = typeof seq === 'number' ? String(seq) : String(fields['root'])
+      const entry = await entryOf(cid, signal)
+      if (entry === undefined) return refuse('notFound', cid)
+      if (backend.isFinal(entry)) return success(null)
+      const segment = { ...fields, fileSize: entry.sizeBytes }
+      await takeSegments([segment], entry.seq, { backend, dataOf }, { signal })
+      return success(null)
+    } finally {
+      leave()
+    }
+  }
+}
+
+class RestFault extends Error {
+  readonly kind: CodeName
+
+  constructor(kind: CodeName, message: string) {
+    super(message)
+    this.name = 'RestFault'
+    this.kind = kind
+  }
+}
+
+function success(data: unknown): Response {
+  return answerJson({ ...shown('success'), data })
+}
+
+function refuse(kind: CodeName, data: string): Response {
+  const { status } = CODES[kind]
+  return answerJson({ ...shown(kind), data: preview(data) }, status, status === 503 ? { 'retry-after': '1' } : {})
+}
+
+function shown(kind: CodeName): { code: number; message: string } {
+  const { code, message } = CODES[kind]
+  return { code, message }
+}
+
+function nameOf(query: URLSearchParams): string {
+  const cid = query.get('root') ?? query.get('txSeq')
+  if (cid === null) throw new RestFault('invalidParameter', 'root or txSeq is missing')
+  return cid
+}
+
+function rootOfCid(cid: string): Root {
+  try {
+    return parseRoot(cid)
+  } catch {
+    throw new RestFault('invalidParameter', `${preview(cid)} is no root and no sequence number`)
+  }
+}
+
+function parseSegmentBody(body: Uint8Array): { readonly fields: { readonly [name: string]: unknown }; readonly dataOf: DataOf } {
+  try {
+    const scan = scanUploadBody(body)
+    const value: unknown = JSON.parse(scan?.rest ?? new TextDecoder('utf-8', { fatal: true }).decode(body))
+    if (typeof value !== 'object' || value === null) throw new RestFault('invalidParameter', 'an object is expected')
+    const dataOf: DataOf = scan === undefined ? (data) => (typeof data === 'string' ? decodeBase64(data) : undefined) : (data) => (typeof data === 'number' ? scan.payloads[data] : undefined)
+    return { fields: value as { readonly [name: string]: unknown }, dataOf }
+  } catch (error) {
+    if (error instanceof RestFault) throw error
+    throw new RestFault('invalidParameter', 'the body is no JSON')
+  }
+}
+
+function listsTag(header: string | null, etag: string): boolean {
+  if (header === null) return false
+  return header.split(',').some((tag) => tag.trim() === etag || tag.trim() === `W/${etag}` || tag.trim() === '*')
+}

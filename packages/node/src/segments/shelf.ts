@@ -1,0 +1,186 @@
+import type { Entry, Index, Kernels, Layout, Logger, ProvenSegment, Root } from '@weightless/core'
+import { checkSegment, equal, fail as failCore, isFailure, layoutOf, leafCountOf, segmentDataSize } from '@weightless/core'
+import { fail } from '../errors.ts'
+import type { EntryIndex } from '../flow/entries.ts'
+import { numberKey } from '../flow/keys.ts'
+import type { SegmentStore } from '../store/store.ts'
+import { fitSegment } from './fit.ts'
+
+/**
+ * The segments that a role holds, seen through the entries of the log: nothing is put on it without a proof, and an entry is
+ * whole when every segment that this role wants of it is there. Used by the storage node for what it keeps and by the gateway
+ * for its spool.
+ */
+export type Shelf = {
+  /** Proves and stores; resolves when all is synced. Throws `SEGMENT_*`, or what the store throws. */
+  put(file: FileClaim, segments: readonly ClaimedSegment[], options: { readonly signal: AbortSignal }): Promise<void>
+  /** A segment of this entry, cut to the entry's own size; `undefined` when it is not here. */
+  read(entry: Entry, index: number, options: { readonly signal: AbortSignal }): Promise<ProvenSegment | undefined>
+  has(root: Root, index: number): boolean
+  /** Real segments of the entry that are here. */
+  heldCount(entry: Entry): number
+  /** Real segments from the first on, up to the first that is not here. */
+  contiguousCount(entry: Entry): number
+  /** Wanted segments of the entry that are not here yet; 0 only when none is missing. */
+  missingCount(entry: Entry): number
+  isWhole(entry: Entry): boolean
+  /** Marks the entry whole if it is, after proving that its bytes have its size. Resolves to `isWhole`. */
+  finish(entry: Entry, options: { readonly signal: AbortSignal }): Promise<boolean>
+  /** Forgets the bytes of a root; none of its entries is whole any more. */
+  drop(root: Root, options: { readonly signal: AbortSignal }): Promise<void>
+  /** Bytes of a root went bad: none of its entries is whole any more. */
+  unmark(root: Root): Promise<void>
+}
+
+export type FileClaim = { readonly root: Root; readonly sizeBytes: number }
+/** `leaf`: the segment root that the sender claims in front of its proof; official clients send it. */
+export type ClaimedSegment = ProvenSegment & { readonly leaf?: Uint8Array | undefined }
+
+export type ShelfDeps = {
+  readonly store: SegmentStore
+  readonly kernels: Kernels
+  readonly index: Index
+  readonly entries: EntryIndex
+  readonly logger: Logger
+  /** Which of the entry's real segments this role wants: `first` and every `step`-th after it. All of them by default. */
+  readonly wanted?: ((entry: Entry) => Stride) | undefined
+}
+export type Stride = { readonly first: number; readonly step: number }
+
+export function createShelf(deps: ShelfDeps): Shelf {
+  const { store, kernels, index: marks, logger } = deps
+  const wanted = deps.wanted ?? (() => ({ first: 0, step: 1 }))
+  // Whole entries, so that polls of official clients read no disk; the rows on disk are the truth.
+  const whole = new Map<number, boolean>()
+  const finishing = new Map<number, Promise<boolean>>()
+
+  function layoutIfAny(entry: Entry): Layout | undefined {
+    try {
+      return layoutOf(entry.sizeBytes)
+    } catch (error) {
+      if (isFailure(error, 'SIZE_INVALID')) return undefined
+      throw error
+    }
+  }
+
+  function remember(seq: number, value: boolean): boolean {
+    if (whole.size >= MARKS_MAX) whole.delete(whole.keys().next().value!)
+    whole.set(seq, value)
+    return value
+  }
+
+  const isWhole = (entry: Entry): boolean =>
+    whole.get(entry.seq) ??
+    remember(entry.seq, wantedCount(entry) === 0 || marks.get(numberKey('whole', entry.seq)) !== undefined)
+
+  function wantedCount(entry: Entry): number {
+    const layout = layoutIfAny(entry)
+    if (layout === undefined) return Infinity
+    const { first, step } = wanted(entry)
+    return Math.max(0, Math.ceil((layout.segmentCount - first) / step))
+  }
+
+  function missingCount(entry: Entry): number {
+    const count = wantedCount(entry)
+    const layout = layoutIfAny(entry)
+    if (layout === undefined) return count
+    const { first, step } = wanted(entry)
+    const presence = store.presence(entry.root)
+    // While too few are here the difference will do: a large entry is asked about after each of its segments.
+    if (presence.heldCount < count) return count - presence.heldCount
+    let held = 0
+    for (const index of presence.indexes()) if (index < layout.segmentCount && index % step === first) held += 1
+    return count - held
+  }
+
+  async function finish(entry: Entry, { signal }: { readonly signal: AbortSignal }): Promise<boolean> {
+    if (isWhole(entry)) return true
+    const running = finishing.get(entry.seq)
+    if (running !== undefined) return await running
+    if (missingCount(entry) > 0) return false
+    const work = prove(entry, signal).finally(() => finishing.delete(entry.seq))
+    finishing.set(entry.seq, work)
+    return await work
+  }
+
+  /** The last wanted segment, cut to this entry's size, must still prove the root: then all behind it is padding. */
+  async function prove(entry: Entry, signal: AbortSignal): Promise<boolean> {
+    const layout = layoutOf(entry.sizeBytes)
+    const { first, step } = wanted(entry)
+    if (first < layout.segmentCount) {
+      const last = first + Math.floor((layout.segmentCount - 1 - first) / step) * step
+      const segment = await read(entry, last, { signal })
+      try {
+        if (segment === undefined) throw fail('SEGMENT_MISSING', { root: entry.root, index: last })
+        await check({ root: entry.root, sizeBytes: entry.sizeBytes }, layout, segment, signal)
+      } catch (error) {
+        signal.throwIfAborted()
+        logger.warn('entry.sizeRefused', { seq: entry.seq, root: entry.root, sizeBytes: entry.sizeBytes, error })
+        return false
+      }
+    }
+    await marks.transaction([{ key: numberKey('whole', entry.seq), value: Uint8Array.of(1) }], { durability: 'written' })
+    return remember(entry.seq, true)
+  }
+
+  async function check(file: FileClaim, layout: Layout, segment: ClaimedSegment, signal: AbortSignal): Promise<void> {
+    const root = await kernels.segmentRoots(segment.data, { lastLeafCount: leafCountOf(layout, segment.index), signal })
+    if (segment.leaf !== undefined && !equal(segment.leaf, root)) {
+      throw failCore('SEGMENT_PROOF_INVALID', { root: file.root, index: segment.index, reason: 'leaf' })
+    }
+    checkSegment(file, segment, root)
+  }
+
+  async function read(entry: Entry, index: number, { signal }: { readonly signal: AbortSignal }): Promise<ProvenSegment | undefined> {
+    const layout = layoutIfAny(entry)
+    if (layout === undefined || index >= layout.segmentCount) return undefined
+    const stored = await store.get(entry.root, index, { signal })
+    return stored && fitSegment(stored, index, layout)
+  }
+
+  async function unmark(root: Root): Promise<void> {
+    const seqs = deps.entries.byRoot(root).map((entry) => entry.seq)
+    for (const seq of seqs) whole.delete(seq)
+    const changes = seqs.map((seq) => ({ key: numberKey('whole', seq), value: undefined }))
+    await marks.transaction(changes, { durability: 'written' })
+  }
+
+  return {
+    async put(file, segments, { signal }) {
+      const layout = layoutOf(file.sizeBytes)
+      // Sizes are compared before anything is hashed: a wrong one costs nothing.
+      for (const segment of segments) {
+        const expectedBytes = segmentDataSize(layout, segment.index)
+        if (segment.data.length !== expectedBytes) {
+          throw failCore('SEGMENT_SIZE_INVALID', { index: segment.index, dataBytes: segment.data.length, expectedBytes })
+        }
+      }
+      await Promise.all(segments.map((segment) => check(file, layout, segment, signal)))
+      await store.put(file.root, segments, { signal })
+    },
+    read,
+    has: (root, index) => store.presence(root).has(index),
+    heldCount: (entry) => Math.min(store.presence(entry.root).heldCount, layoutIfAny(entry)?.segmentCount ?? 0),
+    contiguousCount(entry) {
+      const presence = store.presence(entry.root)
+      const segmentCount = Math.min(presence.heldCount, layoutIfAny(entry)?.segmentCount ?? 0)
+      let count = 0
+      for (const index of presence.indexes()) {
+        if (index !== count || count === segmentCount) break
+        count += 1
+      }
+      return count
+    },
+    missingCount,
+    isWhole,
+    finish,
+    async drop(root, { signal }) {
+      await store.remove(root, { signal })
+      await unmark(root)
+    },
+    unmark,
+  }
+}
+
+/** Marks kept in memory: a few bytes each. */
+const MARKS_MAX = 65_536

@@ -1,0 +1,66 @@
+import type { Address, Entry, Index, Receipt, UnsignedReceipt } from '@weightless/core'
+import { bitmapOf, receiptFromJson, toHex } from '@weightless/core'
+import { numberKey } from '../flow/keys.ts'
+import type { MembershipView } from '../flow/membership.ts'
+
+/** Signs with the key of this node; the key itself never leaves where it was read. */
+export type ReceiptSigner = { readonly address: Address; sign(unsigned: UnsignedReceipt): Receipt }
+
+/** The receipts of one holder: one per entry, the same ever after (DESIGN D9). */
+export type Receipts = {
+  /** `undefined` when none was signed. */
+  get(entry: Entry): Receipt | undefined
+  /** The receipt of a whole entry. `undefined` when this node cannot sign: it has no key, or is no active member. */
+  sign(entry: Entry, slot: number): Promise<Receipt | undefined>
+}
+
+export type ReceiptsOptions = { readonly chainId: number; readonly registry: Address | undefined }
+export type ReceiptsDeps = { readonly index: Index; readonly membership: MembershipView; readonly signer: ReceiptSigner | undefined }
+
+/** Names the registry where there is none (a static membership). */
+const NO_REGISTRY: Address = `0x${'00'.repeat(20)}` as Address
+/** Whole copies have no parity to prove: docs/wire.md. */
+const NO_FINGERPRINTS = toHex(new Uint8Array(32))
+
+export function createReceipts(options: ReceiptsOptions, deps: ReceiptsDeps): Receipts {
+  const { index, membership, signer } = deps
+  const signing = new Map<number, Promise<Receipt | undefined>>()
+
+  const get = (entry: Entry): Receipt | undefined => {
+    const value = index.get(numberKey('receipt', entry.seq))
+    return value && receiptFromJson(JSON.parse(new TextDecoder().decode(value)))
+  }
+
+  async function signNew(entry: Entry, slot: number): Promise<Receipt | undefined> {
+    const since = signer && membership.activeSince(signer.address)
+    if (signer === undefined || since === undefined) return undefined
+    // The version in force when the entry was ordered, or the one by which this node became a member: the same for each
+    // attempt, so a receipt whose row a power cut took is signed again byte for byte.
+    const receipt = signer.sign({
+      chainId: options.chainId,
+      registry: options.registry ?? NO_REGISTRY,
+      registryVersion: Math.max(membership.versionAtBlock(entry.blockNumber), since),
+      dataRoot: entry.root,
+      entrySeq: entry.seq,
+      slots: bitmapOf([slot]),
+      fingerprintRoot: NO_FINGERPRINTS,
+      blockNumber: entry.blockNumber,
+    })
+    const value = new TextEncoder().encode(JSON.stringify(receipt))
+    await index.transaction([{ key: numberKey('receipt', entry.seq), value }], { durability: 'written' })
+    return receipt
+  }
+
+  return {
+    get,
+    async sign(entry, slot) {
+      const running = signing.get(entry.seq)
+      if (running !== undefined) return await running
+      const known = get(entry)
+      if (known !== undefined) return known
+      const work = signNew(entry, slot).finally(() => signing.delete(entry.seq))
+      signing.set(entry.seq, work)
+      return await work
+    },
+  }
+}

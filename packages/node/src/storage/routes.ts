@@ -1,0 +1,169 @@
+import type { Clock, Entry, Logger, Receipt, Root } from '@weightless/core'
+import {
+  BATCH_SEGMENTS_MAX,
+  concat,
+  decodeFrames,
+  encodeFrames,
+  ENTRY_WAIT_MS,
+  layoutOf,
+  SEGMENT_SIZE_BYTES,
+  SEGMENTS_BODY_BYTES_MAX,
+  SLOT_COUNT_MAX,
+} from '@weightless/core'
+import { fail } from '../errors.ts'
+import { lookupByRoot } from '../flow/entries.ts'
+import type { Follower } from '../flow/follow.ts'
+import { answer, answerJson } from '../http/answer.ts'
+import { declaredSize, readBody } from '../http/body.ts'
+import type { FastBytes } from '../http/fastBytes.ts'
+import type { Gate } from '../http/gate.ts'
+import { requiredQuery, rootOfPath, wholeQuery } from '../http/query.ts'
+import type { RequestInfo } from '../http/service.ts'
+import type { Shelf } from '../segments/shelf.ts'
+import type { Receipts } from './receipts.ts'
+
+/** Entries of one answer of the list: docs/wire.md. */
+const LIST_ENTRIES_MAX = 1000
+const SEQ_RANGE = { least: 0, most: Number.MAX_SAFE_INTEGER } as const
+const SLOT_RANGE = { least: 0, most: SLOT_COUNT_MAX - 1 } as const
+const INDEX_RANGE = { least: 0, most: 2 ** 32 - 1 } as const
+const COUNT_RANGE = { least: 1, most: BATCH_SEGMENTS_MAX } as const
+
+export type StorageRoutesDeps = {
+  readonly follower: Follower
+  readonly shelf: Shelf
+  readonly receipts: Receipts
+  readonly bodies: Gate
+  readonly reads: Gate
+  readonly bytes: FastBytes
+  readonly clock: Clock
+  readonly logger: Logger
+  /** Throws when this node does not keep these segments of the entry. */
+  readonly checkWanted: (entry: Entry, indexes: readonly number[]) => void
+  readonly status: () => object
+}
+
+export type RouteCall = { readonly request: Request; readonly url: URL; readonly info: RequestInfo; readonly signal: AbortSignal }
+
+/** The binary routes of docs/wire.md. `undefined` for a path that is none of them. Throws what the routes answer as errors. */
+export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) => Promise<Response> | undefined {
+  const { follower, shelf, receipts, bodies, reads, bytes, clock } = deps
+  const { entries } = follower
+
+  async function putSegments(root: Root, { request, url, signal }: RouteCall): Promise<Response> {
+    const seq = requiredQuery(url.searchParams, 'seq', SEQ_RANGE)
+    const slot = requiredQuery(url.searchParams, 'slot', SLOT_RANGE)
+    const entry = await awaitEntry(root, seq, signal)
+    const leave = await bodies.enter(Math.min(declaredSize(request) ?? SEGMENTS_BODY_BYTES_MAX, SEGMENTS_BODY_BYTES_MAX), { signal })
+    let segments
+    try {
+      const body = await readBody(request, { sizeBytesMax: SEGMENTS_BODY_BYTES_MAX, bytes, signal })
+      segments = decodeFrames(body, { segmentsMax: BATCH_SEGMENTS_MAX })
+      deps.checkWanted(
+        entry,
+        segments.map((segment) => segment.index),
+      )
+      await shelf.put(entry, segments, { signal })
+    } finally {
+      leave()
+    }
+    const receipt = (await shelf.finish(entry, { signal })) ? await receipts.sign(entry, slot) : undefined
+    return answerJson({ stored: segments.length, missing: shelf.missingCount(entry), ...(receipt === undefined ? {} : { receipt }) })
+  }
+
+  /** The client says that the entry is on chain; the follower may be a block behind it. The body waits unread. */
+  async function awaitEntry(root: Root, seq: number, signal: AbortSignal): Promise<Entry> {
+    if (seq >= follower.nextSeq()) {
+      const late = clock.deadline(ENTRY_WAIT_MS)
+      await follower.waitForSeq(seq, { signal: AbortSignal.any([signal, late]) }).catch(() => {
+        signal.throwIfAborted()
+        throw fail('ENTRY_UNKNOWN', { root, seq, nextSeq: follower.nextSeq(), waitedMs: ENTRY_WAIT_MS })
+      })
+    }
+    const entry = entries.bySeq(seq)
+    if (entry === undefined) throw fail('ENTRY_UNKNOWN', { root, seq, nextSeq: follower.nextSeq() })
+    if (entry.root !== root) throw fail('ENTRY_MISMATCH', { seq, root, rootOfSeq: entry.root })
+    return entry
+  }
+
+  function entryOf(root: Root, seq: number | undefined): Entry {
+    const named = seq === undefined ? lookupByRoot(entries.byRoot(root), shelf.isWhole) : entries.bySeq(seq)
+    if (named === undefined) throw fail('ENTRY_UNKNOWN', { root, seq, nextSeq: follower.nextSeq() })
+    if (named.root !== root) throw fail('ENTRY_MISMATCH', { seq, root, rootOfSeq: named.root })
+    return named
+  }
+
+  async function getSegments(root: Root, { url, info, signal }: RouteCall): Promise<Response> {
+    const from = requiredQuery(url.searchParams, 'from', INDEX_RANGE)
+    const count = requiredQuery(url.searchParams, 'count', COUNT_RANGE)
+    const entry = entryOf(root, wholeQuery(url.searchParams, 'seq', SEQ_RANGE))
+    const { segmentCount } = layoutOf(entry.sizeBytes)
+    if (from + count > segmentCount) throw fail('PARAMETER_INVALID', { name: 'from and count', value: `${from}+${count}`, segmentCount })
+    const leave = await reads.enter(count * SEGMENT_SIZE_BYTES, { signal })
+    info.afterAnswer(leave)
+    const segments = await Promise.all(
+      Array.from({ length: count }, async (_, i) => {
+        const segment = await shelf.read(entry, from + i, { signal })
+        if (segment === undefined) throw fail('SEGMENT_MISSING', { root, index: from + i })
+        return segment
+      }),
+    )
+    return answer(concat(encodeFrames(segments)) as Uint8Array<ArrayBuffer>, { headers: { 'content-type': 'application/x-weightless-segments' } })
+  }
+
+  async function getReceipt(root: Root, { url, signal }: RouteCall): Promise<Response> {
+    const entry = entryOf(root, requiredQuery(url.searchParams, 'seq', SEQ_RANGE))
+    const slot = requiredQuery(url.searchParams, 'slot', SLOT_RANGE)
+    if (!(await shelf.finish(entry, { signal }))) {
+      throw fail('ENTRY_INCOMPLETE', { root, seq: entry.seq, missingSegmentCount: finite(shelf.missingCount(entry)) })
+    }
+    const receipt: Receipt | undefined = await receipts.sign(entry, slot)
+    if (receipt === undefined) throw fail('RECEIPT_UNAVAILABLE', { root, seq: entry.seq })
+    return answerJson(receipt)
+  }
+
+  function describe(root: Root): Response {
+    const found = entries.byRoot(root)
+    if (found.length === 0) throw fail('ENTRY_UNKNOWN', { root, nextSeq: follower.nextSeq() })
+    return answerJson({
+      root,
+      entries: found.map((entry) => ({ ...logged(entry), complete: shelf.isWhole(entry), heldSegmentCount: shelf.heldCount(entry) })),
+    })
+  }
+
+  function list(url: URL): Response {
+    const after = wholeQuery(url.searchParams, 'after', SEQ_RANGE) ?? -1
+    const limit = wholeQuery(url.searchParams, 'limit', { least: 1, most: LIST_ENTRIES_MAX }) ?? LIST_ENTRIES_MAX
+    return answerJson({ entries: entries.list({ after, limit }).map((entry) => ({ root: entry.root, ...logged(entry) })) })
+  }
+
+  return (call) => {
+    const { pathname } = call.url
+    if (!pathname.startsWith('/v1/')) return undefined
+    const method = call.request.method
+    const parts = pathname.slice('/v1/'.length).split('/')
+    const [kind, name, part] = parts
+    if (kind === 'status' && parts.length === 1) return only(method, 'GET', async () => answerJson(deps.status()))
+    if (kind !== 'entries' || parts.length > 3) return undefined
+    if (name === undefined) return only(method, 'GET', async () => list(call.url))
+    if (part === undefined) return only(method, 'GET', async () => describe(rootOfPath(name)))
+    if (part === 'receipt') return only(method, 'GET', async () => getReceipt(rootOfPath(name), call))
+    if (part !== 'segments') return undefined
+    if (method === 'PUT') return putSegments(rootOfPath(name), call)
+    return only(method, 'GET', async () => getSegments(rootOfPath(name), call))
+  }
+}
+
+function logged(entry: Entry): object {
+  return { seq: entry.seq, sizeBytes: entry.sizeBytes, startChunk: entry.startChunk, blockNumber: entry.blockNumber, txHash: entry.txHash }
+}
+
+async function only(method: string, allowed: string, work: () => Promise<Response>): Promise<Response> {
+  if (method === allowed || (allowed === 'GET' && method === 'HEAD')) return await work()
+  throw fail('METHOD_NOT_ALLOWED', { method, allowed })
+}
+
+/** An entry that nobody can hold misses without number. */
+function finite(count: number): number | undefined {
+  return Number.isFinite(count) ? count : undefined
+}

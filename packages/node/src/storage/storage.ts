@@ -1,0 +1,149 @@
+import type { Address, Clock, Entry, Index, Kernels, Logger, Root } from '@weightless/core'
+import { SEGMENT_SIZE_BYTES } from '@weightless/core'
+import type { StorageMembership } from '../config.ts'
+import type { Commit, Follower } from '../flow/follow.ts'
+import type { MembershipView } from '../flow/membership.ts'
+import type { FastBytes } from '../http/fastBytes.ts'
+import { createGate } from '../http/gate.ts'
+import { createService, type RoleMetrics, type Service } from '../http/service.ts'
+import { createEarly } from '../segments/early.ts'
+import { createShelf } from '../segments/shelf.ts'
+import type { SegmentStore } from '../store/store.ts'
+import { zgsMethods } from '../zgs/compat.ts'
+import { createRpcEndpoint } from '../zgs/endpoint.ts'
+import { createStorageBackend } from './backend.ts'
+import { createReceipts, type ReceiptSigner } from './receipts.ts'
+import { createStorageRoutes } from './routes.ts'
+import { createStorageRules } from './rules.ts'
+
+export type StorageRoleOptions = {
+  readonly version: string
+  readonly chainId: number
+  readonly flow: Address
+  readonly registry: Address | undefined
+  readonly membership: StorageMembership
+  readonly gatewayUrl: string | undefined
+}
+
+export type StorageRoleDeps = {
+  readonly follower: Follower
+  /** The registry's members as the follower sees them, or a fixed list. */
+  readonly membership: MembershipView
+  readonly store: SegmentStore
+  readonly index: Index
+  readonly kernels: Kernels
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly metrics: RoleMetrics
+  readonly bytes: FastBytes
+  readonly signer: ReceiptSigner | undefined
+  readonly signal: AbortSignal
+}
+
+export type StorageRole = {
+  readonly handle: Service
+  /** What the role does by itself; resolves when `signal` aborts. */
+  run(options: { readonly signal: AbortSignal }): Promise<void>
+  /** A segment that was held is held no more. */
+  onLost(root: Root): void
+}
+
+/** Bodies of segments in memory at once: 140 segments of an official client, more than disk and hash can work on. */
+const BODIES_BYTES_MAX = 48 * 1024 ** 2
+/** Answers with segments in memory at once. */
+const READS_BYTES_MAX = 32 * 1024 ** 2
+/** Below what an official client waits for an answer (30 s). */
+const QUEUE_MS_MAX = 20_000
+/** One place per connection that the server allows. */
+const QUEUE_COUNT_MAX = 4096
+const SWEEP_MS = 30_000
+/** Nobody signs for a node without a key. */
+const NOBODY = `0x${'00'.repeat(20)}`
+
+/** The storage node: admits segments by proof, keeps them, signs for them, serves them. */
+export function createStorageRole(options: StorageRoleOptions, deps: StorageRoleDeps): StorageRole {
+  const { follower, membership, store, index, kernels, clock, logger, signer, bytes, metrics } = deps
+  const rules = createStorageRules(options.membership, { membership, signer: signer?.address, gatewayUrl: options.gatewayUrl })
+  const shelf = createShelf({ store, kernels, index, entries: follower.entries, logger, wanted: rules.wanted })
+  const receipts = createReceipts({ chainId: options.chainId, registry: options.registry }, { index, membership, signer })
+  const early = createEarly(
+    [...store.roots()].map((root) => ({ root, sizeBytes: store.presence(root).heldCount * SEGMENT_SIZE_BYTES })),
+    { clock, logger, entries: follower.entries, drop: shelf.drop },
+  )
+  const gateOptions = { waitMsMax: QUEUE_MS_MAX, waitingMax: QUEUE_COUNT_MAX }
+  const bodies = createGate({ ...gateOptions, bytesMax: BODIES_BYTES_MAX }, { clock })
+  const reads = createGate({ ...gateOptions, bytesMax: READS_BYTES_MAX }, { clock })
+  const backend = createStorageBackend({ follower, shelf, early, kernels, rules, chainId: options.chainId, flow: options.flow })
+
+  metrics.gaugeOf('weightless_follower_block', 'Last block whose logs are in the index.', () => follower.head().number)
+  metrics.gaugeOf('weightless_follower_entries', 'Entries of the log.', () => follower.nextSeq())
+  metrics.gaugeOf('weightless_store_segments', 'Segments held.', () => store.usage().segmentCount)
+  metrics.gaugeOf('weightless_store_used_bytes', 'Bytes of segments held.', () => store.usage().usedBytes)
+  metrics.gaugeOf('weightless_store_capacity_bytes', 'Bytes that this node offers.', () => store.usage().capacityBytes)
+  metrics.gaugeOf('weightless_early_bytes', 'Bytes of segments whose root is not on chain yet.', () => early.usage().usedBytes)
+  metrics.gaugeOf('weightless_bodies_bytes', 'Bytes of request bodies in memory.', () => bodies.usage().usedBytes)
+  metrics.gaugeOf('weightless_bodies_waiting', 'Requests whose body waits unread.', () => bodies.usage().waitingCount)
+
+  const isReady = (): boolean => follower.isCaughtUp() && !store.usage().readOnly
+  const status = (): object => ({
+    version: options.version,
+    nodeId: String(membership.current().members.find((member) => member.signer === signer?.address)?.id ?? ''),
+    signer: signer?.address ?? NOBODY,
+    chainId: options.chainId,
+    flow: options.flow,
+    registry: options.registry ?? null,
+    registryVersion: membership.current().version,
+    membership: options.membership.source,
+    gatewayUrl: options.gatewayUrl ?? null,
+    head: follower.head(),
+    nextSeq: follower.nextSeq(),
+    store: store.usage(),
+    ready: isReady(),
+  })
+
+  const handle = createService({
+    name: 'weightless storage node',
+    version: options.version,
+    clock,
+    logger,
+    rpc: createRpcEndpoint({ methods: zgsMethods(backend, { bytes }), gate: bodies, bytes, clock, logger, signal: deps.signal }),
+    routes: createStorageRoutes({ follower, shelf, receipts, bodies, reads, bytes, clock, logger, checkWanted: rules.checkWanted, status }),
+    isReady,
+    metrics,
+    signal: deps.signal,
+  })
+
+  /** Bytes of a new entry may be here already: early ones, or those of another entry with its root. */
+  async function settle(entries: readonly Entry[], signal: AbortSignal): Promise<void> {
+    for (const entry of entries) {
+      if (store.presence(entry.root).heldCount === 0) continue
+      await shelf.finish(entry, { signal }).catch((error: unknown) => {
+        signal.throwIfAborted()
+        logger.warn('entry.unfinished', { seq: entry.seq, root: entry.root, error })
+      })
+    }
+  }
+
+  return {
+    handle,
+    onLost: (root) => void shelf.unmark(root).catch((error: unknown) => logger.warn('entry.unmarked', { root, error })),
+    async run({ signal }) {
+      const end = follower.onCommit((commit: Commit) => {
+        if (commit.entries.length === 0) return
+        early.settle(commit.entries.map((entry) => entry.root))
+        settle(commit.entries, signal).catch(() => undefined)
+      })
+      try {
+        for (;;) {
+          await clock.sleep(SWEEP_MS, { signal })
+          // Before the log is followed to its end, a root may look early that is not.
+          if (follower.isCaughtUp()) await early.expire({ signal }).catch((error: unknown) => logger.warn('early.unexpired', { error }))
+        }
+      } catch (error) {
+        if (!signal.aborted) throw error
+      } finally {
+        end()
+      }
+    },
+  }
+}
