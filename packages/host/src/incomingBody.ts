@@ -4,11 +4,12 @@ import { fail } from './errors.ts'
 /** The body of an incoming message as a web stream that reads the socket only when it is read itself. Reading throws
  *  `BODY_STALLED` when nothing comes for `idleMsMax`, `PEER_GONE` when the connection ends before the body. */
 export function incomingBody(incoming: IncomingMessage, options: IncomingBodyOptions): IncomingBody {
-  let isTouched = false
+  let reading: 'not yet' | 'in steps' | 'whole' = 'not yet'
   const stream = new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
-        isTouched = true
+        if (reading === 'whole') throw new TypeError('Body is unusable: it has been read already')
+        reading = 'in steps'
         const chunk = await nextChunk(incoming, options.idleMsMax)
         if (chunk === undefined) controller.close()
         else controller.enqueue(chunk)
@@ -24,8 +25,8 @@ export function incomingBody(incoming: IncomingMessage, options: IncomingBodyOpt
       const viaStream = message.arrayBuffer.bind(message)
       return Object.defineProperty(message, 'arrayBuffer', {
         value: () => {
-          if (isTouched || stream.locked) return viaStream()
-          isTouched = true
+          if (reading !== 'not yet' || stream.locked) return viaStream()
+          reading = 'whole'
           return readAll(incoming, options.idleMsMax)
         },
       })

@@ -1,0 +1,183 @@
+import { fromHex, HASH_SIZE_BYTES, rootOf } from '@weightless/core'
+import type { Index, IndexChange, Root } from '@weightless/core'
+
+/** The rows of the store's index. Tags have the high bit set, so they never meet the letters of other rows in the same index:
+ *
+ *  | key | value |
+ *  |---|---|
+ *  | 80 | meta: JSON, see `Meta` |
+ *  | 81 root index(4) | where the segment is: class(1) slot(4) sequence(6) data bytes(4) depth(1) |
+ *  | 82 root | segments held(4) slot bytes(8) |
+ *  | 83 root | a removal: its sequence number(6); older segments of the root are gone |
+ */
+const TAG_META = 0x80
+const TAG_SEGMENT = 0x81
+const TAG_ROOT = 0x82
+const TAG_REMOVAL = 0x83
+const TAG_END = 0x84
+
+export type Place = { readonly classId: number; readonly slot: number; readonly sequence: number; readonly dataBytes: number; readonly depth: number }
+export type RootCount = { readonly heldCount: number; readonly usedBytes: number }
+
+/** Slots that may be written before the next checkpoint, and the sequence number below which what they hold is old. */
+export type ReservedSlots = { readonly classId: number; readonly base: number; readonly ranges: readonly (readonly [from: number, count: number])[] }
+export type Meta = { readonly storeId: string; readonly sequence: number; readonly reserved: readonly ReservedSlots[] }
+
+export const metaKey: Uint8Array = Uint8Array.of(TAG_META)
+
+export function encodeMeta(meta: Meta): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(meta))
+}
+
+/** `undefined` for what this store did not write: then the slots are read again. */
+export function readMeta(index: Index): Meta | undefined {
+  const value = index.get(metaKey)
+  if (value === undefined) return undefined
+  try {
+    const meta = JSON.parse(new TextDecoder().decode(value)) as Meta
+    const isWhole = typeof meta.storeId === 'string' && Number.isSafeInteger(meta.sequence) && Array.isArray(meta.reserved)
+    return isWhole ? meta : undefined
+  } catch {
+    return undefined
+  }
+}
+
+export function segmentKey(root: Uint8Array, index: number): Uint8Array {
+  const key = new Uint8Array(1 + HASH_SIZE_BYTES + 4)
+  key[0] = TAG_SEGMENT
+  key.set(root, 1)
+  new DataView(key.buffer).setUint32(1 + HASH_SIZE_BYTES, index)
+  return key
+}
+
+export function segmentIndexOf(key: Uint8Array): number {
+  return new DataView(key.buffer, key.byteOffset).getUint32(1 + HASH_SIZE_BYTES)
+}
+
+export function rootBytesOf(key: Uint8Array): Uint8Array {
+  return key.slice(1, 1 + HASH_SIZE_BYTES)
+}
+
+export function encodePlace(place: Place): Uint8Array {
+  const value = new Uint8Array(16)
+  const view = new DataView(value.buffer)
+  view.setUint8(0, place.classId)
+  view.setUint32(1, place.slot)
+  setUint48(view, 5, place.sequence)
+  view.setUint32(11, place.dataBytes)
+  view.setUint8(15, place.depth)
+  return value
+}
+
+export function decodePlace(value: Uint8Array): Place {
+  const view = new DataView(value.buffer, value.byteOffset, value.length)
+  return {
+    classId: view.getUint8(0),
+    slot: view.getUint32(1),
+    sequence: getUint48(view, 5),
+    dataBytes: view.getUint32(11),
+    depth: view.getUint8(15),
+  }
+}
+
+export function rootKey(root: Uint8Array): Uint8Array {
+  return tagged(TAG_ROOT, root)
+}
+
+export function encodeRootCount(count: RootCount): Uint8Array {
+  const value = new Uint8Array(12)
+  const view = new DataView(value.buffer)
+  view.setUint32(0, count.heldCount)
+  view.setBigUint64(4, BigInt(count.usedBytes))
+  return value
+}
+
+export function readRootCount(index: Index, root: Uint8Array): RootCount {
+  const value = index.get(rootKey(root))
+  if (value === undefined) return { heldCount: 0, usedBytes: 0 }
+  const view = new DataView(value.buffer, value.byteOffset, value.length)
+  return { heldCount: view.getUint32(0), usedBytes: Number(view.getBigUint64(4)) }
+}
+
+export function removalKey(root: Uint8Array): Uint8Array {
+  return tagged(TAG_REMOVAL, root)
+}
+
+export function encodeRemoval(sequence: number): Uint8Array {
+  const value = new Uint8Array(6)
+  setUint48(new DataView(value.buffer), 0, sequence)
+  return value
+}
+
+export function* removals(index: Index): Iterable<{ readonly root: Uint8Array; readonly sequence: number }> {
+  for (const { key, value } of index.range({ from: Uint8Array.of(TAG_REMOVAL), to: Uint8Array.of(TAG_END) })) {
+    yield { root: rootBytesOf(key), sequence: getUint48(new DataView(value.buffer, value.byteOffset), 0) }
+  }
+}
+
+/** All segments in key order, in pages: rows may be added and removed behind the reader. */
+export function* allSegments(index: Index): Iterable<{ readonly key: Uint8Array; readonly place: Place }> {
+  for (const { key, value } of pagesOf(index, { from: Uint8Array.of(TAG_SEGMENT), to: Uint8Array.of(TAG_ROOT) })) {
+    yield { key, place: decodePlace(value) }
+  }
+}
+
+/** Segments of one root, in pages. */
+export function* segmentsOf(index: Index, root: Uint8Array): Iterable<{ readonly key: Uint8Array; readonly place: Place }> {
+  for (const { key, value } of pagesOf(index, { from: segmentKey(root, 0), to: afterPrefix(tagged(TAG_SEGMENT, root)) })) {
+    yield { key, place: decodePlace(value) }
+  }
+}
+
+/** Roots in byte order, in pages: a slow reader holds no snapshot of the index. */
+export function* allRoots(index: Index): Iterable<Root> {
+  for (const { key } of pagesOf(index, { from: Uint8Array.of(TAG_ROOT), to: Uint8Array.of(TAG_REMOVAL) })) yield rootOf(rootBytesOf(key))
+}
+
+const ROWS_PER_PAGE = 4096
+
+function* pagesOf(index: Index, bounds: { readonly from: Uint8Array; readonly to: Uint8Array }): Iterable<{ readonly key: Uint8Array; readonly value: Uint8Array }> {
+  let { from } = bounds
+  for (;;) {
+    const page = [...index.range({ from, to: bounds.to, limit: ROWS_PER_PAGE })]
+    yield* page
+    if (page.length < ROWS_PER_PAGE) return
+    from = Uint8Array.of(...page.at(-1)!.key, 0)
+  }
+}
+
+/** Changes that remove every row of the store, the meta row first, at most `limit` of them. */
+export function clearance(index: Index, limit: number): IndexChange[] {
+  const rows = index.range({ from: Uint8Array.of(TAG_META), to: Uint8Array.of(TAG_END), limit })
+  return Array.from(rows, ({ key }) => ({ key, value: undefined }))
+}
+
+export function rootBytes(root: Root): Uint8Array {
+  return fromHex(root)
+}
+
+function tagged(tag: number, root: Uint8Array): Uint8Array {
+  const key = new Uint8Array(1 + HASH_SIZE_BYTES)
+  key[0] = tag
+  key.set(root, 1)
+  return key
+}
+
+/** The first key behind all keys that begin with `prefix`. */
+function afterPrefix(prefix: Uint8Array): Uint8Array {
+  const key = prefix.slice()
+  for (let i = key.length - 1; i >= 0; i--) {
+    key[i] = (key[i]! + 1) & 0xff
+    if (key[i] !== 0) return key
+  }
+  return Uint8Array.of(0xff, 0xff)
+}
+
+function setUint48(view: DataView, at: number, value: number): void {
+  view.setUint16(at, Math.floor(value / 2 ** 32))
+  view.setUint32(at + 2, value >>> 0)
+}
+
+function getUint48(view: DataView, at: number): number {
+  return view.getUint16(at) * 2 ** 32 + view.getUint32(at + 2)
+}

@@ -1,0 +1,243 @@
+import { invariant, isFailure, toHex } from '@weightless/core'
+import type { Abortable, Clock, Disk, Failure, Index, Logger, Root } from '@weightless/core'
+import { createAdmission } from './admission.ts'
+import { crc32 as plainCrc32, type Crc32 } from './crc32.ts'
+import { fail } from './errors.ts'
+import { openFormat } from './formatFile.ts'
+import { createReader, type StoredSegment } from './reader.ts'
+import { recover } from './recover.ts'
+import { removeSegments } from './removal.ts'
+import { allRoots, encodeRemoval, readRootCount, removalKey, rootBytes, segmentIndexOf, segmentKey, segmentsOf } from './rows.ts'
+import { createSlotFiles } from './slotFiles.ts'
+import { checkSegmentShape, createWriter, type NewSegment, type StoreCore } from './writer.ts'
+
+/** Segments by (root, index), on disk for good once `put` has resolved (DESIGN D5). The files and the rows of the index are one
+ *  store's alone; the index may hold other rows beside them. */
+export type SegmentStore = AsyncDisposable & {
+  /** Resolves when the segments are synced and in the index; those held already cost nothing. The data must not change until
+   *  then. Waits when too much is being written. After its writes have begun it ends by itself, whatever the signal says.
+   *  Throws `STORE_FULL`, or why the store takes no more writes. */
+  put(root: Root, segments: readonly NewSegment[], options?: Abortable): Promise<void>
+  /** Views into one buffer of their own. `undefined` when the segment is not held. Throws `STORE_CORRUPT` when its checksum does
+   *  not fit: from then on it is not held, and may be put again. */
+  get(root: Root, index: number, options?: Abortable): Promise<StoredSegment | undefined>
+  presence(root: Root): Presence
+  /** Resolves when all segments of the root are gone for good. What is being put meanwhile is removed too; what is put after the
+   *  call is kept. */
+  remove(root: Root, options?: Abortable): Promise<void>
+  usage(): Usage
+  roots(): Iterable<Root>
+  /** Throws `STORE_DIRECTORY_GONE` when the directory was deleted or replaced since it was opened. */
+  checkDirectory(options?: Abortable): Promise<void>
+  /** Lets what has begun end, and flushes the index. The index itself stays open. */
+  close(): Promise<void>
+}
+
+export type Presence = {
+  readonly heldCount: number
+  has(index: number): boolean
+  /** Indexes held, rising. */
+  indexes(): Iterable<number>
+}
+export type Usage = { readonly segmentCount: number; readonly usedBytes: number; readonly capacityBytes: number; readonly readOnly: boolean }
+
+export type SegmentStoreOptions = {
+  readonly dataDir: string
+  /** Bytes of slots, not of files: what is stored takes at most this, and its index about 100 bytes a segment. */
+  readonly capacityBytes: number
+  /** Left free on the file system for the index, the logs and everybody else. */
+  readonly freeBytesMin?: number | undefined
+  readonly pendingBytesMax?: number | undefined
+  /** The store has stopped taking writes for good; reads go on. With `STORE_DIRECTORY_GONE` the process should end. */
+  readonly onFatal?: ((failure: Failure) => void) | undefined
+  /** A segment that was held is held no more, because its bytes went bad. */
+  readonly onLost?: ((lost: { readonly root: Root; readonly index: number }) => void) | undefined
+}
+export type SegmentStoreDeps = {
+  readonly disk: Disk
+  readonly index: Index
+  readonly clock: Clock
+  readonly logger: Logger
+  /** Default: the plain twin; hosts have a faster one. */
+  readonly crc32?: Crc32 | undefined
+}
+
+const FREE_BYTES_MIN: number = 128 * 1024 ** 2
+/** Sixteen batches of our own clients; as much as a slow disk writes in a second. */
+const PENDING_BYTES_MAX: number = 64 * 1024 ** 2
+
+/** Opens a store, makes it if nothing is there, and brings its index up to its slots. Throws `STORE_FORMAT_NEWER`,
+ *  `STORE_FORMAT_INVALID`, or what the disk throws. */
+export async function createSegmentStore(
+  options: SegmentStoreOptions,
+  deps: SegmentStoreDeps,
+  { signal }: Abortable = {},
+): Promise<SegmentStore> {
+  signal?.throwIfAborted()
+  const { disk, index, logger } = deps
+  const crc32 = deps.crc32 ?? plainCrc32
+  const { storeId, formatFile } = await openFormat(options.dataDir, deps)
+  const files = createSlotFiles(options.dataDir, disk)
+  const closeFiles = async (): Promise<void> => {
+    await files.close()
+    await formatFile.file.close()
+  }
+  const found = await recover(storeId, { ...deps, files, crc32 }, { signal }).catch(async (error: unknown) => {
+    await closeFiles()
+    throw error
+  })
+
+  let broken: Failure | undefined
+  let isClosed = false
+  let turn: Promise<unknown> = Promise.resolve()
+  const core: StoreCore = {
+    storeId,
+    formatFile,
+    index,
+    files,
+    slots: found.slots,
+    crc32,
+    removals: new Map(found.removals),
+    removalsUnderWay: new Set(),
+    sequence: found.sequence,
+    checkUnbroken() {
+      if (broken !== undefined) throw broken
+    },
+    breakDown(failure) {
+      if (broken !== undefined) return broken
+      broken = failure
+      logger.error('store.readOnly', { code: failure.code, cause: failure.cause })
+      options.onFatal?.(failure)
+      return failure
+    },
+    inTurn(work) {
+      const done = turn.then(work)
+      turn = done.catch(() => undefined)
+      return done
+    },
+  }
+  const checkWritable = (): void => {
+    if (isClosed) throw fail('STORE_CLOSED')
+    core.checkUnbroken()
+  }
+  const removing = new Map<Root, Promise<void>>()
+  const admission = createAdmission(options.pendingBytesMax ?? PENDING_BYTES_MAX)
+  const writer = createWriter(core, { ...deps, directory: options.dataDir, capacityBytes: options.capacityBytes, freeBytesMin: options.freeBytesMin ?? FREE_BYTES_MIN })
+  const reader = createReader(core, { isHidden: (root) => removing.has(root), onLost: options.onLost, logger })
+
+  async function put(root: Root, segments: readonly NewSegment[], { signal }: Abortable = {}): Promise<void> {
+    let sizeBytes = 0
+    for (const segment of segments) sizeBytes += checkSegmentShape(segment)
+    for (;;) {
+      signal?.throwIfAborted()
+      checkWritable()
+      const removal = removing.get(root)
+      if (removal !== undefined) {
+        await untilSettledOrAborted(removal, { signal })
+        continue
+      }
+      const leave = await admission.enter(sizeBytes, { signal })
+      try {
+        if (removing.has(root)) continue
+        checkWritable()
+        if ((await writer.write(root, segments)) === 'written') return
+      } finally {
+        leave()
+      }
+    }
+  }
+
+  async function remove(root: Root): Promise<void> {
+    const bytes = rootBytes(root)
+    const name = toHex(bytes)
+    await writer.settled(root)
+    core.checkUnbroken()
+    if (readRootCount(index, bytes).heldCount === 0) return
+    const removal = { root: bytes, sequence: ++core.sequence }
+    core.removalsUnderWay.add(name)
+    try {
+      // From this row on the segments are gone, whatever happens; the rest gives their slots back.
+      const row = { key: removalKey(bytes), value: encodeRemoval(removal.sequence) }
+      await core.inTurn(() => index.transaction([row], { durability: 'synced' }))
+      core.removals.set(name, removal.sequence)
+      while ((await core.inTurn(() => removeSegments(removal, core))) > 0);
+      await writer.checkInPlace([])
+      logger.debug('store.removed', { root })
+    } catch (cause) {
+      throw core.breakDown(isFailure(cause, 'STORE_DIRECTORY_GONE') ? cause : fail('STORE_WRITE_FAILED', { operation: 'remove' }, { cause }))
+    } finally {
+      core.removalsUnderWay.delete(name)
+    }
+  }
+
+  async function close(): Promise<void> {
+    isClosed = true
+    await Promise.allSettled([...removing.values()])
+    await writer.close(broken === undefined ? 'flush' : 'leave')
+    await reader.settled()
+    await closeFiles()
+  }
+  let closing: Promise<void> | undefined
+  const closeOnce = (): Promise<void> => (closing ??= close())
+
+  return {
+    put,
+    get: async (root, segmentIndex, { signal } = {}) => {
+      signal?.throwIfAborted()
+      if (isClosed) throw fail('STORE_CLOSED')
+      return reader.read(root, segmentIndex)
+    },
+    presence(root) {
+      const bytes = rootBytes(root)
+      const isHidden = removing.has(root)
+      return {
+        heldCount: isHidden ? 0 : readRootCount(index, bytes).heldCount,
+        has: (segmentIndex) => !removing.has(root) && index.get(segmentKey(bytes, segmentIndex)) !== undefined,
+        *indexes() {
+          if (!isHidden) for (const { key } of segmentsOf(index, bytes)) yield segmentIndexOf(key)
+        },
+      }
+    },
+    remove: async (root, { signal } = {}) => {
+      signal?.throwIfAborted()
+      checkWritable()
+      const running = removing.get(root)
+      if (running !== undefined) return running
+      const removal = remove(root).finally(() => removing.delete(root))
+      removing.set(root, removal)
+      return removal
+    },
+    usage: () => ({
+      segmentCount: core.slots.usedSlotCount(),
+      usedBytes: core.slots.usedBytes(),
+      capacityBytes: options.capacityBytes,
+      readOnly: broken !== undefined,
+    }),
+    *roots() {
+      for (const root of allRoots(index)) if (!removing.has(root)) yield root
+    },
+    checkDirectory: async ({ signal } = {}) => {
+      signal?.throwIfAborted()
+      await writer.checkInPlace([])
+    },
+    close: closeOnce,
+    [Symbol.asyncDispose]: closeOnce,
+  }
+}
+
+export type { NewSegment } from './writer.ts'
+export type { StoredSegment } from './reader.ts'
+
+async function untilSettledOrAborted(work: Promise<unknown>, { signal }: Abortable): Promise<void> {
+  invariant(!signal?.aborted, 'an aborted caller does not wait')
+  let onAbort: () => void = () => undefined
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(signal!.reason)
+    signal?.addEventListener('abort', onAbort, { once: true })
+  })
+  try {
+    await Promise.race([work.catch(() => undefined), aborted])
+  } finally {
+    signal?.removeEventListener('abort', onAbort)
+  }
+}

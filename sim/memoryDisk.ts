@@ -1,0 +1,263 @@
+import type { Disk, DiskFile } from '@weightless/core'
+import { createFail } from '@weightless/core'
+import type { Chance } from './chance.ts'
+
+/** A disk in memory that tells the truth about syncing: a loss of power drops and tears whatever was not synced, names as well
+ *  as bytes. Operations take a few turns of the microtask queue, so that they overlap as on a real machine. */
+export type MemoryDisk = Disk & {
+  /** The machine loses power: open files die, unsynced sectors are kept, dropped or torn by chance. */
+  losePower(): void
+  /** The process dies: open files die, all that was written stays (the kernel has it), nothing becomes durable by it. */
+  endProcess(): void
+  readonly faults: DiskFaults
+  /** Flips a bit of a file, durable or not. */
+  flipBit(path: string, position: number): void
+  /** Overwrites of bytes on the way to durability, for statements about the number of syncs. */
+  readonly syncCount: number
+}
+export type DiskFaults = {
+  /** The next syncs fail; as on Linux the pages then count as clean and are lost with the power. */
+  failingSyncs: number
+  failingReads: number
+  failingWrites: number
+  /** No file grows beyond this many bytes of pages in all. */
+  capacityBytes: number
+  /** Syncs that answer well and do nothing: the lie that the simulator must catch. */
+  lyingSyncs: boolean
+}
+
+const SECTOR_BYTES = 512
+
+const fail = createFail({
+  DISK_FULL: { retryable: true, blame: 'self', next: 'Free space.' },
+  DISK_FAILED: { retryable: false, blame: 'self', next: 'Check the simulated disk.' },
+})
+
+type Sectors = Map<number, Uint8Array>
+type Write = { readonly position: number; readonly bytes: Uint8Array }
+type Inode = { readonly id: number; live: Sectors; liveSize: number; durable: Sectors; durableSize: number; pending: Write[] }
+/** A change of names that a power loss may undo. */
+type NameChange = { readonly directory: string; readonly path: string; readonly inode: Inode | undefined }
+
+export function createMemoryDisk(chance: Chance): MemoryDisk {
+  let lastInode = 0
+  let epoch = 0
+  let syncCount = 0
+  let live = new Map<string, Inode>()
+  let durable = new Map<string, Inode>()
+  let changes: NameChange[] = []
+  const directories = new Set<string>(['/'])
+  const faults: DiskFaults = { failingSyncs: 0, failingReads: 0, failingWrites: 0, capacityBytes: Infinity, lyingSyncs: false }
+
+  async function turns(): Promise<void> {
+    const begun = epoch
+    for (let left = chance.below(4); left > 0; left--) await undefined
+    if (epoch !== begun) throw fail('DISK_FAILED', { reason: 'the machine stopped' })
+  }
+
+  function rename(path: string, inode: Inode | undefined): void {
+    if (inode === undefined) live.delete(path)
+    else live.set(path, inode)
+    changes.push({ directory: parentOf(path), path, inode })
+  }
+
+  const usedBytes = (): number => {
+    let sectors = 0
+    for (const inode of new Set(live.values())) sectors += inode.live.size
+    return sectors * SECTOR_BYTES
+  }
+
+  function openFile(path: string, inode: Inode): DiskFile {
+    let isOpen = true
+    const begun = epoch
+    const check = async (): Promise<void> => {
+      if (!isOpen || begun !== epoch) throw fail('DISK_FAILED', { path, reason: 'closed' })
+      await turns()
+    }
+    return {
+      identity: `memory:${inode.id}`,
+      async read(into, position) {
+        await check()
+        if (faults.failingReads > 0) {
+          faults.failingReads -= 1
+          throw fail('DISK_FAILED', { path, reason: 'EIO' })
+        }
+        return readSectors(inode.live, inode.liveSize, into, position)
+      },
+      async write(parts, position) {
+        await check()
+        if (faults.failingWrites > 0) {
+          faults.failingWrites -= 1
+          throw fail('DISK_FAILED', { path, reason: 'EIO' })
+        }
+        let at = position
+        for (const part of parts) {
+          if (usedBytes() + part.length > faults.capacityBytes) throw fail('DISK_FULL', { path, reason: 'ENOSPC' })
+          const bytes = part.slice()
+          writeSectors(inode.live, bytes, at)
+          inode.pending.push({ position: at, bytes })
+          inode.liveSize = Math.max(inode.liveSize, at + bytes.length)
+          at += bytes.length
+          // A process may end between two parts.
+          if (chance.below(3) === 0) await turns()
+        }
+        await turns()
+      },
+      async sync() {
+        await check()
+        syncCount += 1
+        // Only what was written before the call is sure to be covered.
+        const covered = inode.pending.length
+        const size = inode.liveSize
+        await turns()
+        if (faults.failingSyncs > 0) {
+          faults.failingSyncs -= 1
+          inode.pending.splice(0, covered)
+          throw fail('DISK_FAILED', { path, reason: 'EIO' })
+        }
+        if (faults.lyingSyncs) return
+        for (const { position, bytes } of inode.pending.splice(0, covered)) writeSectors(inode.durable, bytes, position)
+        inode.durableSize = Math.max(inode.durableSize, size)
+      },
+      async allocate(sizeBytes) {
+        await check()
+        inode.liveSize = Math.max(inode.liveSize, sizeBytes)
+      },
+      async close() {
+        isOpen = false
+      },
+    }
+  }
+
+  return {
+    faults,
+    get syncCount() {
+      return syncCount
+    },
+    async open(path, options) {
+      await turns()
+      let inode = live.get(path)
+      if (inode === undefined) {
+        if (!options.create) throw fail('DISK_FAILED', { path, reason: 'ENOENT' })
+        if (!directories.has(parentOf(path))) throw fail('DISK_FAILED', { path, reason: 'ENOENT' })
+        inode = { id: ++lastInode, live: new Map(), liveSize: 0, durable: new Map(), durableSize: 0, pending: [] }
+        rename(path, inode)
+      }
+      inode.liveSize = Math.max(inode.liveSize, options.sizeBytes ?? 0)
+      return openFile(path, inode)
+    },
+    async makeDirectory(path) {
+      await turns()
+      for (let at = path; at !== '/'; at = parentOf(at)) directories.add(at)
+    },
+    async list(path) {
+      await turns()
+      return [...live.keys()].filter((name) => parentOf(name) === path).map((name) => name.slice(path.length + 1))
+    },
+    async stat(path) {
+      await turns()
+      const inode = live.get(path)
+      if (inode !== undefined) return { sizeBytes: inode.liveSize, identity: `memory:${inode.id}` }
+      return directories.has(path) ? { sizeBytes: 0, identity: `directory:${path}` } : undefined
+    },
+    async rename(from, to) {
+      await turns()
+      const inode = live.get(from)
+      if (inode === undefined) throw fail('DISK_FAILED', { path: from, reason: 'ENOENT' })
+      rename(from, undefined)
+      rename(to, inode)
+    },
+    async remove(path) {
+      await turns()
+      for (const name of live.keys()) if (name === path || name.startsWith(`${path}/`)) rename(name, undefined)
+      for (const name of directories) if (name !== '/' && (name === path || name.startsWith(`${path}/`))) directories.delete(name)
+    },
+    async syncDirectory(path) {
+      await turns()
+      if (!directories.has(path)) throw fail('DISK_FAILED', { path, reason: 'ENOENT' })
+      if (faults.lyingSyncs) return
+      for (const change of changes.filter(({ directory }) => directory === path)) applyName(durable, change)
+      changes = changes.filter(({ directory }) => directory !== path)
+    },
+    async free() {
+      await turns()
+      return faults.capacityBytes === Infinity ? 2 ** 50 : Math.max(0, faults.capacityBytes - usedBytes())
+    },
+    losePower() {
+      epoch += 1
+      // Names become durable in the order in which they were changed; how far they came is chance.
+      for (const change of changes.slice(0, chance.below(changes.length + 1))) applyName(durable, change)
+      changes = []
+      for (const inode of new Set([...live.values(), ...durable.values()])) settleByChance(inode, chance)
+      live = new Map(durable)
+    },
+    endProcess() {
+      epoch += 1
+    },
+    flipBit(path, position) {
+      const inode = live.get(path)!
+      for (const sectors of [inode.live, inode.durable]) {
+        const byte = new Uint8Array(1)
+        readSectors(sectors, position + 1, byte, position)
+        writeSectors(sectors, Uint8Array.of(byte[0]! ^ 1), position)
+      }
+    },
+  }
+}
+
+function applyName(names: Map<string, Inode>, { path, inode }: NameChange): void {
+  if (inode === undefined) names.delete(path)
+  else names.set(path, inode)
+}
+
+/** Each unsynced write was on its way: all of it, none of it, or some of its sectors reached the platter. */
+function settleByChance(inode: Inode, chance: Chance): void {
+  for (const { position, bytes } of inode.pending) {
+    const fate = chance.below(3)
+    for (let done = 0; done < bytes.length; ) {
+      const stepBytes = Math.min(bytes.length - done, SECTOR_BYTES - ((position + done) % SECTOR_BYTES))
+      if (fate === 1 || (fate === 2 && chance.below(2) === 1)) {
+        writeSectors(inode.durable, bytes.subarray(done, done + stepBytes), position + done)
+        inode.durableSize = Math.max(inode.durableSize, position + done + stepBytes)
+      }
+      done += stepBytes
+    }
+  }
+  inode.pending = []
+  if (chance.below(2) === 1) inode.durableSize = Math.max(inode.durableSize, inode.liveSize)
+  inode.liveSize = inode.durableSize
+  inode.live = new Map(Array.from(inode.durable, ([at, sector]) => [at, sector.slice()]))
+}
+
+function readSectors(sectors: Sectors, sizeBytes: number, into: Uint8Array, position: number): number {
+  const end = Math.min(position + into.length, sizeBytes)
+  let at = position
+  while (at < end) {
+    const number = Math.floor(at / SECTOR_BYTES)
+    const within = at % SECTOR_BYTES
+    const stepBytes = Math.min(end - at, SECTOR_BYTES - within)
+    const sector = sectors.get(number)
+    const target = into.subarray(at - position, at - position + stepBytes)
+    if (sector === undefined) target.fill(0)
+    else target.set(sector.subarray(within, within + stepBytes))
+    at += stepBytes
+  }
+  return Math.max(0, end - position)
+}
+
+function writeSectors(sectors: Sectors, bytes: Uint8Array, position: number): void {
+  let done = 0
+  while (done < bytes.length) {
+    const number = Math.floor((position + done) / SECTOR_BYTES)
+    const within = (position + done) % SECTOR_BYTES
+    const stepBytes = Math.min(bytes.length - done, SECTOR_BYTES - within)
+    let sector = sectors.get(number)
+    if (sector === undefined) sectors.set(number, (sector = new Uint8Array(SECTOR_BYTES)))
+    sector.set(bytes.subarray(done, done + stepBytes), within)
+    done += stepBytes
+  }
+}
+
+function parentOf(path: string): string {
+  return path.slice(0, path.lastIndexOf('/')) || '/'
+}
