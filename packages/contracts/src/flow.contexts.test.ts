@@ -28,9 +28,12 @@ const submit = (heights: readonly number[], seed = 0) =>
 const poke = (functionName = 'makeContext', args: readonly unknown[] = []) =>
   send(network.chain, network.call(me(), 'flow', functionName, args))
 const context = () => network.read<Context>('flow', 'getContext')
-const mineTo = async (number: bigint) => advance(network.chain, { blocks: Number(number - (await blockNumber(network.chain))) })
+const mineTo = async (number: bigint) =>
+  advance(network.chain, { blocks: Number(number - (await blockNumber(network.chain))) })
 const digestOf = (blockDigest: Hex, root: Hex, length: bigint) =>
-  keccak256(encodeAbiParameters([{ type: 'bytes32' }, { type: 'bytes32' }, { type: 'uint256' }], [blockDigest, root, length]))
+  keccak256(
+    encodeAbiParameters([{ type: 'bytes32' }, { type: 'bytes32' }, { type: 'uint256' }], [blockDigest, root, length]),
+  )
 const hashOfBlock = async (number: bigint) =>
   ((await network.chain.rpc('eth_getBlockByNumber', [numberToHex(number), false])) as { hash: Hex }).hash
 
@@ -64,12 +67,25 @@ describe('epochs', () => {
     expect(receipt.blockNumber).toBe(end + 1n)
     const blockDigest = await hashOfBlock(end)
     const digest = digestOf(blockDigest, root, length)
-    expect(await context()).toEqual({ epoch: 1n, mineStart: end, flowRoot: root, flowLength: length, blockDigest, digest })
+    expect(await context()).toEqual({
+      epoch: 1n,
+      mineStart: end,
+      flowRoot: root,
+      flowLength: length,
+      blockDigest,
+      digest,
+    })
 
     const names = network.events(receipt).map(({ eventName }) => eventName)
     expect(names.indexOf('NewEpoch')).toBeLessThan(names.indexOf('Submit'))
     const event = network.events(receipt).find(({ eventName }) => eventName === 'NewEpoch')!
-    expect(event.args).toMatchObject({ index: 1n, startMerkleRoot: root, submissionIndex: 1n, flowLength: length, context: digest })
+    expect(event.args).toMatchObject({
+      index: 1n,
+      startMerkleRoot: root,
+      submissionIndex: 1n,
+      flowLength: length,
+      context: digest,
+    })
 
     expect(await network.read('flow', 'getEpochRange', [digest])).toEqual({ start: 0n, end: length })
     expect(await network.read('flow', 'getEpochRangeHistory', [0n])).toEqual({ start: 0n, end: length, digest })
@@ -88,7 +104,9 @@ describe('epochs', () => {
       await mineTo(firstBlock + BLOCKS_PER_EPOCH * BigInt(seed + 1))
       await poke()
     }
-    const ranges = await Promise.all([0n, 1n, 2n, 3n].map((i) => network.read<Range>('flow', 'getEpochRangeHistory', [i])))
+    const ranges = await Promise.all(
+      [0n, 1n, 2n, 3n].map((i) => network.read<Range>('flow', 'getEpochRangeHistory', [i])),
+    )
     expect(ranges.map(({ start }) => start)).toEqual([0n, ...ranges.slice(0, 3).map(({ end }) => end)])
     expect(ranges.slice(1).map(({ end }) => end)).toEqual(lengths)
     for (const range of ranges) {
@@ -189,11 +207,20 @@ describe('audit 4.3: nobody touches the flow for N blocks', () => {
     expect(closed.digest).toBe(digestOf(blockDigest, closed.flowRoot, closed.flowLength))
   })
 
-  test.each([WINDOW + 1n, 100_000n])('after %d blocks it has no digest and its data joins the next epoch', async (blocks) => {
-    const end = firstBlock + BLOCKS_PER_EPOCH
-    const closed = await closeOneAt(end + blocks)
-    expect(closed).toMatchObject({ epoch: 1n, mineStart: end, blockDigest: EMPTY_HASH, digest: EMPTY_HASH, start: 0n })
-  })
+  test.each([WINDOW + 1n, 100_000n])(
+    'after %d blocks it has no digest and its data joins the next epoch',
+    async (blocks) => {
+      const end = firstBlock + BLOCKS_PER_EPOCH
+      const closed = await closeOneAt(end + blocks)
+      expect(closed).toMatchObject({
+        epoch: 1n,
+        mineStart: end,
+        blockDigest: EMPTY_HASH,
+        digest: EMPTY_HASH,
+        start: 0n,
+      })
+    },
+  )
 })
 
 describe('on a chain without EIP-2935', () => {

@@ -38,7 +38,8 @@ describe('a submission costs nearly the same in every state of the tree', () => 
       const { gasUsed } = await send(chain, submitCall(1, heights, i))
       used[heights.length - 1]!.push(gasUsed)
       if (i % 10 !== 0) continue
-      for (const nodes of [1, 2, 3, 4]) estimates[nodes - 1]!.push(await estimate(chain, submitCall(2, [3, 2, 1, 0].slice(0, nodes))))
+      for (const nodes of [1, 2, 3, 4])
+        estimates[nodes - 1]!.push(await estimate(chain, submitCall(2, [3, 2, 1, 0].slice(0, nodes))))
     }
   })
 
@@ -107,7 +108,10 @@ describe('the gas race: 32 accounts submit in one block, each with the gas it wa
   test('too little gas for the worst state is refused by name, before it can hang a client', async () => {
     const call = submitCall(1, [0])
     const needed = await estimate(chain, call)
-    expect(await attempt(chain, { ...call, gas: needed - 1_000n })).toMatchObject({ ok: false, error: 'GasBelowBudget' })
+    expect(await attempt(chain, { ...call, gas: needed - 1_000n })).toMatchObject({
+      ok: false,
+      error: 'GasBelowBudget',
+    })
     expect(await attempt(chain, { ...call, gas: needed })).toMatchObject({ ok: true })
   })
 })

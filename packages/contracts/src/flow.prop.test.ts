@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { runs } from '../../../sim/runs.ts'
 import { type Anvil, startAnvil } from '../test/anvil.ts'
@@ -28,7 +28,10 @@ test('the frontier gives the positions and roots of the plain tree, whatever is 
   const property = fc.asyncProperty(fc.array(shape, { minLength: 1, maxLength: 12 }), async (shapes) => {
     const entries = shapes.map((heights) => submissionOf(heights, seed++))
     const receipt = await send(chain, network.call(chain.accounts[1]!, 'flow', flowSelectors.batchSubmitOld, [entries]))
-    const starts = network.events(receipt).filter(({ eventName }) => eventName === 'Submit').map(({ args }) => args['startPos'])
+    const starts = network
+      .events(receipt)
+      .filter(({ eventName }) => eventName === 'Submit')
+      .map(({ args }) => args['startPos'])
 
     const expected = entries.map(({ nodes }) => ({ ...model.append(nodes), root: model.root() }))
     expect(starts).toEqual(expected.map(({ start }) => start))

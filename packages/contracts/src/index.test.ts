@@ -43,7 +43,9 @@ describe.each(implemented)('the ABI of $name', ({ name, abi }) => {
   test('has every event of the reference: topic, arguments, what is indexed', () => {
     const ours = new Map<string, string>()
     for (const item of items) if (item.type === 'event') ours.set(toEventSelector(item), text(item))
-    expect(vector.events.map(({ topic }) => ours.get(topic))).toEqual(vector.events.map(({ full }) => deviations[full] ?? full))
+    expect(vector.events.map(({ topic }) => ours.get(topic))).toEqual(
+      vector.events.map(({ full }) => deviations[full] ?? full),
+    )
   })
 
   test('has every error of the reference', () => {
@@ -56,7 +58,9 @@ describe.each(implemented)('the ABI of $name', ({ name, abi }) => {
 })
 
 test('Flow takes both generations of submissions', () => {
-  const selectorsOfFlow = (flowAbi as Abi).filter((item) => item.type === 'function').map((item) => toFunctionSelector(item))
+  const selectorsOfFlow = (flowAbi as Abi)
+    .filter((item) => item.type === 'function')
+    .map((item) => toFunctionSelector(item))
   expect(selectorsOfFlow).toEqual(expect.arrayContaining(Object.values(flowSelectors)))
   for (const { selector } of vectors.legacySdk033.functions) expect(selectorsOfFlow).toContain(selector)
 })
@@ -67,7 +71,9 @@ test('the Submit event names no argument `length`, which ethers would hide behin
 })
 
 test('Mine has the part of PoraMine that initialises and says "not now", with the selectors of the reference', () => {
-  const expected = new Map((vectors.PoraMine as unknown as Vector).functions.map(({ selector, full }) => [selector, full]))
+  const expected = new Map(
+    (vectors.PoraMine as unknown as Vector).functions.map(({ selector, full }) => [selector, full]),
+  )
   const ours = (mineAbi as Abi).filter((item) => item.type === 'function')
   expect(ours.map((item) => item.name).sort()).toEqual(
     ['canSubmit', 'computeWorkerContext', 'flow', 'initialize', 'poraTarget', 'poraVersion', 'reward'].sort(),
@@ -92,8 +98,7 @@ test('the committed ABIs, bytecodes and storage layouts are what the sources com
 function text(item: Abi[number]): string {
   const prefix = item.type
   const returns = item.type === 'function' && item.outputs.length > 0 ? ` returns (${parameters(item.outputs)})` : ''
-  const mutability =
-    item.type === 'function' && item.stateMutability !== 'nonpayable' ? ` ${item.stateMutability}` : ''
+  const mutability = item.type === 'function' && item.stateMutability !== 'nonpayable' ? ` ${item.stateMutability}` : ''
   return `${prefix} ${'name' in item ? item.name : ''}(${parameters('inputs' in item ? (item.inputs ?? []) : [])})${mutability}${returns}`
 }
 

@@ -49,7 +49,12 @@ describe('filling', () => {
     const [before, sectors, value] = [ITEM - 7n, ITEM + 10n, 1_000_000_007n]
     await fill(before, sectors, value)
     const locked = await Promise.all([0n, 1n, 2n, 3n].map(async (i) => (await item(i)).lockedReward))
-    expect(locked).toEqual([(value * 7n) / sectors, (value * (ITEM + 7n)) / sectors - (value * 7n) / sectors, locked[2], 0n])
+    expect(locked).toEqual([
+      (value * 7n) / sectors,
+      (value * (ITEM + 7n)) / sectors - (value * 7n) / sectors,
+      locked[2],
+      0n,
+    ])
     expect(locked.reduce((a, b) => a + b)).toBe(value)
     expect(locked[2]! - (value * 3n) / sectors).toBeLessThanOrEqual(1n)
   })
@@ -151,7 +156,9 @@ test('firstRewardableChunk is the first item that is not past its term', async (
     await fill(i * ITEM, ITEM, 1n)
     await advance(chain, { seconds: 100_000 })
   }
-  const deadlines = await Promise.all([0n, 1n, 2n, 3n, 4n].map((i) => network.read<bigint>('reward', 'rewardDeadline', [i])))
+  const deadlines = await Promise.all(
+    [0n, 1n, 2n, 3n, 4n].map((i) => network.read<bigint>('reward', 'rewardDeadline', [i])),
+  )
   for (let i = 0; i < 5; i++) {
     await chain.rpc('evm_setNextBlockTimestamp', [Number(deadlines[i]! - 1n)])
     await advance(chain, {})

@@ -4,15 +4,12 @@ import path from 'node:path'
 
 /** A chain for tests: anvil on a free loopback port, free gas, a block only when asked for. Killed with the test. */
 export async function startAnvil(options: { readonly hardfork?: string } = {}): Promise<Anvil> {
-  const child = spawn(
-    binary(),
-    [
-      ...['--port', '0', '--no-mining', '--order', 'fifo', '--accounts', '40', '--balance', '1000000'],
-      ...['--block-base-fee-per-gas', '0', '--gas-price', '0', '--disable-min-priority-fee'],
-      ...['--gas-limit', '30000000', '--hardfork', options.hardfork ?? 'prague'],
-    ],
-    { stdio: ['ignore', 'pipe', 'ignore'] },
-  )
+  const flags = '--no-mining --order fifo --accounts 40 --balance 1000000 --gas-limit 30000000'
+  const freeGas = '--block-base-fee-per-gas 0 --gas-price 0 --disable-min-priority-fee'
+  const hardfork = `--hardfork ${options.hardfork ?? 'prague'}`
+  const child = spawn(binary(), `--port 0 ${flags} ${freeGas} ${hardfork}`.split(' '), {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
   const kill = (): void => void child.kill('SIGKILL')
   process.once('exit', kill)
   const url = await listening(child)

@@ -27,7 +27,9 @@ const abis = {
   storageRegistry: storageRegistryAbi,
   digestHistory: digestHistoryAbi,
 } as const
-const everything = Object.values(abis).flat() as Abi
+type Name = keyof typeof abis
+const everything: Abi = Object.values(abis).flat()
+const abiOf = (name: Name): Abi => abis[name]
 
 export type Call = {
   readonly from: Address
@@ -52,7 +54,10 @@ export type Outcome =
 const GAS = 8_000_000n
 
 /** Sends each transaction and mines all of them into one block. */
-export async function sendAll(chain: Anvil, calls: readonly (Omit<Call, 'to'> & { to?: Address })[]): Promise<Receipt[]> {
+export async function sendAll(
+  chain: Anvil,
+  calls: readonly (Omit<Call, 'to'> & { to?: Address })[],
+): Promise<Receipt[]> {
   const hashes: Hex[] = []
   for (const { from, to, data, value = 0n, gas = GAS } of calls) {
     const transaction = { from, to, data, value: numberToHex(value), gas: numberToHex(gas), gasPrice: '0x0' }
@@ -106,7 +111,10 @@ export async function balanceOf(chain: Anvil, address: Address): Promise<bigint>
   return BigInt((await chain.rpc('eth_getBalance', [address, 'latest'])) as Hex)
 }
 
-export async function advance(chain: Anvil, by: { readonly blocks?: number; readonly seconds?: number }): Promise<void> {
+export async function advance(
+  chain: Anvil,
+  by: { readonly blocks?: number; readonly seconds?: number },
+): Promise<void> {
   if (by.seconds) await chain.rpc('evm_increaseTime', [by.seconds])
   await chain.rpc('anvil_mine', [numberToHex(by.blocks ?? 1)])
 }
@@ -120,7 +128,6 @@ export async function timestamp(chain: Anvil): Promise<bigint> {
   return BigInt(block.timestamp)
 }
 
-type Name = keyof typeof abis
 export type Network = {
   readonly chain: Anvil
   readonly deployer: Address
@@ -153,7 +160,7 @@ export async function deployNetwork(chain: Anvil, overrides: Overrides = {}): Pr
 
   const addresses = { ...planned, digestHistory: getContractAddress({ from: planned.flow, nonce: 1n }) }
   const encode = (name: Name, functionName: string, args: readonly unknown[]): Hex =>
-    encodeFunctionData({ abi: abis[name] as Abi, functionName, args })
+    encodeFunctionData({ abi: abiOf(name), functionName, args })
   return {
     chain,
     deployer,
@@ -162,12 +169,12 @@ export async function deployNetwork(chain: Anvil, overrides: Overrides = {}): Pr
       return { from, to: addresses[name], data: encode(name, functionName, args), value }
     },
     decode: <T>(name: Name, functionName: string, data: Hex) =>
-      decodeFunctionResult({ abi: abis[name] as Abi, functionName, data }) as T,
+      decodeFunctionResult({ abi: abiOf(name), functionName, data }) as T,
     async read<T>(name: Name, functionName: string, args: readonly unknown[] = []): Promise<T> {
       const call = { from: deployer, to: addresses[name], data: encode(name, functionName, args) }
       const outcome = await attempt(chain, call)
       if (!outcome.ok) throw new Error(`${name}.${functionName}: ${outcome.error}`)
-      return decodeFunctionResult({ abi: abis[name] as Abi, functionName, data: outcome.data }) as T
+      return decodeFunctionResult({ abi: abiOf(name), functionName, data: outcome.data }) as T
     },
     events: (receipt) => parseEventLogs({ abi: everything, logs: [...receipt.logs] }) as never,
   }

@@ -53,7 +53,8 @@ export function createFlowModel(): FlowModel {
       const before = length
       const sectors = sectorsOf(nodes)
       const start = align(length, nodes[0]!.height)
-      if (start % 1024n !== 0n && start / 1024n !== (start + sectors - 1n) / 1024n) length = (start / 1024n + 1n) * 1024n
+      if (start % 1024n !== 0n && start / 1024n !== (start + sectors - 1n) / 1024n)
+        length = (start / 1024n + 1n) * 1024n
       const positions = nodes.map(({ root, height }) => {
         const position = align(length, height)
         place(root, Number(height), position >> height)

@@ -33,7 +33,7 @@ struct Member {
 contract StorageRegistry is PullPayments {
     using SafeCast for uint256;
 
-    /// Active members: bounds every loop here (a change at 256 members costs under 1.5 million gas) and a certificate.
+    /// Active members: bounds every loop here (a change at 256 members costs 1.5 million gas at most) and a certificate.
     uint256 public constant MEMBERS_MAX = 256;
     /// A URL; more would be somebody's free storage.
     uint256 public constant ENDPOINT_BYTES_MAX = 256;
