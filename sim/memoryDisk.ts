@@ -5,6 +5,8 @@ import type { Chance } from './chance.ts'
 /** A disk in memory that tells the truth about syncing: a loss of power drops and tears whatever was not synced, names as well
  *  as bytes. Operations take a few turns of the microtask queue, so that they overlap as on a real machine. */
 export type MemoryDisk = Disk & {
+  /** The disk as one process sees it: dead with that process. The disk itself serves whoever lives. */
+  process(): Disk
   /** The machine loses power: open files die, unsynced sectors are kept, dropped or torn by chance. */
   losePower(): void
   /** The process dies: open files die, all that was written stays (the kernel has it), nothing becomes durable by it. */
@@ -49,8 +51,8 @@ export function createMemoryDisk(chance: Chance): MemoryDisk {
   const directories = new Set<string>(['/'])
   const faults: DiskFaults = { failingSyncs: 0, failingReads: 0, failingWrites: 0, capacityBytes: Infinity, lyingSyncs: false }
 
-  async function turns(): Promise<void> {
-    const begun = epoch
+  async function turns(begun = epoch): Promise<void> {
+    if (epoch !== begun) throw fail('DISK_FAILED', { reason: 'the machine stopped' })
     for (let left = chance.below(4); left > 0; left--) await undefined
     if (epoch !== begun) throw fail('DISK_FAILED', { reason: 'the machine stopped' })
   }
@@ -67,12 +69,11 @@ export function createMemoryDisk(chance: Chance): MemoryDisk {
     return sectors * SECTOR_BYTES
   }
 
-  function openFile(path: string, inode: Inode): DiskFile {
+  function openFile(path: string, inode: Inode, begun = epoch): DiskFile {
     let isOpen = true
-    const begun = epoch
     const check = async (): Promise<void> => {
-      if (!isOpen || begun !== epoch) throw fail('DISK_FAILED', { path, reason: 'closed' })
-      await turns()
+      if (!isOpen) throw fail('DISK_FAILED', { path, reason: 'closed' })
+      await turns(begun)
     }
     return {
       identity: `memory:${inode.id}`,
@@ -99,9 +100,9 @@ export function createMemoryDisk(chance: Chance): MemoryDisk {
           inode.liveSize = Math.max(inode.liveSize, at + bytes.length)
           at += bytes.length
           // A process may end between two parts.
-          if (chance.below(3) === 0) await turns()
+          if (chance.below(3) === 0) await turns(begun)
         }
-        await turns()
+        await turns(begun)
       },
       async sync() {
         await check()
@@ -109,7 +110,7 @@ export function createMemoryDisk(chance: Chance): MemoryDisk {
         // Only what was written before the call is sure to be covered.
         const covered = inode.pending.length
         const size = inode.liveSize
-        await turns()
+        await turns(begun)
         if (faults.failingSyncs > 0) {
           faults.failingSyncs -= 1
           inode.pending.splice(0, covered)
@@ -129,13 +130,9 @@ export function createMemoryDisk(chance: Chance): MemoryDisk {
     }
   }
 
-  return {
-    faults,
-    get syncCount() {
-      return syncCount
-    },
+  const view = (begun?: () => number): Disk => ({
     async open(path, options) {
-      await turns()
+      await turns(begun?.())
       let inode = live.get(path)
       if (inode === undefined) {
         if (!options.create) throw fail('DISK_FAILED', { path, reason: 'ENOENT' })
@@ -144,44 +141,56 @@ export function createMemoryDisk(chance: Chance): MemoryDisk {
         rename(path, inode)
       }
       inode.liveSize = Math.max(inode.liveSize, options.sizeBytes ?? 0)
-      return openFile(path, inode)
+      return openFile(path, inode, begun?.())
     },
     async makeDirectory(path) {
-      await turns()
+      await turns(begun?.())
       for (let at = path; at !== '/'; at = parentOf(at)) directories.add(at)
     },
     async list(path) {
-      await turns()
+      await turns(begun?.())
       return [...live.keys()].filter((name) => parentOf(name) === path).map((name) => name.slice(path.length + 1))
     },
     async stat(path) {
-      await turns()
+      await turns(begun?.())
       const inode = live.get(path)
       if (inode !== undefined) return { sizeBytes: inode.liveSize, identity: `memory:${inode.id}` }
       return directories.has(path) ? { sizeBytes: 0, identity: `directory:${path}` } : undefined
     },
     async rename(from, to) {
-      await turns()
+      await turns(begun?.())
       const inode = live.get(from)
       if (inode === undefined) throw fail('DISK_FAILED', { path: from, reason: 'ENOENT' })
       rename(from, undefined)
       rename(to, inode)
     },
     async remove(path) {
-      await turns()
+      await turns(begun?.())
       for (const name of live.keys()) if (name === path || name.startsWith(`${path}/`)) rename(name, undefined)
       for (const name of directories) if (name !== '/' && (name === path || name.startsWith(`${path}/`))) directories.delete(name)
     },
     async syncDirectory(path) {
-      await turns()
+      await turns(begun?.())
       if (!directories.has(path)) throw fail('DISK_FAILED', { path, reason: 'ENOENT' })
       if (faults.lyingSyncs) return
       for (const change of changes.filter(({ directory }) => directory === path)) applyName(durable, change)
       changes = changes.filter(({ directory }) => directory !== path)
     },
     async free() {
-      await turns()
+      await turns(begun?.())
       return faults.capacityBytes === Infinity ? 2 ** 50 : Math.max(0, faults.capacityBytes - usedBytes())
+    },
+  })
+
+  return {
+    faults,
+    get syncCount() {
+      return syncCount
+    },
+    ...view(),
+    process() {
+      const born = epoch
+      return view(() => born)
     },
     losePower() {
       epoch += 1

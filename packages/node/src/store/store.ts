@@ -22,8 +22,8 @@ export type SegmentStore = AsyncDisposable & {
    *  not fit: from then on it is not held, and may be put again. */
   get(root: Root, index: number, options?: Abortable): Promise<StoredSegment | undefined>
   presence(root: Root): Presence
-  /** Resolves when all segments of the root are gone for good. What is being put meanwhile is removed too; what is put after the
-   *  call is kept. */
+  /** Resolves when all segments of the root are gone for good. Puts of the same root that have not ended come before or after,
+   *  each as a whole; what is put once this has resolved stays. */
   remove(root: Root, options?: Abortable): Promise<void>
   usage(): Usage
   roots(): Iterable<Root>

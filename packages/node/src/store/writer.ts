@@ -84,16 +84,16 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
       if (other !== undefined) elsewhere.push(other)
       else if (!fresh.has(at) && index.get(segmentKey(bytesOfRoot, at)) === undefined) fresh.set(at, { root: bytesOfRoot, index: at, data, proof })
     }
-    const own = fresh.size === 0 ? Promise.resolve() : writeFresh(bytesOfRoot, [...fresh.values()])
     if (fresh.size > 0) {
+      const own = writeFresh(bytesOfRoot, [...fresh.values()])
       underWay.set(root, running)
       for (const at of fresh.keys()) running.set(at, own)
-    }
-    try {
-      await own
-    } finally {
-      for (const at of fresh.keys()) running.delete(at)
-      if (running.size === 0) underWay.delete(root)
+      try {
+        await own
+      } finally {
+        for (const at of fresh.keys()) running.delete(at)
+        if (running.size === 0) underWay.delete(root)
+      }
     }
     const others = await Promise.allSettled(elsewhere)
     return others.every(({ status }) => status === 'fulfilled') ? 'written' : 'failedElsewhere'
