@@ -1,0 +1,105 @@
+import type { Clock, Disk, Logger, Net, Random } from '@weightless/core'
+import { nodeDisk, systemNet, systemRandom } from '@weightless/host'
+import type { Block, ChainEngine } from '../engine.ts'
+import { fail } from '../errors.ts'
+import { openSession, type Session, type SessionDeps } from './session.ts'
+
+/** The embedded chain: anvil as a child that we alone can reach, a sequencer that makes its blocks, and a public port that lets
+ *  through what anybody may ask (DESIGN D2). The state is kept in `dataDir`. When anvil dies it is started again from the last
+ *  saved state: blocks of the last seconds may be lost then, but not by `stop` nor by the death of this process alone. */
+export function createAnvilEngine(options: AnvilEngineOptions, given: AnvilEngineDeps): ChainEngine {
+  const listeners = new Set<(block: Block) => void>()
+  let head: Block | undefined
+  let restartCount = 0
+  let session: Session | undefined
+  let address: string | undefined
+  let changing: Promise<void> = Promise.resolve()
+
+  const deps: SessionDeps = {
+    net: systemNet,
+    random: systemRandom,
+    disk: nodeDisk(),
+    ...given,
+    onBlock(block) {
+      head = block
+      for (const listener of listeners) listener(block)
+    },
+    onRestart: () => restartCount++,
+  }
+
+  /** Start and stop wait for each other, whoever calls them. */
+  function inTurn(change: () => Promise<void>): Promise<void> {
+    const turn = changing.then(change)
+    changing = turn.catch(() => undefined)
+    return turn
+  }
+  const start: ChainEngine['start'] = ({ signal } = {}) =>
+    inTurn(async () => {
+      signal?.throwIfAborted()
+      if (session !== undefined) return
+      session = await openSession(options, deps, { signal })
+      address = `${addressable(options.host)}:${session.port}`
+    })
+  const stop: ChainEngine['stop'] = () =>
+    inTurn(async () => {
+      const closing = session
+      session = undefined
+      await closing?.close()
+    })
+  const known = (): string => {
+    if (address === undefined) throw fail('CHAIN_UNAVAILABLE', { reason: 'the engine has not been started' })
+    return address
+  }
+
+  return {
+    chainId: options.chainId,
+    get rpcUrl() {
+      return `http://${known()}`
+    },
+    get wsUrl() {
+      return `ws://${known()}`
+    },
+    get pid() {
+      return session?.pid()
+    },
+    get restartCount() {
+      return restartCount
+    },
+    start,
+    stop,
+    head: () => head,
+    // One sequencer: a block that exists is final (spec/chain.md 2.8.1).
+    finalized: () => head,
+    onBlock(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+    [Symbol.asyncDispose]: stop,
+  }
+}
+
+export type AnvilEngineOptions = {
+  readonly dataDir: string
+  /** Of the public port. Default 127.0.0.1 (DESIGN D14). */
+  readonly host?: string | undefined
+  /** Of the public port; 0 = any free one. */
+  readonly port: number
+  readonly chainId: number
+  /** Addresses that are funded when the chain is new. */
+  readonly accounts: readonly string[]
+  /** Where anvil's own messages go. Default: `anvil.log` in the directory. */
+  readonly logFile?: string | undefined
+}
+export type AnvilEngineDeps = {
+  readonly clock: Clock
+  readonly logger?: Logger | undefined
+  readonly net?: Net
+  readonly random?: Random
+  readonly disk?: Disk
+}
+
+/** How this machine reaches what listens on `host`. */
+function addressable(host = '127.0.0.1'): string {
+  if (host === '0.0.0.0' || host === '::') return '127.0.0.1'
+  return host.includes(':') ? `[${host}]` : host
+}

@@ -1,0 +1,41 @@
+import { createFail } from '@weightless/core'
+
+/** Codes of the chain engines (`createFail` below checks the form). */
+export const chainErrors = {
+  CHAIN_ENGINE_MISSING: {
+    retryable: false,
+    blame: 'caller',
+    next: 'Run `npm ci` without --omit=optional on Linux (glibc), macOS or Windows, x64 or arm64; elsewhere connect the roles to an EVM RPC of your own.',
+  },
+  CHAIN_START_FAILED: { retryable: true, blame: 'self', next: 'Read the end of the log named here, then start again.' },
+  CHAIN_DIRECTORY_NEWER: {
+    retryable: false,
+    blame: 'caller',
+    next: 'Use the version of Weightless that wrote this directory, or another directory.',
+  },
+  CHAIN_DIRECTORY_INVALID: {
+    retryable: false,
+    blame: 'caller',
+    next: 'Name the directory of a chain, or start a new one with an empty directory (--reset).',
+  },
+  CHAIN_ID_DIFFERENT: {
+    retryable: false,
+    blame: 'caller',
+    next: 'Use the chain id that this directory was made with, or an empty directory.',
+  },
+  CHAIN_STATE_BROKEN: {
+    retryable: false,
+    blame: 'self',
+    next: 'Move the state file named here away to start a new chain, or restore it from a copy.',
+  },
+  CHAIN_CALL_FAILED: { retryable: false, blame: 'caller', next: 'Correct the call: the engine refused it for the reason given here.' },
+  CHAIN_UNAVAILABLE: { retryable: true, blame: 'self', next: 'Try again in a moment: the engine is restarting or busy.' },
+  DEPLOY_FAILED: { retryable: true, blame: 'none', next: 'Check that the deployer has funds, then run the deployment again: it goes on where it stopped.' },
+  DEPLOY_CONFLICT: {
+    retryable: false,
+    blame: 'caller',
+    next: 'Deploy from a fresh key: this one has been used for something else.',
+  },
+} as const
+
+export const fail: ReturnType<typeof createFail<typeof chainErrors>> = createFail(chainErrors)

@@ -1,0 +1,6 @@
+export { createAnvilEngine, type AnvilEngineDeps, type AnvilEngineOptions } from './anvil/anvilEngine.ts'
+export { BLOCK_GAS_LIMIT } from './anvil/session.ts'
+export { deployContracts, type DeployedContracts, type DeployOptions, type DeployRpc } from './deploy.ts'
+export type { Block, ChainEngine } from './engine.ts'
+export { chainErrors } from './errors.ts'
+export { allowedMethods, filterCall, type FilterLimits, type RpcRequest, type Verdict } from './rpcFilter.ts'
