@@ -19,7 +19,8 @@ export type FakeChain = {
   readonly chainId: number
   readonly flow: Address
   readonly registry: Address
-  handle(request: Request): Promise<Response>
+  /** Tests may put something in front of it. */
+  handle: (request: Request) => Promise<Response>
   /** The active members, as the registry lists them. */
   setMembers(members: readonly Member[]): void
   setBalance(address: string, wei: bigint): void
@@ -155,7 +156,7 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
       throw new RpcFault(-32003, 'insufficient funds for gas * price + value')
     }
     pool.set(`${from} ${nonce}`, { raw, hash, from, nonce, to: transaction.to!.toLowerCase(), data: transaction.data ?? '0x', valueWei })
-    if (mining === 'auto') setTimeout(mine)
+    if (mining === 'auto') setImmediate(mine)
     return hash
   }
 

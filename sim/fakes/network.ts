@@ -67,7 +67,7 @@ export function createFakeNetwork(options: FakeNetworkOptions = {}): FakeNetwork
       aborted.catch(() => undefined)
       try {
         // A turn of the event loop each way, as any network takes.
-        await Promise.race([new Promise((next) => setTimeout(next)), aborted])
+        await Promise.race([new Promise((next) => setImmediate(next)), aborted])
         return await Promise.race([answer(request), aborted])
       } finally {
         request.signal.removeEventListener('abort', onAbort)

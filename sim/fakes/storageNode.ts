@@ -57,7 +57,7 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
     for (let turn = 0; turn <= waitTurns; turn++) {
       const found = known(root).find(({ entry }) => entry.seq === seq)
       if (found !== undefined) return found
-      await new Promise((next) => setTimeout(next))
+      await new Promise((next) => setImmediate(next))
     }
     throw refuse(404, 'ENTRY_UNKNOWN', { root, seq }, true)
   }

@@ -1,0 +1,65 @@
+import { placeHomes } from '@weightless/core'
+import { describe, expect, test } from 'vitest'
+import { content, createFakeNetwork, isDown } from '../../../sim/fakes/network.ts'
+import { failureOf } from '../../../sim/fakes/outcome.ts'
+import { info, list, upload } from './index.ts'
+
+describe('info', () => {
+  test('names the entries that the chain confirms, their holders and the stage', async () => {
+    const network = createFakeNetwork()
+    const client = network.client()
+    const { root, receipts } = await upload(client, content(300_000, 1))
+    network.chain.setFinalized(0)
+    const durable = await info(client, root)
+    expect(durable).toMatchObject({ root, stage: 'durable', entries: [{ seq: 0, sizeBytes: 300_000 }] })
+    const complete = durable.holders.filter((holder) => holder.complete)
+    expect(complete.map(({ receipt }) => receipt?.signer).sort()).toEqual(receipts.map(({ signer }) => signer).sort())
+    network.chain.setFinalized(1)
+    expect((await info(client, root)).stage).toBe('final')
+  })
+
+  test('an entry without data is anchored, and a lost copy is not durable', async () => {
+    const network = createFakeNetwork()
+    const client = network.client()
+    const { root } = await upload(client, content(300_000, 1), { until: 'anchored' })
+    expect(await info(client, root)).toMatchObject({ stage: 'anchored', holders: expect.arrayContaining([expect.objectContaining({ complete: false, receipt: undefined })]) })
+    await upload(client, content(300_000, 1))
+    network.nodes.find((node) => node.holds(root) > 0)!.lose(root)
+    expect((await info(client, root)).stage).toBe('anchored')
+  })
+
+  test('a size that the chain does not confirm is not shown', async () => {
+    const network = createFakeNetwork()
+    const client = network.client()
+    const { root } = await upload(client, content(300, 1))
+    const [home] = placeHomes({ key: root, slotCount: 3 }, network.nodes.map(({ member }) => member))
+    const liar = network.nodes.find(({ url }) => url === home!.member.endpoint)!
+    liar.fault = async (request, node) => {
+      const response = await node.handle(request)
+      if (!request.url.endsWith(root)) return response
+      const answer = (await response.json()) as { entries: object[] }
+      return Response.json({ ...answer, entries: [...answer.entries, { ...answer.entries[0], seq: 5, sizeBytes: 512 }] })
+    }
+    expect((await info(client, root)).entries.map(({ seq }) => seq)).toEqual([0])
+  })
+
+  test('an unknown root, and nodes that are down', async () => {
+    const network = createFakeNetwork()
+    const root = `0x${'ab'.repeat(32)}`
+    expect(await failureOf(info(network.client(), root))).toMatchObject({ code: 'OBJECT_UNKNOWN' })
+    for (const node of network.nodes) node.fault = isDown
+    expect(await failureOf(info(network.client(), root))).toMatchObject({ code: 'OBJECT_UNAVAILABLE', facts: { asked: 6 } })
+  })
+})
+
+describe('list', () => {
+  test('gives the log in order, page by page, also with a node down', async () => {
+    const network = createFakeNetwork()
+    const client = network.client()
+    for (let i = 0; i < 4; i++) await upload(client, content(100 + i, i), { until: 'anchored' })
+    network.nodes[0]!.fault = isDown
+    expect((await list(client)).map(({ sizeBytes }) => sizeBytes)).toEqual([100, 101, 102, 103])
+    expect((await list(client, { after: 0, limit: 2 })).map(({ seq }) => seq)).toEqual([1, 2])
+    expect(await failureOf(list(client, { limit: 0 }))).toMatchObject({ code: 'OPTION_INVALID' })
+  })
+})

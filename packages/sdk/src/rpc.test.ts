@@ -1,0 +1,103 @@
+import type { Clock, Random } from '@weightless/core'
+import { describe, expect, test } from 'vitest'
+import { failureOf, reasonOf, turns } from '../../../sim/fakes/outcome.ts'
+import { webClock } from './defaults.ts'
+import { createRpc, type RpcOptions } from './rpc.ts'
+
+const random: Random = { bytes: (sizeBytes) => new Uint8Array(sizeBytes).fill(255) }
+
+function endpoint(answers: readonly (() => Promise<Response> | Response)[], options: RpcOptions = {}) {
+  const slept: number[] = []
+  const asked: unknown[] = []
+  const clock: Clock = { ...webClock, sleep: (ms, o) => (ms < 10_000 ? (slept.push(ms), Promise.resolve()) : webClock.sleep(ms, o)) }
+  const net = {
+    fetch: async (request: Request) => {
+      const at = asked.push(undefined) - 1
+      asked[at] = await request.json()
+      return answers[Math.min(asked.length, answers.length) - 1]!()
+    },
+  }
+  return { rpc: createRpc('https://rpc.example/v3/secret-key?token=abc', { net, clock, random }, options), slept, asked }
+}
+const result = (value: unknown) => () => Response.json({ jsonrpc: '2.0', id: 1, result: value })
+
+describe('a JSON-RPC endpoint', () => {
+  test('is asked with method and params, and its result comes back unparsed', async () => {
+    const { rpc, asked } = endpoint([result('0x7a69')])
+    expect(await rpc.request('eth_chainId', ['x'])).toBe('0x7a69')
+    expect(asked).toEqual([{ jsonrpc: '2.0', id: 1, method: 'eth_chainId', params: ['x'] }])
+  })
+
+  test('that has nothing says null, which is an answer', async () => {
+    expect(await endpoint([result(null)]).rpc.request('eth_getTransactionReceipt', ['0x'])).toBeNull()
+  })
+
+  test.each([
+    ['a broken connection', () => Promise.reject(new TypeError('fetch failed'))],
+    ['429', () => new Response('slow down', { status: 429 })],
+    ['503 in HTML', () => new Response('<html>', { status: 503 })],
+    ['a stated rate limit', () => Response.json({ id: 1, error: { code: -32005, message: 'limit exceeded' } })],
+  ])('is asked again after %s, with growing pauses', async (_, answer) => {
+    const { rpc, slept, asked } = endpoint([answer, answer, result(1)])
+    expect(await rpc.request('m', [])).toBe(1)
+    expect(slept).toEqual([100, 200])
+    expect(asked).toHaveLength(3)
+  })
+
+  test('that stays away is unreachable after four tries, and the error names no key', async () => {
+    const { rpc, asked } = endpoint([() => new Response('', { status: 502 })])
+    const error = await failureOf(rpc.request('m', []))
+    expect(error).toMatchObject({ code: 'RPC_UNREACHABLE', retryable: true, facts: { url: 'https://rpc.example', status: 502 } })
+    expect(error.message).not.toMatch(/secret|abc/)
+    expect(asked).toHaveLength(4)
+  })
+
+  test('is not asked again after an error that it states, whatever the status', async () => {
+    const { rpc, asked } = endpoint([() => Response.json({ id: 1, error: { code: 3, message: 'execution reverted', data: '0xf85c6482' } }, { status: 500 })])
+    expect(await failureOf(rpc.request('m', []))).toMatchObject({
+      code: 'RPC_ERROR',
+      retryable: false,
+      facts: { method: 'm', rpcCode: 3, message: 'execution reverted', data: '0xf85c6482' },
+    })
+    expect(asked).toHaveLength(1)
+  })
+
+  test.each([
+    ['nested as geth’s clients nest it', { data: '0xaabb' }, '0xaabb'],
+    ['nested as another node nests it', { originalError: 1, result: '0xcc' }, '0xcc'],
+    ['of half a byte', '0xabc', undefined],
+    ['in words', 'Reverted', undefined],
+    ['longer than any error of ours', `0x${'00'.repeat(5_000)}`, undefined],
+  ])('carries revert data %s', async (_, data, expected) => {
+    const { rpc } = endpoint([() => Response.json({ id: 1, error: { code: 3, message: 'm', data } })])
+    expect((await failureOf(rpc.request('m', []))).facts['data']).toBe(expected)
+  })
+
+  test.each(['', 'hello', '[]', '7', '{}', '{"id":1}'])('that answers %j is no endpoint', async (body) => {
+    const { rpc, asked } = endpoint([() => new Response(body)])
+    expect(await failureOf(rpc.request('m', []))).toMatchObject({ code: 'RPC_ANSWER_INVALID' })
+    expect(asked).toHaveLength(1)
+  })
+
+  test('cannot make us hold more than the limit', async () => {
+    const { rpc } = endpoint([result('x'.repeat(5_000))], { bodyBytesMax: 4_096 })
+    expect(await failureOf(rpc.request('m', []))).toMatchObject({ code: 'BODY_TOO_LARGE' })
+  })
+
+  test('that hangs is given up after its deadline, four times', async () => {
+    const { rpc, asked } = endpoint([() => new Promise<Response>(() => undefined)], { timeoutMs: 10_000 - 1 })
+    // The clock of this test lets short waits pass at once: a deadline of this length is over immediately.
+    expect(await failureOf(rpc.request('eth_call', []))).toMatchObject({ code: 'DEADLINE_PASSED', facts: { what: 'eth_call' } })
+    expect(asked).toHaveLength(4)
+  })
+
+  test('is left alone once the signal aborts', async () => {
+    const controller = new AbortController()
+    const { rpc, asked } = endpoint([() => new Promise<Response>(() => undefined)], { timeoutMs: 60_000 })
+    const caught = reasonOf(rpc.request('m', [], { signal: controller.signal }))
+    await turns(2)
+    controller.abort('stop')
+    expect(await caught).toBe('stop')
+    expect(asked).toHaveLength(1)
+  })
+})
