@@ -148,7 +148,7 @@ describe('the laws of the rooms', () => {
 
   test("law 11: other people's method names live in compat.ts and nowhere else", () => {
     const roles = sources.filter((path) => room(path) === 'node' && basename(path) !== 'compat.ts')
-    expect(offenders(roles, /['"`](zgs|indexer|admin|miner)_/)).toEqual([])
+    expect(offenders(roles, /['"`](zgs|indexer|admin)_/)).toEqual([])
   })
 
   test('sources use only what Node 20.19 has', () => {
