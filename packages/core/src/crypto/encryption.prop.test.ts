@@ -1,6 +1,6 @@
 import { createCipheriv } from 'node:crypto'
 import { secp256k1 } from '@noble/curves/secp256k1.js'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { runs } from '../../../../sim/runs.ts'
 import { concat } from '../bytes.ts'

@@ -1,5 +1,5 @@
 import { foldProof, merkleRoot, zeroSubtree } from '@weightless/kernels'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { runs } from '../../../../sim/runs.ts'
 import { nextPowerOfTwo } from '../bytes.ts'

@@ -1,5 +1,5 @@
 import { segmentRoot, segmentRoots } from '@weightless/kernels'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { runs } from '../../../../sim/runs.ts'
 import { isFailure } from '../errors.ts'

@@ -1,5 +1,5 @@
 import { segmentRoots } from '@weightless/kernels'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { runs } from '../../../../sim/runs.ts'
 import { rootOf } from '../hex.ts'

@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { runs } from '../../../../sim/runs.ts'
 import { isFailure } from '../errors.ts'
@@ -27,13 +27,16 @@ test('the echoed id means what JSON.parse reads, in any request', () => {
 
 test('no body makes the parser throw anything but its own errors', () => {
   fc.assert(
-    fc.property(fc.oneof(fc.json(), fc.string(), fc.string({ unit: fc.constantFrom(...'{}[]",:\\1id ') })), (text) => {
-      try {
-        parseJsonRpc(new TextEncoder().encode(text))
-      } catch (error) {
-        expect(isFailure(error, 'RPC_BODY_INVALID') || isFailure(error, 'RPC_REQUEST_INVALID')).toBe(true)
-      }
-    }),
+    fc.property(
+      fc.oneof(fc.json(), fc.string(), fc.string({ unit: fc.constantFrom(...Array.from('{}[]",:\\1id ')) })),
+      (text) => {
+        try {
+          parseJsonRpc(new TextEncoder().encode(text))
+        } catch (error) {
+          expect(isFailure(error, 'RPC_BODY_INVALID') || isFailure(error, 'RPC_REQUEST_INVALID')).toBe(true)
+        }
+      },
+    ),
     runs(20),
   )
 })

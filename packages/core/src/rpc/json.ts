@@ -142,7 +142,7 @@ function endOfString(text: string, at: number): number {
 function endOfScalar(text: string, from: number): number {
   if (text[from] === '"') return endOfString(text, from)
   let to = from
-  while (/[-+.0-9a-zA-Z]/.test(text[to]!)) to++
+  while (/[-+.0-9a-zA-Z]/.test(text.charAt(to))) to++
   return to
 }
 

@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { runs } from '../../../../sim/runs.ts'
 import { encodeBase64 } from '../base64.ts'

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { Address, Hex, Root } from '../hex.ts'
+import type { Address, Root } from '../hex.ts'
 import type { Member, Receipt } from '../types.ts'
 import { durability } from './durability.ts'
 import { domainOf } from './membership.ts'
@@ -20,7 +20,7 @@ const content: UnsignedReceipt = {
   dataRoot: `0x${'bb'.repeat(32)}` as Root,
   entrySeq: 5,
   slots: bitmapOf([0]),
-  fingerprintRoot: `0x${'00'.repeat(32)}` as Hex,
+  fingerprintRoot: `0x${'00'.repeat(32)}`,
   blockNumber: 9,
 }
 const from = (holder: number, change: Partial<Receipt> = {}) => signReceipt({ ...content, ...change }, keyOf(holder))

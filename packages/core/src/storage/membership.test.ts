@@ -57,14 +57,14 @@ describe('a member list is refused', () => {
   const invalid = expect.objectContaining({ code: 'MEMBERSHIP_INVALID' })
   const [member] = members as [Member, ...Member[]]
 
-  test.each([
+  test.each<[string, Partial<Member>]>([
     ['an id of five bytes', { id: 2 ** 32 }],
     ['a negative id', { id: -1 }],
     ['half an id', { id: 0.5 }],
     ['a negative weight', { weight: -1n }],
     ['a weight of 33 bytes', { weight: 1n << 256n }],
     ['a signer of 19 bytes', { signer: `0x${'00'.repeat(19)}` as Address }],
-    ['a domain that is no hash', { domain: '0x00' as Hex }],
+    ['a domain that is no hash', { domain: '0x00' }],
     ['an endpoint beyond its limit', { endpoint: 'é'.repeat(ENDPOINT_BYTES_MAX / 2 + 1) }],
   ])('for %s', (_, change) => {
     expect(() => membershipHash([{ ...member, ...change }])).toThrow(invalid)

@@ -1,5 +1,5 @@
 import { keccak256 } from '@weightless/kernels'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { runs } from '../../../../sim/runs.ts'
 import type { Address, Hex } from '../hex.ts'
@@ -55,7 +55,7 @@ test('homes never repeat a slot or a member, honour the domain limit, and are as
 test('the order of the members that come in does not matter', () => {
   fc.assert(
     fc.property(keys, slotCounts, members, fc.nat(), (key, slotCount, list, turn) => {
-      const turned = [...list.slice(turn % (list.length + 1)), ...list.slice(0, turn % (list.length + 1))].reverse()
+      const turned = [...list.slice(turn % (list.length + 1)), ...list.slice(0, turn % (list.length + 1))].toReversed()
       expect(placeHomes({ key, slotCount }, turned)).toEqual(placeHomes({ key, slotCount }, list))
       expect(placementOrder({ key, slot: 3 }, turned)).toEqual(placementOrder({ key, slot: 3 }, list))
     }),
@@ -112,7 +112,7 @@ test('the first place falls to a member in proportion to its weight', () => {
   const list = weights.map((weight, id) => memberWith(id, weight * 10n ** 18n))
   const total = Number(weights.reduce((sum, weight) => sum + weight, 0n))
   const keyCount = 6000
-  const wins = new Array<number>(list.length).fill(0)
+  const wins = list.map(() => 0)
   for (let key = 0; key < keyCount; key++) {
     const [first] = placementOrder({ key: keyOf(key), slot: key % 8 }, list)
     wins[first!.id]! += 1

@@ -71,14 +71,14 @@ describe('golden vectors', () => {
 })
 
 describe('a receipt is refused', () => {
-  test.each([
+  test.each<[string, Partial<Receipt>]>([
     ['another chain', { chainId: 1 }],
     ['another registry', { registry: `0x${'01'.repeat(20)}` as Address }],
     ['another version', { registryVersion: 7 }],
     ['another root', { dataRoot: `0x${'01'.repeat(32)}` as Root }],
     ['another entry', { entrySeq: 43 }],
-    ['other slots', { slots: '0x03' as Hex }],
-    ['other fingerprints', { fingerprintRoot: `0x${'01'.repeat(32)}` as Hex }],
+    ['other slots', { slots: '0x03' }],
+    ['other fingerprints', { fingerprintRoot: `0x${'01'.repeat(32)}` }],
     ['another block', { blockNumber: 1235 }],
     ['another signer', { signer: `0x${'01'.repeat(20)}` as Address }],
   ])('when it names %s', (_, change) => {

@@ -14,7 +14,7 @@ const segment: ProvenSegment = {
 
 test('a frame has the layout of docs/wire.md', () => {
   expect(toHex(encodeFrameHeader(segment))).toBe(
-    `0x${'01020304'}${'00000200'}${'03'}${'0000000000000005'}${'01'.repeat(32)}${'02'.repeat(32)}${'03'.repeat(32)}`,
+    `0x0102030400000200030000000000000005${'01'.repeat(32)}${'02'.repeat(32)}${'03'.repeat(32)}`,
   )
   const parts = encodeFrames([segment])
   expect(parts).toHaveLength(2)
