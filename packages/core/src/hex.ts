@@ -43,7 +43,10 @@ export function parseAddress(value: unknown): Address {
 }
 
 /** Throws `HEX_INVALID` for anything that is not 0x-prefixed hex of whole bytes, at most `sizeBytesMax`. */
-export function parseHex(value: unknown, options: { readonly name: string; readonly sizeBytesMax: number }): Uint8Array {
+export function parseHex(
+  value: unknown,
+  options: { readonly name: string; readonly sizeBytesMax: number },
+): Uint8Array {
   if (
     typeof value === 'string' &&
     value.length <= 2 + 2 * options.sizeBytesMax &&

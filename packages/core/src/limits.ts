@@ -56,5 +56,8 @@ export const SHARD_COUNT_MAX = 65_536
 invariant(FLOW_ENTRY_BYTES_MAX >= ENTRY_SIZE_BYTES_MAX, 'every entry of ours has a layout')
 invariant(FLOW_ENTRY_BYTES_MAX / SEGMENT_SIZE_BYTES <= 2 ** 32, 'a segment index fits four bytes of a frame')
 invariant(MEMBERS_MAX <= SLOT_COUNT_MAX, 'every member can hold one slot')
-invariant(JSON_BODY_BYTES_MAX > 10 * ((SEGMENT_SIZE_BYTES * 4) / 3 + 8192), 'ten segments of an official client fit in one body')
+invariant(
+  JSON_BODY_BYTES_MAX > 10 * ((SEGMENT_SIZE_BYTES * 4) / 3 + 8192),
+  'ten segments of an official client fit in one body',
+)
 invariant(ENTRY_WAIT_MS < RPC_ANSWER_MS_MAX, 'a wait for an entry ends before the client gives up')

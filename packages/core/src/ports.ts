@@ -53,7 +53,12 @@ export type Index = {
   transaction(changes: readonly IndexChange[], options: { readonly durability: 'synced' | 'written' }): Promise<void>
   close(): Promise<void>
 }
-export type IndexRange = { readonly from: Uint8Array; readonly to: Uint8Array; readonly limit?: number; readonly reverse?: boolean }
+export type IndexRange = {
+  readonly from: Uint8Array
+  readonly to: Uint8Array
+  readonly limit?: number
+  readonly reverse?: boolean
+}
 export type IndexChange = { readonly key: Uint8Array; readonly value: Uint8Array | undefined }
 
 /** Heavy byte work, off the event loop: a worker pool in `host`, inline in `sim` and the browser. */

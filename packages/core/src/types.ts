@@ -4,7 +4,11 @@ import type { Address, Hex, Root, TxHash } from './hex.ts'
 export type SubmissionNode = { readonly root: Uint8Array; readonly height: number }
 
 /** What a client submits for one file. `sizeBytes` is the real size; the nodes cover the padded chunks. */
-export type Submission = { readonly sizeBytes: number; readonly tags: Uint8Array; readonly nodes: readonly SubmissionNode[] }
+export type Submission = {
+  readonly sizeBytes: number
+  readonly tags: Uint8Array
+  readonly nodes: readonly SubmissionNode[]
+}
 
 /** One log entry as the chain ordered it: a decoded Submit event (spec/storage.md 2.1). */
 export type Entry = {
