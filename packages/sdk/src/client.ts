@@ -1,4 +1,5 @@
 import {
+  isFailure,
   parseAddress,
   preview,
   type Abortable,
@@ -18,6 +19,7 @@ import { fail } from './errors.ts'
 import { readMarket, readPrice } from './flowChain.ts'
 import { createRegistryMembership, createStaticMembership, type MembershipSource } from './membership.ts'
 import { parseCount } from './quantity.ts'
+import { isRevert } from './revert.ts'
 import { createRpc, type Rpc } from './rpc.ts'
 import { shared } from './scope.ts'
 import type { SignerLike } from './signer.ts'
@@ -142,7 +144,10 @@ function createPrice(flow: Address, rpc: Rpc, clock: Clock): Client['price'] {
   let market: Address | undefined
   let cached: { readonly priceWei: bigint; readonly untilMs: number } | undefined
   const ask = shared(async (signal) => {
-    market ??= await readMarket(rpc, flow, { signal })
+    market ??= await readMarket(rpc, flow, { signal }).catch((cause: unknown) => {
+      if (!isRevert(cause) && !isFailure(cause, 'RPC_ANSWER_INVALID')) throw cause
+      throw fail('NETWORK_MISMATCH', { what: 'contract at the flow address', expected: flow, actual: 'no flow contract' }, { cause })
+    })
     const priceWei = await readPrice(rpc, market, { signal })
     cached = { priceWei, untilMs: clock.nowMs() + PRICE_FRESH_MS }
     return priceWei
