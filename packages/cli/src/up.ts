@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
 import { createAnvilEngine, deployContracts, type ChainEngine } from '@weightless/chain'
+import { defaultDeployParams } from '@weightless/contracts'
 import { addressOfPrivateKey, isFailure, REPLICA_COUNT, type Address, type Clock, type Logger } from '@weightless/core'
 import { createLogger, createPrivateKey, lockDirectory, readPrivateKey, serveHttp, systemClock, systemNet, systemRandom, writeFileAtomic } from '@weightless/host'
 import { createRpc, createTransactor, privateKeySigner, readMembers, type Rpc } from '@weightless/sdk'
@@ -41,6 +42,8 @@ export type LocalNetworkOptions = {
 }
 
 const CHAIN_ID = 31337
+/** `node rm` shall be able to leave at once: on one machine nobody else counts on the stake. */
+const LOCAL_PARAMS = { registry: { ...defaultDeployParams.registry, leaveDelaySeconds: 0n } }
 const NODES_DEFAULT = 6
 /** Ports of a network that was killed a moment ago are still held by children that are ending. */
 const PORTS_FREE_MS_MAX = 10_000
@@ -112,7 +115,7 @@ export async function startLocalNetwork(options: LocalNetworkOptions, { signal }
 
     enter('deploying the contracts')
     const rpc = createRpc(chain.rpcUrl, { net: systemNet, clock, random: systemRandom })
-    const contracts = await deployContracts(rpc, { key: deployer }, { signal: scope })
+    const contracts = await deployContracts(rpc, { key: deployer, params: LOCAL_PARAMS }, { signal: scope })
     const facts: ChainFacts = {
       rpcUrl: chain.rpcUrl,
       wsUrl: chain.wsUrl,
