@@ -1,5 +1,5 @@
 import type { Entry, FlowPosition, FlowState, Index, Root, SegmentProof } from '@weightless/core'
-import { equal, flowRoot, fromHex, proveInFlow, SEGMENT_CHUNKS, SEGMENT_HEIGHT, subtreeRoot } from '@weightless/core'
+import { equal, flowRoot, fromHex, proveInFlow, SEGMENT_HEIGHT, subtreeRoot } from '@weightless/core'
 import type { EntryIndex } from './entries.ts'
 import { flowNodeKey } from './keys.ts'
 
@@ -9,8 +9,9 @@ export type FlowView = {
   context(): { readonly root: Uint8Array; readonly lengthChunks: number }
   /** The length at which the flow had this root; `undefined` when that is too long ago or never was. */
   lengthOfRoot(root: Root): number | undefined
-  /** Root of one segment of the flow; `undefined` beyond its end. */
-  segmentHash(segmentIndex: number): Uint8Array | undefined
+  /** Root of one segment of the flow, inside its end. Throws `FLOW_POSITION_INVALID` inside a larger submission node: there the
+   *  bytes of the entry say it. */
+  segmentHash(segmentIndex: number): Uint8Array
   /** From a submission node, or a hole, up to the root at `lengthChunks`. */
   prove(position: FlowPosition, lengthChunks: number): SegmentProof
 }
@@ -55,11 +56,7 @@ export function createFlowView(deps: FlowViewDeps): FlowView {
       }
       return undefined
     },
-    segmentHash(segmentIndex) {
-      const { length } = deps.state()
-      if (!Number.isSafeInteger(segmentIndex) || segmentIndex < 0 || segmentIndex * SEGMENT_CHUNKS >= length) return undefined
-      return subtreeRoot({ height: SEGMENT_HEIGHT, index: segmentIndex }, length, lookup)
-    },
+    segmentHash: (segmentIndex) => subtreeRoot({ height: SEGMENT_HEIGHT, index: segmentIndex }, deps.state().length, lookup),
     prove: (position, lengthChunks) => proveInFlow(position, lengthChunks, lookup),
   }
 }

@@ -108,7 +108,8 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
         return segment
       }),
     )
-    return answer(concat(encodeFrames(segments)) as Uint8Array<ArrayBuffer>, { headers: { 'content-type': 'application/x-weightless-segments' } })
+    const body = concat(encodeFrames(segments)) as Uint8Array<ArrayBuffer>
+    return answer(body, { headers: { 'content-type': 'application/x-weightless-segments', 'content-length': String(body.length) } })
   }
 
   async function getReceipt(root: Root, { url, signal }: RouteCall): Promise<Response> {

@@ -14,7 +14,7 @@ import type { ZgsBackend } from './backend.ts'
 import { invalidParam, RpcFault, serverFault } from './fault.ts'
 import { countParam, positional, rootParam } from './params.ts'
 import { fileInfoOf, segmentWithProofOf, statusOf } from './shapes.ts'
-import { dataInSegment, proveSector } from './sector.ts'
+import { dataInSegment, hashOfSegment, proveSector } from './sector.ts'
 import { takeSegments, type DataOf } from './upload.ts'
 
 /** One JSON-RPC method: positional parameters in, a JSON value out. */
@@ -124,10 +124,9 @@ export function zgsMethods(backend: ZgsBackend, deps: { readonly bytes: FastByte
     ],
     [
       'zgs_getHashAtNodeIndex',
-      async ([index]) => {
-        const hash = backend.flow.segmentHash(countParam(index, 'index'))
-        if (hash === undefined) throw serverFault('index out of bound')
-        return toHex(hash)
+      async ([index], { signal }) => {
+        const hash = await hashOfSegment(countParam(index, 'index'), backend, { signal })
+        return hash === undefined ? null : toHex(hash)
       },
     ],
     [

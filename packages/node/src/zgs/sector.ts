@@ -93,13 +93,36 @@ function pathInChunks(data: Uint8Array, count: number, at: number): Path {
   return { leaf: hashAt(levels[0]!, at), siblings, lefts }
 }
 
+/**
+ * The leaf of the segment-level flow tree (spec/storage.md 3.2): inside a submission node of more than one segment the bytes say
+ * it; `undefined` when they are not here.
+ */
+export async function hashOfSegment(
+  segmentIndex: number,
+  backend: ZgsBackend,
+  options: { readonly signal: AbortSignal },
+): Promise<Uint8Array | undefined> {
+  checkSegmentIndex(segmentIndex, backend)
+  const chunk = segmentIndex * SEGMENT_CHUNKS
+  const entry = backend.entries.atChunk(chunk)
+  if (entry === undefined || nodeAt(entry, chunk).height <= SEGMENT_HEIGHT) return backend.flow.segmentHash(segmentIndex)
+  const index = (chunk - entry.startChunk) / SEGMENT_CHUNKS
+  if (index >= layoutOf(entry.sizeBytes).segmentCount) return zeroSubtree(SEGMENT_HEIGHT)
+  const segment = await backend.read(entry, index, options)
+  return segment && (await backend.kernels.segmentRoots(segment.data, { lastLeafCount: SEGMENT_CHUNKS, signal: options.signal }))
+}
+
+function checkSegmentIndex(segmentIndex: number, backend: ZgsBackend): void {
+  if (segmentIndex * SEGMENT_CHUNKS >= backend.flow.context().lengthChunks) throw serverFault('index out of bound')
+}
+
 /** Entries in one segment of the flow: at most 1024, one per chunk. */
 export async function dataInSegment(
   segmentIndex: number,
   backend: ZgsBackend,
   options: { readonly signal: AbortSignal },
 ): Promise<readonly { readonly entry: Entry; readonly index: number; readonly data: Uint8Array }[]> {
-  if (backend.flow.segmentHash(segmentIndex) === undefined) throw serverFault('index out of bound')
+  checkSegmentIndex(segmentIndex, backend)
   const pieces: { entry: Entry; index: number; data: Uint8Array }[] = []
   const end = (segmentIndex + 1) * SEGMENT_CHUNKS
   let position = segmentIndex * SEGMENT_CHUNKS

@@ -1,0 +1,157 @@
+import { describe, expect, test } from 'vitest'
+import { parseToml } from '@weightless/host'
+import { domainOf, isFailure } from '@weightless/core'
+import { parseRolesConfig } from './config.ts'
+
+const CHAIN = `
+[chain]
+rpc_url = "http://127.0.0.1:8600/"
+ws_url = "ws://127.0.0.1:8600"
+chain_id = 31337
+flow = "0x62D4144dB0F0a6fBBaeb6296c785C71B3D57C526"
+registry = "0x00A9E9604b0538e06b268Fb297Df333337f9593b"
+start_block = 7
+`
+const STORAGE = `
+[storage]
+listen = "127.0.0.1:8610"
+data_dir = "/data/node-0"
+key_file = "/keys/node-0.key"
+`
+const parse = (toml: string): ReturnType<typeof parseRolesConfig> => parseRolesConfig(parseToml(toml))
+const failure = (toml: string): { code: string; facts: object } => {
+  try {
+    parse(toml)
+  } catch (error) {
+    if (isFailure(error)) return { code: error.code, facts: error.facts }
+    throw error
+  }
+  throw new Error('it was accepted')
+}
+
+describe('the configuration of roles', () => {
+  test('a storage node of a registry, with its defaults', () => {
+    const config = parse(`${CHAIN}${STORAGE}gateway_url = "http://127.0.0.1:8601"\nstake_wei = "1000000000000000000000"\n`)
+    expect(config).toEqual({
+      chain: {
+        rpcUrl: 'http://127.0.0.1:8600',
+        wsUrl: 'ws://127.0.0.1:8600',
+        chainId: 31337,
+        flow: '0x62d4144db0f0a6fbbaeb6296c785c71b3d57c526',
+        registry: '0x00a9e9604b0538e06b268fb297df333337f9593b',
+        startBlock: 7,
+      },
+      storage: {
+        listen: { host: '127.0.0.1', port: 8610 },
+        dataDir: '/data/node-0',
+        keyFile: '/keys/node-0.key',
+        membership: { source: 'registry' },
+        endpoint: undefined,
+        domain: undefined,
+        capacityBytes: 64 * 1024 ** 3,
+        gatewayUrl: 'http://127.0.0.1:8601',
+        stakeWei: 10n ** 21n,
+      },
+      gateway: undefined,
+      log: { level: 'info' },
+      ignoredKeys: [],
+    })
+  })
+
+  test('both roles in one process', () => {
+    const config = parse(`${CHAIN}${STORAGE}[gateway]\nlisten = "[::1]:8601"\ndata_dir = "/data/gateway"\n[log]\nlevel = "debug"\n`)
+    expect(config.gateway).toEqual({
+      listen: { host: '::1', port: 8601 },
+      dataDir: '/data/gateway',
+      policy: 'replicate',
+      replicas: 3,
+      spoolBytesMax: 16 * 1024 ** 3,
+      publicUrl: undefined,
+      staticMembers: undefined,
+    })
+    expect(config.log.level).toBe('debug')
+  })
+
+  test('a static list of members', () => {
+    const { storage } = parse(`${CHAIN}${STORAGE}membership = "static"
+static_members = [
+  { signer = "0x0000000000000000000000000000000000000001", endpoint = "http://a.example/", domain = "rack" },
+  { signer = "0x0000000000000000000000000000000000000002", endpoint = "http://b.example", weight = 5, id = 9 },
+]`)
+    expect(storage!.membership).toEqual({
+      source: 'static',
+      members: [
+        { id: 0, signer: `0x${'0'.repeat(39)}1`, endpoint: 'http://a.example', domain: domainOf('rack'), weight: 1n },
+        { id: 9, signer: `0x${'0'.repeat(39)}2`, endpoint: 'http://b.example', domain: domainOf('http://b.example'), weight: 5n },
+      ],
+    })
+  })
+
+  test('the flat keys of the official storage node give a solo role, and what has no meaning here is listed', () => {
+    const config = parse(`
+blockchain_rpc_endpoint = "https://rpc.example"
+log_contract_address = "0x8873cc79c5b3b5666535C825205C9a128B1D75F1"
+log_sync_start_block_number = 802
+rpc_listen_address = "0.0.0.0:5678"
+db_dir = "db"
+shard_position = "1/4"
+db_max_num_sectors = 4000000
+miner_key = "ab"
+network_boot_nodes = []
+[sync]
+auto_sync_enabled = true
+`)
+    expect(config.chain).toEqual({
+      rpcUrl: 'https://rpc.example',
+      wsUrl: undefined,
+      chainId: undefined,
+      flow: '0x8873cc79c5b3b5666535c825205c9a128b1d75f1',
+      registry: undefined,
+      startBlock: 802,
+    })
+    expect(config.storage).toMatchObject({
+      listen: { host: '0.0.0.0', port: 5678 },
+      dataDir: 'db',
+      keyFile: undefined,
+      membership: { source: 'solo', shardId: 1, numShard: 4 },
+      capacityBytes: 4_000_000 * 256,
+    })
+    expect(config.ignoredKeys).toEqual(['network_boot_nodes', 'miner_key', 'sync'])
+  })
+
+  test('the official [rpc] section names the address too, and the default is this machine only', () => {
+    const official = 'blockchain_rpc_endpoint = "http://x"\nlog_contract_address = "0x8873cc79c5b3b5666535C825205C9a128B1D75F1"\n'
+    expect(parse(`${official}[rpc]\nlisten_address = "1.2.3.4:99"\nchunks_per_segment = 1024\n`).storage!.listen).toEqual({ host: '1.2.3.4', port: 99 })
+    expect(parse(official).storage!.listen).toEqual({ host: '127.0.0.1', port: 5678 })
+    expect(parse(official).storage!.membership).toEqual({ source: 'solo', shardId: 0, numShard: 1 })
+  })
+
+  test.each([
+    ['a section', `${CHAIN}[storag]\nx = 1`, { key: '"storag"', nearest: 'storage' }],
+    ['a key of ours', `${CHAIN}${STORAGE}data_dri = "x"`, { nearest: 'storage.data_dir' }],
+    ['a key of the chain', `${CHAIN}rpc_ur = "x"\n${STORAGE}`, { nearest: 'chain.rpc_url' }],
+    ['an official key', 'blockchain_rpc_endpoint = "http://x"\nlog_contract_adress = "0x"', { nearest: 'log_contract_address' }],
+  ])('%s that is unknown is an error that names the nearest known one', (_, toml, facts) => {
+    const { code, facts: found } = failure(toml)
+    expect(code).toBe('CONFIG_KEY_UNKNOWN')
+    expect(found).toMatchObject({ nearest: facts.nearest })
+  })
+
+  test.each([
+    ['no chain', STORAGE, 'CONFIG_KEY_MISSING'],
+    ['no role', CHAIN, 'CONFIG_ROLE_MISSING'],
+    ['no key file', `${CHAIN}${STORAGE.replace(/key_file.*\n/, '')}`, 'CONFIG_KEY_MISSING'],
+    ['no registry', `${CHAIN.replace(/registry.*\n/, '')}${STORAGE}`, 'CONFIG_KEY_MISSING'],
+    ['no members for a gateway', `${CHAIN.replace(/registry.*\n/, '')}[gateway]\nlisten = "a:1"\ndata_dir = "d"`, 'CONFIG_KEY_MISSING'],
+    ['an address that is none', CHAIN.replace('0x62D4', '0x62') + STORAGE, 'CONFIG_VALUE_INVALID'],
+    ['a listen address without a port', CHAIN + STORAGE.replace(':8610', ''), 'CONFIG_VALUE_INVALID'],
+    ['a port that is none', CHAIN + STORAGE.replace('8610', '86100'), 'CONFIG_VALUE_INVALID'],
+    ['a URL that is none', CHAIN.replace('http://127.0.0.1:8600/', 'localhost') + STORAGE, 'CONFIG_VALUE_INVALID'],
+    ['a membership that does not exist', `${CHAIN}${STORAGE}membership = "all"`, 'CONFIG_VALUE_INVALID'],
+    ['a policy that is not built', `${CHAIN}[gateway]\nlisten = "a:1"\ndata_dir = "d"\npolicy = "erasure"`, 'CONFIG_VALUE_INVALID'],
+    ['a shard number that is no power of two', 'blockchain_rpc_endpoint = "http://x"\nlog_contract_address = "0x8873cc79c5b3b5666535C825205C9a128B1D75F1"\nshard_position = "0/3"', 'CONFIG_VALUE_INVALID'],
+    ['two members with one signer', `${CHAIN}${STORAGE}membership = "static"\nstatic_members = [{ signer = "0x0000000000000000000000000000000000000001", endpoint = "http://a" }, { signer = "0x0000000000000000000000000000000000000001", endpoint = "http://b" }]`, 'CONFIG_VALUE_INVALID'],
+  ])('%s is refused', (_, toml, code) => {
+    expect(failure(toml).code).toBe(code)
+  })
+})

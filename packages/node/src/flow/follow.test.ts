@@ -1,0 +1,241 @@
+import { afterEach, describe, expect, test } from 'vitest'
+import { createRpc } from '@weightless/sdk'
+import { createChance } from '../../../../sim/chance.ts'
+import { objectOf } from '../../../../sim/compliance/storageNode.ts'
+import { createMemoryIndexStore } from '../../../../sim/memoryIndex.ts'
+import { silentLogger } from '../../../../sim/silentLogger.ts'
+import { CHAIN_ID, createTestChain, FLOW, REGISTRY, type TestChain } from '../../test/testChain.ts'
+import { createTestClock, until } from '../../test/testClock.ts'
+import { createChainReader } from './chainReader.ts'
+import { createFollower, type Follower } from './follow.ts'
+import { domainOf, isFailure, toHex, type Address, type Index } from '@weightless/core'
+
+const submissions = Array.from({ length: 12 }, (_, i) => objectOf(200 + 300_000 * (i % 3), i).submission)
+const overs: AbortController[] = []
+afterEach(() => {
+  for (const over of overs.splice(0)) over.abort(new Error('the test is over'))
+})
+
+type Running = { readonly follower: Follower; readonly index: Index; readonly ended: Promise<unknown>; stop(): Promise<void> }
+
+function follow(chain: TestChain, options: { readonly index?: Index; readonly chainId?: number } = {}): Running {
+  const over = new AbortController()
+  overs.push(over)
+  const clock = createTestClock()
+  const index = options.index ?? createMemoryIndexStore(createChance(7)).open()
+  const net = { fetch: (request: Request) => chain.handle(request) }
+  const rpc = createRpc('http://chain.test/', { net, clock, random: { bytes: (size) => new Uint8Array(size) } })
+  const follower = createFollower(
+    { chainId: options.chainId ?? CHAIN_ID, flow: FLOW, registry: REGISTRY, startBlock: 0 },
+    { rpc, reader: createChainReader({ flow: FLOW, registry: REGISTRY }, { rpc }), heads: chain.heads, index, clock, logger: silentLogger },
+  )
+  const ended = follower.run({ signal: over.signal }).catch((error: unknown) => error)
+  return {
+    follower,
+    index,
+    ended,
+    async stop() {
+      over.abort(new Error('stopped'))
+      await ended
+    },
+  }
+}
+
+const caughtUp = (chain: TestChain, follower: Follower): Promise<void> =>
+  until(() => follower.isCaughtUp() && follower.head().number === chain.head)
+
+describe('the chain follower', () => {
+  test('reads all entries, old and new, in order and exactly once', async () => {
+    const chain = createTestChain()
+    chain.submit(...submissions.slice(0, 3))
+    chain.advance(5)
+    chain.submit(submissions[3]!)
+    const { follower } = follow(chain)
+    const seen: number[] = []
+    follower.onCommit(({ entries }) => void seen.push(...entries.map((entry) => entry.seq)))
+    await caughtUp(chain, follower)
+    const [live] = chain.submit(submissions[4]!)
+    await follower.waitForSeq(4, {})
+    expect(seen).toEqual([0, 1, 2, 3, 4])
+    expect(follower.entries.bySeq(4)).toEqual(live)
+    expect(follower.nextSeq()).toBe(5)
+    expect(follower.entries.list({ after: 1, limit: 2 }).map((entry) => entry.seq)).toEqual([2, 3])
+    expect(follower.entries.byRoot(live!.root)).toEqual([live])
+  })
+
+  test('asks for pages of at most 1000 blocks and catches up over thousands of them', async () => {
+    const chain = createTestChain()
+    chain.submit(submissions[0]!)
+    chain.advance(3500)
+    chain.submit(submissions[1]!)
+    const { follower } = follow(chain)
+    await caughtUp(chain, follower)
+    expect(follower.nextSeq()).toBe(2)
+    const spans = chain.calls.get('eth_getLogs')!.map(([filter]) => {
+      const { fromBlock, toBlock } = filter as { fromBlock: string; toBlock: string }
+      return [Number(fromBlock), Number(toBlock)] as const
+    })
+    expect(Math.max(...spans.map(([from, to]) => to - from + 1))).toBe(1000)
+    // Without a hole between them.
+    spans.reduce((end, [from, to]) => {
+      expect(from).toBe(end + 1)
+      return to
+    }, -1)
+  })
+
+  test('halves a page that the endpoint refuses as too large', async () => {
+    const chain = createTestChain()
+    chain.advance(700)
+    chain.submit(submissions[0]!)
+    chain.fault = (method, [filter]) => {
+      if (method !== 'eth_getLogs' || Number(filter.toBlock) - Number(filter.fromBlock) < 100) return undefined
+      return Response.json({ jsonrpc: '2.0', id: 1, error: { code: -32602, message: 'query returned more than 10000 results' } })
+    }
+    const { follower } = follow(chain)
+    await caughtUp(chain, follower)
+    expect(follower.nextSeq()).toBe(1)
+  })
+
+  test('a restart goes on where the index ends and does not read the rest again', async () => {
+    const chain = createTestChain()
+    const store = createMemoryIndexStore(createChance(3))
+    chain.submit(...submissions.slice(0, 2))
+    const first = follow(chain, { index: store.open() })
+    await caughtUp(chain, first.follower)
+    await first.stop()
+    chain.advance(2)
+    chain.submit(submissions[2]!)
+    chain.calls.clear()
+    const second = follow(chain, { index: store.open() })
+    expect(second.follower.nextSeq()).toBe(2)
+    await caughtUp(chain, second.follower)
+    expect(second.follower.entries.list({ after: -1, limit: 10 }).map((entry) => entry.seq)).toEqual([0, 1, 2])
+    const [[filter]] = chain.calls.get('eth_getLogs')! as [[{ fromBlock: string }]]
+    expect(Number(filter.fromBlock)).toBe(2)
+    expect(second.follower.flow.context().lengthChunks).toBe(second.follower.entries.bySeq(2)!.startChunk + second.follower.entries.bySeq(2)!.paddedChunkCount)
+  })
+
+  test('a submission that the endpoint hid is found by reading again from the last good block', async () => {
+    const chain = createTestChain()
+    chain.submit(submissions[0]!)
+    const { follower } = follow(chain)
+    await caughtUp(chain, follower)
+    // The endpoint answers with nothing for a while: the cursor passes a block that had a submission.
+    chain.fault = (method) => (method === 'eth_getLogs' ? [] : undefined)
+    chain.submit(submissions[1]!)
+    await caughtUp(chain, follower)
+    expect(follower.nextSeq()).toBe(1)
+    chain.fault = undefined
+    chain.submit(submissions[2]!)
+    await follower.waitForSeq(2, {})
+    expect(follower.entries.list({ after: -1, limit: 10 }).map((entry) => entry.seq)).toEqual([0, 1, 2])
+  })
+
+  test('a submission that stays hidden ends the follower with FLOW_GAP', async () => {
+    const chain = createTestChain()
+    chain.submit(submissions[0]!)
+    chain.submit(submissions[1]!)
+    chain.hiddenSeqs.add(0)
+    const { ended } = follow(chain)
+    expect(await ended).toSatisfy((error) => isFailure(error, 'FLOW_GAP'))
+  })
+
+  test('a contract that computed another flow root is fatal', async () => {
+    const chain = createTestChain()
+    for (let i = 0; i < 10; i++) chain.submit(...Array.from({ length: 50 }, () => submissions[0]!))
+    chain.fault = (method, [call]) => (method === 'eth_call' && call.to === FLOW ? `0x${'ab'.repeat(32)}` : undefined)
+    const { ended, follower } = follow(chain)
+    expect(await ended).toSatisfy((error) => isFailure(error, 'FLOW_MISMATCH'))
+    // Nothing of the page that could not be checked was kept.
+    expect(follower.nextSeq()).toBe(0)
+  })
+
+  test('the flow root is compared every 500 submissions', async () => {
+    const chain = createTestChain()
+    for (let i = 0; i < 21; i++) chain.submit(...Array.from({ length: 50 }, () => submissions[0]!))
+    const { follower } = follow(chain)
+    await follower.waitForSeq(1049, {})
+    expect(chain.calls.get('eth_call')).toHaveLength(2)
+  })
+
+  test('another chain than the one of the data directory is refused', async () => {
+    const chain = createTestChain()
+    const store = createMemoryIndexStore(createChance(3))
+    chain.submit(submissions[0]!)
+    const first = follow(chain, { index: store.open() })
+    await caughtUp(chain, first.follower)
+    await first.stop()
+    chain.replaceBlock(1)
+    expect(await follow(chain, { index: store.open() }).ended).toSatisfy((error) => isFailure(error, 'CHAIN_CHANGED'))
+    expect(await follow(chain, { chainId: 1 }).ended).toSatisfy((error) => isFailure(error, 'CHAIN_ID_MISMATCH'))
+  })
+
+  test('an endpoint that is away is asked again until it answers', async () => {
+    const chain = createTestChain()
+    let failures = 20
+    chain.fault = () => (failures-- > 0 ? new Response('', { status: 503 }) : undefined)
+    chain.submit(submissions[0]!)
+    const { follower } = follow(chain)
+    await caughtUp(chain, follower)
+    expect(follower.nextSeq()).toBe(1)
+  })
+
+  test('membership is the fold of the registry events, at any version', async () => {
+    const chain = createTestChain()
+    const member = (id: number, weight = 10n) => ({
+      id,
+      signer: `0x${String(id).padStart(40, '0')}` as Address,
+      endpoint: `http://node-${id}.test`,
+      domain: domainOf(`rack ${id}`),
+      weight,
+    })
+    chain.change({ id: 2, member: member(2) }, { id: 1, member: member(1) })
+    chain.advance(3)
+    chain.change({ id: 2, member: undefined })
+    chain.change({ id: 1, member: member(1, 20n) })
+    const { follower } = follow(chain)
+    await caughtUp(chain, follower)
+    expect(follower.membership.current()).toEqual({ version: 4, members: [member(1, 20n)] })
+    expect(follower.membership.at(2)).toEqual({ version: 2, members: [member(1), member(2)] })
+    expect([0, 1, 4, 5, 6].map((block) => follower.membership.versionAtBlock(block))).toEqual([0, 2, 2, 3, 4])
+    expect(follower.membership.activeSince(member(1).signer)).toBe(2)
+    expect(follower.membership.activeSince(member(2).signer)).toBeUndefined()
+    chain.change({ id: 2, member: member(2) })
+    await caughtUp(chain, follower)
+    expect(follower.membership.activeSince(member(2).signer)).toBe(5)
+  })
+
+  test('membership events that do not add up to the hash of the registry are fatal', async () => {
+    const chain = createTestChain()
+    chain.change({ id: 1, member: { id: 1, signer: `0x${'01'.repeat(20)}` as Address, endpoint: 'http://a.test', domain: domainOf('a'), weight: 1n } })
+    chain.fault = (method, [call]) => (method === 'eth_call' && call.to === REGISTRY ? `0x${'ab'.repeat(32)}` : undefined)
+    expect(await follow(chain).ended).toSatisfy((error) => isFailure(error, 'MEMBERSHIP_MISMATCH'))
+  })
+
+  test('a wait for an entry ends with its signal', async () => {
+    const chain = createTestChain()
+    const { follower } = follow(chain)
+    const over = new AbortController()
+    const waiting = follower.waitForSeq(5, { signal: over.signal })
+    over.abort(new Error('enough'))
+    await expect(waiting).rejects.toThrow('enough')
+  })
+
+  test('the flow tree of the follower has the root of the contract after each submission', async () => {
+    const chain = createTestChain()
+    const { follower } = follow(chain)
+    const roots: string[] = []
+    follower.onCommit(({ entries }) => {
+      if (entries.length > 0) roots.push(toHex(follower.flow.context().root))
+    })
+    for (const [i, submission] of submissions.entries()) {
+      chain.submit(submission)
+      await follower.waitForSeq(i, {})
+    }
+    expect(new Set(roots).size).toBe(submissions.length)
+    const last = follower.entries.bySeq(3)!
+    // An old root is found again, and gives the length that the flow had then.
+    expect(follower.flow.lengthOfRoot(roots[3] as never)).toBe(last.startChunk + last.paddedChunkCount)
+  })
+})
+

@@ -1,0 +1,319 @@
+import type { Address, Clock, Disk, Index, Logger, Net, Random } from '@weightless/core'
+import { addressOfPrivateKey, domainOf, isFailure, SEGMENT_SIZE_BYTES, signReceipt } from '@weightless/core'
+import {
+  crc32,
+  createKernelPool,
+  createMetrics,
+  headFeed,
+  lockDirectory,
+  nodeBytes,
+  nodeDisk,
+  openLmdbIndex,
+  readPrivateKey,
+  serveHttp,
+  systemClock,
+  systemNet,
+  systemRandom,
+  type HttpHandler,
+  type HttpServer,
+  type KernelPool,
+} from '@weightless/host'
+import { createRpc, createTransactor, privateKeySigner, type Rpc } from '@weightless/sdk'
+import type { ChainConfig, GatewayConfig, Listen, RolesConfig, StorageConfig } from './config.ts'
+import { fail } from './errors.ts'
+import { createChainReader } from './flow/chainReader.ts'
+import { createFollower, type Follower } from './flow/follow.ts'
+import { fixedMembership, type MembershipView } from './flow/membership.ts'
+import { createGatewayRole } from './gateway/gateway.ts'
+import type { ReceiptSigner } from './storage/receipts.ts'
+import { ensureRegistered } from './storage/registration.ts'
+import { createStorageRole } from './storage/storage.ts'
+import { createSegmentStore, type SegmentStore } from './store/store.ts'
+import { VERSION } from './version.ts'
+
+/** The machine that the roles run on; each port that is not given is this one (`host`). */
+export type RolesDeps = {
+  readonly logger: Logger
+  readonly clock?: Clock | undefined
+  readonly random?: Random | undefined
+  readonly net?: Net | undefined
+  readonly disk?: Disk | undefined
+}
+
+export type RunningRoles = AsyncDisposable & {
+  readonly roles: readonly { readonly name: 'storage' | 'gateway'; readonly url: string }[]
+  /** Rejects when a role can no longer do its work: its process should end, saying so. Never resolves. */
+  readonly failed: Promise<never>
+}
+
+/** One worker per process: a segment is hashed in a millisecond, and a machine that runs many roles has few cores for each. */
+const KERNEL_THREADS = 1
+/** How soon a process notices that its data directory was deleted while nothing is written. */
+const DIRECTORY_CHECK_MS = 5_000
+const CHAIN_RETRY_MS = 1_000
+
+/**
+ * The composition root: the only file that knows all parts. Starts the roles that the configuration names, in one process, and
+ * resolves when they listen; `/health` of each says when it has caught up with the chain. Throws what keeps a role from
+ * starting: `PORT_TAKEN`, `DIRECTORY_IN_USE`, `KEY_FILE_*`, `STORE_*`, `CHAIN_ID_MISMATCH`.
+ */
+export async function startRoles(config: RolesConfig, deps: RolesDeps, { signal }: { readonly signal: AbortSignal }): Promise<RunningRoles> {
+  const { logger } = deps
+  if (config.ignoredKeys.length > 0) logger.warn('config.ignored', { keys: config.ignoredKeys.join(' ') })
+  const over = new AbortController()
+  const closers: (() => Promise<unknown>)[] = []
+  let reject: (error: unknown) => void = () => undefined
+  const failed = new Promise<never>((_, no) => (reject = no))
+  failed.catch(() => undefined)
+  const stage: Stage = {
+    signal: over.signal,
+    logger,
+    clock: deps.clock ?? systemClock,
+    random: deps.random ?? systemRandom,
+    net: deps.net ?? systemNet,
+    disk: deps.disk ?? nodeDisk(),
+    kernels: createKernelPool({ threads: KERNEL_THREADS }),
+    closeLater: (close) => void closers.push(close),
+    run(name, work) {
+      const done = work().catch((error: unknown) => {
+        if (over.signal.aborted) return
+        logger.error('role.failed', { part: name, error })
+        reject(error)
+      })
+      closers.push(() => done)
+    },
+    fail: reject,
+  }
+  stage.closeLater(async () => stage.kernels[Symbol.asyncDispose]())
+
+  let stopping: Promise<void> | undefined
+  const stop = (): Promise<void> => (stopping ??= stopAll(over, closers, logger))
+  const onAbort = (): void => over.abort(signal.reason)
+  signal.addEventListener('abort', onAbort, { once: true })
+  stage.closeLater(async () => signal.removeEventListener('abort', onAbort))
+  try {
+    signal.throwIfAborted()
+    const roles: { name: 'storage' | 'gateway'; url: string }[] = []
+    if (config.storage !== undefined) roles.push({ name: 'storage', url: await startStorage(config.chain, config.storage, stage) })
+    if (config.gateway !== undefined) roles.push({ name: 'gateway', url: await startGateway(config.chain, config.gateway, stage) })
+    return { roles, failed, [Symbol.asyncDispose]: stop }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+/** What all roles of a process share, and how their parts are started and stopped. */
+type Stage = {
+  readonly signal: AbortSignal
+  readonly logger: Logger
+  readonly clock: Clock
+  readonly random: Random
+  readonly net: Net
+  readonly disk: Disk
+  readonly kernels: KernelPool
+  /** Closers run last to first. */
+  closeLater(close: () => Promise<unknown>): void
+  /** Runs until the stage is over; an error before that is the end of the process. */
+  run(name: string, work: () => Promise<void>): void
+  fail(error: unknown): void
+}
+
+async function stopAll(over: AbortController, closers: readonly (() => Promise<unknown>)[], logger: Logger): Promise<void> {
+  if (!over.signal.aborted) over.abort(fail('SERVICE_STOPPING'))
+  for (const close of [...closers].reverse()) {
+    await close().catch((error: unknown) => logger.warn('role.unclosed', { error }))
+  }
+}
+
+async function startStorage(chain: ChainConfig, config: StorageConfig, stage: Stage): Promise<string> {
+  const logger = stage.logger.child({ role: 'storage' })
+  const { signal, clock, kernels } = stage
+  const key = config.keyFile === undefined ? undefined : await readPrivateKey(config.keyFile, { signal })
+  const signer: ReceiptSigner | undefined = key && { address: addressOfPrivateKey(key), sign: (unsigned) => signReceipt(unsigned, key) }
+  const metrics = createMetrics()
+  const index = await openData(config.dataDir, stage)
+  let onLost: (lost: { readonly root: Parameters<typeof role.onLost>[0] }) => void = () => undefined
+  const store = await openStore({ dataDir: config.dataDir, capacityBytes: config.capacityBytes, onLost: (lost) => onLost(lost) }, { index, logger, stage })
+  const { follower, rpc, chainId } = await openFollower(chain, { index, logger, stage })
+  const { source } = config.membership
+  const membership: MembershipView =
+    source === 'registry' ? follower.membership : fixedMembership(config.membership.source === 'static' ? config.membership.members : [])
+  const role = createStorageRole(
+    { version: VERSION, chainId, flow: chain.flow, registry: chain.registry, membership: config.membership, gatewayUrl: config.gatewayUrl },
+    { follower, membership, store, index, kernels, clock, logger, metrics, bytes: nodeBytes, signer, signal },
+  )
+  onLost = ({ root }) => role.onLost(root)
+  const server = await listen(config.listen, role.handle, { logger, stage })
+  stage.run('storage', () => role.run({ signal }))
+  stage.run('follower', () => follower.run({ signal }))
+  if (source === 'registry' && key !== undefined && chain.registry !== undefined) {
+    const member = {
+      registry: chain.registry,
+      signer: addressOfPrivateKey(key),
+      endpoint: config.endpoint ?? server.url,
+      // A node that names no domain fails alone.
+      domain: domainOf(config.domain ?? addressOfPrivateKey(key)),
+      capacitySegments: BigInt(Math.max(1, Math.floor(config.capacityBytes / SEGMENT_SIZE_BYTES))),
+      stakeWei: config.stakeWei,
+    }
+    stage.run('registration', () => keepRegistered({ chainId, key, member }, { rpc, follower, logger, stage }))
+  }
+  return server.url
+}
+
+async function startGateway(chain: ChainConfig, config: GatewayConfig, stage: Stage): Promise<string> {
+  const logger = stage.logger.child({ role: 'gateway' })
+  const { signal, clock, kernels, net } = stage
+  const metrics = createMetrics()
+  const index = await openData(config.dataDir, stage)
+  let onLost: (lost: { readonly root: Parameters<typeof role.onLost>[0] }) => void = () => undefined
+  const spool = await openStore({ dataDir: config.dataDir, capacityBytes: config.spoolBytesMax, onLost: (lost) => onLost(lost) }, { index, logger, stage })
+  const { follower, chainId } = await openFollower(chain, { index, logger, stage })
+  let publicUrl = config.publicUrl
+  const role = createGatewayRole(
+    { version: VERSION, chainId, flow: chain.flow, registry: chain.registry, replicas: config.replicas, publicUrl: () => publicUrl ?? '' },
+    {
+      follower,
+      membership: config.staticMembers === undefined ? follower.membership : fixedMembership(config.staticMembers),
+      spool,
+      index,
+      kernels,
+      net,
+      clock,
+      logger,
+      metrics,
+      bytes: nodeBytes,
+      signal,
+    },
+  )
+  onLost = ({ root }) => role.onLost(root)
+  const server = await listen(config.listen, role.handle, { logger, stage })
+  publicUrl ??= server.url
+  stage.run('gateway', () => role.run({ signal }))
+  stage.run('follower', () => follower.run({ signal }))
+  return server.url
+}
+
+/** One process per data directory; the index of the log, the marks and the store's rows share one lmdb. */
+async function openData(dataDir: string, stage: Stage): Promise<Index> {
+  const lock = await lockDirectory(dataDir, { signal: stage.signal })
+  stage.closeLater(() => lock.release())
+  const index = await openLmdbIndex(`${dataDir}/index`, { signal: stage.signal })
+  stage.closeLater(() => index.close())
+  return index
+}
+
+type StoreOptions = {
+  readonly dataDir: string
+  readonly capacityBytes: number
+  readonly onLost: NonNullable<Parameters<typeof createSegmentStore>[0]['onLost']>
+}
+
+async function openStore(options: StoreOptions, deps: { readonly index: Index; readonly logger: Logger; readonly stage: Stage }): Promise<SegmentStore> {
+  const { index, logger, stage } = deps
+  const { disk, clock, signal } = stage
+  const store = await createSegmentStore(
+    { dataDir: `${options.dataDir}/segments`, capacityBytes: options.capacityBytes, onFatal: stage.fail, onLost: options.onLost },
+    { disk, index, clock, logger, crc32 },
+    { signal },
+  )
+  stage.closeLater(() => store.close())
+  stage.run('directory', async () => {
+    for (;;) {
+      await clock.sleep(DIRECTORY_CHECK_MS, { signal })
+      await store.checkDirectory({ signal })
+    }
+  })
+  return store
+}
+
+async function openFollower(
+  chain: ChainConfig,
+  deps: { readonly index: Index; readonly logger: Logger; readonly stage: Stage },
+): Promise<{ readonly follower: Follower; readonly rpc: Rpc; readonly chainId: number }> {
+  const { index, logger, stage } = deps
+  const { net, clock, random } = stage
+  const { flow, registry, startBlock } = chain
+  const rpc = createRpc(chain.rpcUrl, { net, clock, random })
+  const reader = createChainReader({ flow, registry }, { rpc })
+  const chainId = chain.chainId ?? (await askChainId(reader, stage))
+  const follower = createFollower(
+    { chainId, flow, registry, startBlock },
+    {
+      rpc,
+      reader,
+      index,
+      clock,
+      logger,
+      heads: ({ signal }) => headFeed({ rpcUrl: chain.rpcUrl, wsUrl: chain.wsUrl }, { clock, random, net, logger }, { signal }),
+    },
+  )
+  return { follower, rpc, chainId }
+}
+
+/** The official configuration does not name the chain: what its endpoint says is what counts. */
+async function askChainId(reader: ReturnType<typeof createChainReader>, { clock, signal, logger }: Stage): Promise<number> {
+  for (;;) {
+    try {
+      return await reader.chainId({ signal })
+    } catch (error) {
+      signal.throwIfAborted()
+      if (!isFailure(error) || !error.retryable) throw error
+      logger.warn('chain.unreachable', { error })
+    }
+    await clock.sleep(CHAIN_RETRY_MS, { signal })
+  }
+}
+
+async function listen(at: Listen, handler: HttpHandler, deps: { readonly logger: Logger; readonly stage: Stage }): Promise<HttpServer> {
+  const server = await serveHttp({ host: at.host, port: at.port, handler, logger: deps.logger })
+  deps.stage.closeLater(() => server.close())
+  return server
+}
+
+type Registration = {
+  readonly chainId: number
+  readonly key: Uint8Array
+  readonly member: Parameters<typeof ensureRegistered>[0]
+}
+
+/** Registers this node, and again when the registry no longer counts it as active. */
+async function keepRegistered(
+  { chainId, key, member }: Registration,
+  deps: { readonly rpc: Rpc; readonly follower: Follower; readonly logger: Logger; readonly stage: Stage },
+): Promise<void> {
+  const { rpc, follower, logger, stage } = deps
+  const { clock, random, signal } = stage
+  const transactor = createTransactor({ chainId, signer: privateKeySigner(key) }, { rpc, clock, random })
+  for (;;) {
+    await ensureRegistered(member, { rpc, transactor, clock, logger }, { signal })
+    await memberLost(follower, member.signer, signal)
+    logger.warn('registration.lost', { signer: member.signer })
+  }
+}
+
+/** Resolves at the first change of the membership after which `signer` is not in it although it was. */
+function memberLost(follower: Follower, signer: Address, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let wasActive = follower.membership.activeSince(signer) !== undefined
+    const settle = (): void => {
+      end()
+      signal.removeEventListener('abort', stop)
+    }
+    const stop = (): void => {
+      settle()
+      reject(signal.reason as Error)
+    }
+    const end = follower.onCommit(({ membership }) => {
+      if (membership === undefined) return
+      const isActive = follower.membership.activeSince(signer) !== undefined
+      if (wasActive && !isActive) {
+        settle()
+        resolve()
+      }
+      wasActive = isActive
+    })
+    signal.addEventListener('abort', stop, { once: true })
+  })
+}
