@@ -7,7 +7,7 @@ import type { FastBytes } from '../http/fastBytes.ts'
 import type { Gate } from '../http/gate.ts'
 import type { ServiceCall } from '../http/service.ts'
 import type { ZgsBackend } from '../zgs/backend.ts'
-import { RpcFault } from '../zgs/fault.ts'
+import { faultOf, RpcFault } from '../zgs/fault.ts'
 import { fileInfoOf, statusOf as nodeStatusOf } from '../zgs/shapes.ts'
 import { takeSegments, type DataOf } from '../zgs/upload.ts'
 import { mediaHeaders } from './mediaType.ts'
@@ -66,7 +66,10 @@ export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise
       return await work()
     } catch (error) {
       if (error instanceof RestFault) return refuse(error.kind, error.message)
-      if (error instanceof RpcFault) return refuse('invalidParameter', [error.message, error.data].filter(Boolean).join(': '))
+      if (error instanceof RpcFault || (isFailure(error) && error.code.startsWith('SEGMENT_') && error.code !== 'SEGMENT_MISSING')) {
+        const { message, data } = faultOf(error)
+        return refuse('invalidParameter', data === undefined ? message : `${message}: ${data}`)
+      }
       if (!isFailure(error)) {
         if (!request.signal.aborted) logger.error('rest.failed', { path: new URL(request.url).pathname.slice(0, 80), error })
         return refuse('internal', 'look into the log of the gateway')

@@ -1,0 +1,490 @@
+import { afterEach, describe, expect, test } from 'vitest'
+import { encodeBase64, SEGMENT_SIZE_BYTES, verifyReceipt, type Entry } from '@weightless/core'
+import { objectOf, type TestObject } from '../../../../sim/compliance/storageNode.ts'
+import { until } from '../../test/testClock.ts'
+import { createTestWorld, endWorlds, officialSegment, putBinary, type TestGatewayOptions, type TestRole, type TestWorld } from '../../test/testRoles.ts'
+
+afterEach(endWorlds)
+
+type Network = { readonly world: TestWorld; readonly gateway: TestRole; readonly nodes: readonly (TestRole & { readonly signer: string })[] }
+
+async function network(nodeCount: number, options: TestGatewayOptions = {}): Promise<Network> {
+  const world = createTestWorld()
+  const nodes = await world.members(nodeCount)
+  const gateway = await world.gateway('gateway', options)
+  await gateway.caughtUp()
+  return { world, gateway, nodes }
+}
+
+async function submit({ world, gateway, nodes }: Network, object: TestObject): Promise<Entry> {
+  const [entry] = world.chain.submit(object.submission)
+  for (const role of [gateway, ...nodes]) if (role.follower.nextSeq() <= entry!.seq) await role.caughtUp()
+  return entry!
+}
+
+async function uploadOfficially(gateway: TestRole, object: TestObject, entry: Entry): Promise<void> {
+  const answers = await Promise.all(object.segments.map((_, index) => gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, index)], entry.seq])))
+  for (const answer of answers) expect(answer).toEqual({ jsonrpc: '2.0', result: 0, id: 1 })
+}
+
+const isFinal = async (gateway: TestRole, entry: Entry): Promise<boolean> => (await gateway.rpc('zgs_checkFileFinalized', [entry.seq])).result === true
+const untilFinal = (gateway: TestRole, entry: Entry): Promise<void> => until(() => isFinal(gateway, entry), 'the entry is final')
+
+async function holders(nodes: Network['nodes'], entry: Entry): Promise<number[]> {
+  const held: number[] = []
+  for (const [i, node] of nodes.entries()) {
+    const response = await node.fetch(`/v1/entries/${entry.root}`)
+    const { entries = [] } = (await response.json()) as { entries?: { seq: number; complete: boolean }[] }
+    if (entries.some(({ seq, complete }) => seq === entry.seq && complete)) held.push(i)
+  }
+  return held
+}
+
+const contentOf = (object: TestObject): Buffer => Buffer.concat(object.segments.map((segment) => segment.data)).subarray(0, object.submission.sizeBytes)
+
+describe('uploads of official clients through the gateway', () => {
+  test('reach three holders, become final by their signatures, and leave the spool', async () => {
+    const at = await network(6)
+    const object = objectOf(20 * SEGMENT_SIZE_BYTES + 300, 1)
+    const entry = await submit(at, object)
+    expect(await isFinal(at.gateway, entry)).toBe(false)
+    await uploadOfficially(at.gateway, object, entry)
+    await untilFinal(at.gateway, entry)
+    expect(await holders(at.nodes, entry)).toHaveLength(3)
+    await until(() => at.gateway.store.usage().segmentCount === 0, 'the spool is free')
+    const info = (await at.gateway.rpc('zgs_getFileInfo', [entry.root, true])).result
+    expect(info).toMatchObject({ finalized: true, uploadedSegNum: 21, tx: { seq: 0, size: object.submission.sizeBytes } })
+  })
+
+  test('of a network with fewer nodes than copies become final with one signature of each', async () => {
+    const at = await network(2)
+    const object = objectOf(1000, 2)
+    const entry = await submit(at, object)
+    await uploadOfficially(at.gateway, object, entry)
+    await untilFinal(at.gateway, entry)
+    expect(await holders(at.nodes, entry)).toEqual([0, 1])
+  })
+
+  test('are not final while a copy is missing, and go to the next node when a home is down', async () => {
+    const at = await network(4)
+    const object = objectOf(600_000, 3)
+    const entry = await submit(at, object)
+    // Two of four are away: at most two copies can exist.
+    const away = at.nodes.slice(0, 2)
+    for (const node of away) at.world.faults.set(node.url, async () => Promise.reject(new TypeError('fetch failed')))
+    await uploadOfficially(at.gateway, object, entry)
+    await until(async () => (await holders(at.nodes, entry)).length === 2, 'two copies')
+    expect(await isFinal(at.gateway, entry)).toBe(false)
+    expect(at.gateway.store.usage().segmentCount).toBe(3)
+    // One comes back: it is the third.
+    at.world.faults.delete(away[0]!.url)
+    await untilFinal(at.gateway, entry)
+    expect(await holders(at.nodes, entry)).toEqual([0, 2, 3])
+  })
+
+  test('are taken over by others when a holder dies in the middle', async () => {
+    const at = await network(6)
+    const object = objectOf(40 * SEGMENT_SIZE_BYTES, -1)
+    const entry = await submit(at, object)
+    const putCounts = new Map<string, number>()
+    for (const node of at.nodes) {
+      at.world.faults.set(node.url, (request) => {
+        if (request.method !== 'PUT') return undefined
+        const count = (putCounts.get(node.url) ?? 0) + 1
+        putCounts.set(node.url, count)
+        // The first node that is sent a second batch breaks down for good.
+        const broken = [...putCounts].find(([, sent]) => sent >= 2)?.[0]
+        return broken === node.url ? Promise.reject(new TypeError('fetch failed')) : undefined
+      })
+    }
+    await uploadOfficially(at.gateway, object, entry)
+    await untilFinal(at.gateway, entry)
+    expect((await holders(at.nodes, entry)).length).toBeGreaterThanOrEqual(3)
+  })
+
+  test('go on after the gateway was killed between the last segment and the last signature', async () => {
+    const at = await network(3)
+    const object = objectOf(700_000, 4)
+    const entry = await submit(at, object)
+    for (const node of at.nodes) at.world.faults.set(node.url, async () => Promise.reject(new TypeError('fetch failed')))
+    await uploadOfficially(at.gateway, object, entry)
+    await at.gateway.kill()
+    for (const node of at.nodes) at.world.faults.delete(node.url)
+    const again = await at.world.gateway('gateway', { machine: at.gateway.machine })
+    await until(() => again.follower.membership.current().members.length === 3)
+    await until(async () => (await holders(at.nodes, entry)).length === 3, 'three copies')
+    await untilFinal(again, entry)
+    await until(() => again.store.usage().segmentCount === 0, 'the spool is free')
+  })
+
+  test('keep being final, with their receipts, after the gateway was killed', async () => {
+    const at = await network(3)
+    const object = objectOf(1000, 5)
+    const entry = await submit(at, object)
+    await uploadOfficially(at.gateway, object, entry)
+    await untilFinal(at.gateway, entry)
+    await at.gateway.kill()
+    for (const node of at.nodes) at.world.faults.set(node.url, async () => Promise.reject(new TypeError('fetch failed')))
+    const again = await at.world.gateway('gateway', { machine: at.gateway.machine })
+    expect(await isFinal(again, entry)).toBe(true)
+  })
+
+  test('whose first segments came before the entry was on chain', async () => {
+    const at = await network(3)
+    const object = objectOf(700_000, 6)
+    const early = [0, 1, 2].map((index) => officialSegment(object, index))
+    expect((await at.gateway.rpc('zgs_uploadSegments', [early])).result).toBe(0)
+    const entry = await submit(at, object)
+    await untilFinal(at.gateway, entry)
+    expect(await holders(at.nodes, entry)).toEqual([0, 1, 2])
+  })
+
+  test('may repeat segments at any time: a success before the entry is final, the known words after', async () => {
+    const at = await network(3)
+    const object = objectOf(600_000, 7)
+    const entry = await submit(at, object)
+    for (let i = 0; i < 3; i++) expect((await at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, 0)], 0])).result).toBe(0)
+    await uploadOfficially(at.gateway, object, entry)
+    await untilFinal(at.gateway, entry)
+    const repeated = await at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, 0)], 0])
+    expect(repeated.error).toEqual({ code: -32602, message: 'Invalid params: root', data: 'already uploaded and finalized' })
+  })
+
+  test('of content that is there already become final without an upload, each entry with its own size', async () => {
+    const at = await network(3)
+    const [short, long] = [objectOf(257, -1), objectOf(512, -1)]
+    const first = await submit(at, short)
+    await uploadOfficially(at.gateway, short, first)
+    await untilFinal(at.gateway, first)
+    const second = await submit(at, long)
+    await untilFinal(at.gateway, second)
+    expect((await at.gateway.rpc('zgs_getFileInfoByTxSeq', [second.seq])).result).toMatchObject({ finalized: true, tx: { size: 512 } })
+    // By root the first finalised entry answers, with its own size (spec/storage.md 11.1).
+    expect((await at.gateway.rpc('zgs_getFileInfo', [first.root, true])).result.tx).toMatchObject({ seq: first.seq, size: 257 })
+  })
+
+  test('wait for room in a full spool, and are refused when none comes', async () => {
+    const at = await network(3, { spoolBytesMax: 3 * 300_000 })
+    for (const node of at.nodes) at.world.faults.set(node.url, async () => Promise.reject(new TypeError('fetch failed')))
+    const [first, second] = [objectOf(2 * SEGMENT_SIZE_BYTES, 8), objectOf(2 * SEGMENT_SIZE_BYTES, 9)]
+    const a = await submit(at, first)
+    const b = await submit(at, second)
+    await uploadOfficially(at.gateway, first, a)
+    const refused = await at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(second, 0), officialSegment(second, 1)], b.seq])
+    expect(refused.error).toMatchObject({ code: -32000, message: expect.stringContaining('GATEWAY_FULL') })
+    const waiting = at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(second, 0), officialSegment(second, 1)], b.seq])
+    for (const node of at.nodes) at.world.faults.delete(node.url)
+    expect((await waiting).result).toBe(0)
+    await untilFinal(at.gateway, b)
+  })
+
+  test('with a wrong proof are refused and nothing is spooled', async () => {
+    const at = await network(3)
+    const object = objectOf(600_000, 10)
+    const entry = await submit(at, object)
+    const wrong = { ...officialSegment(object, 0), data: encodeBase64(object.segments[1]!.data) }
+    const answer = await at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [[wrong], entry.seq])
+    expect(answer.error).toEqual({ code: -32602, message: 'Invalid params: proof', data: 'validation failed' })
+    expect(at.gateway.store.usage().segmentCount).toBe(0)
+  })
+})
+
+describe('entries that our own clients brought to the holders themselves', () => {
+  test('become final at the gateway when somebody asks', async () => {
+    const at = await network(3)
+    const object = objectOf(1000, 11)
+    const entry = await submit(at, object)
+    for (const [slot, node] of at.nodes.entries()) await putBinary(node, entry, object.segments, slot)
+    await until(async () => (await at.gateway.rpc('zgs_getFileInfo', [entry.root, true])).result.finalized === true)
+    expect((await at.gateway.rpc('indexer_getFileLocations', [entry.root])).result).toHaveLength(1)
+  })
+
+  test('become final in the background when nobody asks', async () => {
+    const at = await network(3)
+    const object = objectOf(1000, 12)
+    const entry = await submit(at, object)
+    for (const [slot, node] of at.nodes.entries()) await putBinary(node, entry, object.segments, slot)
+    await until(() => at.world.log.filter((line) => line.includes('/receipt')).length >= 3, 'the gateway has asked')
+    const asked = at.world.log.length
+    await untilFinal(at.gateway, entry)
+    expect(at.world.log.length).toBeLessThan(asked + 10)
+  })
+
+  test('are asked for at most once a second however often a client polls', async () => {
+    const at = await network(3)
+    const object = objectOf(1000, 13)
+    const entry = await submit(at, object)
+    at.world.log.length = 0
+    const nowMs = at.world.clock.nowMs()
+    await Promise.all(Array.from({ length: 50 }, () => at.gateway.rpc('zgs_getFileInfo', [entry.root, true])))
+    const seconds = Math.ceil((at.world.clock.nowMs() - nowMs) / 900) + 1
+    expect(at.world.log.filter((line) => line.includes('/receipt')).length).toBeLessThanOrEqual(3 * seconds)
+  })
+
+  test('with a receipt that is not for them, or of no member, do not become final', async () => {
+    const at = await network(3)
+    const object = objectOf(1000, 14)
+    const other = objectOf(1000, 15)
+    const entry = await submit(at, object)
+    const strange = await submit(at, other)
+    for (const [slot, node] of at.nodes.entries()) await putBinary(node, strange, other.segments, slot)
+    const [node] = at.nodes
+    const { receipt } = { receipt: await (await node!.fetch(`/v1/entries/${strange.root}/receipt?seq=${strange.seq}&slot=0`)).json() }
+    verifyReceipt(receipt)
+    for (const liar of at.nodes) {
+      at.world.faults.set(liar.url, async (request) => (request.url.includes(`/receipt?seq=${entry.seq}`) ? Response.json(receipt) : Response.json({}, { status: 404 })))
+    }
+    expect((await at.gateway.rpc('zgs_getFileInfo', [entry.root, true])).result.finalized).toBe(false)
+  })
+})
+
+describe('reads through the gateway', () => {
+  async function stored(sizeBytes: number, seed: number, nodeCount = 3): Promise<Network & { readonly object: TestObject; readonly entry: Entry }> {
+    const at = await network(nodeCount)
+    const object = objectOf(sizeBytes, seed)
+    const entry = await submit(at, object)
+    for (const [slot, node] of at.nodes.slice(0, 3).entries()) {
+      for (let from = 0; from < object.segments.length; from += 16) await putBinary(node, entry, object.segments.slice(from, from + 16), slot)
+    }
+    await untilFinal(at.gateway, entry)
+    at.world.log.length = 0
+    return { ...at, object, entry }
+  }
+
+  test('segment by segment come in batches from the holders, and each is verified', async () => {
+    const at = await stored(40 * SEGMENT_SIZE_BYTES, -1)
+    for (let index = 0; index < 40; index++) {
+      const { result } = await at.gateway.rpc('zgs_downloadSegmentByTxSeq', [at.entry.seq, index * 1024, (index + 1) * 1024])
+      expect(result).toBe(encodeBase64(at.object.segments[index]!.data))
+    }
+    // Three batches of 16, not forty requests.
+    expect(at.world.log.filter((line) => line.includes('/segments')).length).toBeLessThanOrEqual(4)
+  })
+
+  test('many readers of one batch cost one request', async () => {
+    const at = await stored(10 * SEGMENT_SIZE_BYTES, 21)
+    await Promise.all(Array.from({ length: 10 }, (_, index) => at.gateway.rpc('zgs_downloadSegmentByTxSeq', [0, index * 1024, (index + 1) * 1024])))
+    expect(at.world.log.filter((line) => line.includes('/segments'))).toHaveLength(1)
+  })
+
+  test('go to the next holder when one is down or lies, and never give a wrong byte', async () => {
+    const at = await stored(600_000, 22)
+    at.world.faults.set(at.nodes[0]!.url, async () => Promise.reject(new TypeError('fetch failed')))
+    at.world.faults.set(at.nodes[1]!.url, async (request) => {
+      const response = await at.nodes[1]!.fetch(new URL(request.url).pathname + new URL(request.url).search)
+      const body = new Uint8Array(await response.arrayBuffer())
+      body[body.length - 10]! ^= 1
+      return new Response(body)
+    })
+    for (let index = 0; index < 3; index++) {
+      const { result } = await at.gateway.rpc('zgs_downloadSegmentByTxSeq', [0, index * 1024, Math.min(2344, (index + 1) * 1024)])
+      expect(result).toBe(encodeBase64(at.object.segments[index]!.data))
+    }
+  })
+
+  test('do not wait for a holder that hangs', async () => {
+    const at = await stored(600_000, 23)
+    for (const node of at.nodes.slice(0, 2)) at.world.faults.set(node.url, () => new Promise(() => undefined))
+    expect((await at.gateway.rpc('zgs_downloadSegmentByTxSeq', [0, 0, 1024])).result).toBe(encodeBase64(at.object.segments[0]!.data))
+  })
+
+  test('with all holders away end in an error with a next step', async () => {
+    const at = await stored(600_000, 24)
+    for (const node of at.nodes) at.world.faults.set(node.url, async () => Promise.reject(new TypeError('fetch failed')))
+    const { error } = await at.gateway.rpc('zgs_downloadSegmentByTxSeq', [0, 0, 1024])
+    expect(error).toMatchObject({ code: -32000, message: expect.stringContaining('HOLDERS_UNREACHABLE') })
+    const rest = await at.gateway.fetch(`/file?root=${at.entry.root}`)
+    expect(rest.status).toBe(503)
+    expect(await rest.json()).toMatchObject({ code: 2, message: 'Internal server error' })
+  })
+
+  test('of a segment that nobody has yet are null', async () => {
+    const at = await network(3)
+    const object = objectOf(600_000, 25)
+    const entry = await submit(at, object)
+    expect(await at.gateway.rpc('zgs_downloadSegmentByTxSeq', [entry.seq, 0, 1024])).toEqual({ jsonrpc: '2.0', result: null, id: 1 })
+    await at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, 1)], entry.seq])
+    expect((await at.gateway.rpc('zgs_downloadSegmentByTxSeq', [entry.seq, 1024, 2048])).result).toBe(encodeBase64(object.segments[1]!.data))
+  })
+
+  test('with proof give what an official client can check', async () => {
+    const at = await stored(600_000, 26)
+    expect((await at.gateway.rpc('zgs_downloadSegmentWithProofByTxSeq', [0, 2])).result).toEqual(officialSegment(at.object, 2))
+  })
+
+  test('find bytes that only a node outside the homes holds', async () => {
+    const at = await network(6)
+    const object = objectOf(1000, 27)
+    const entry = await submit(at, object)
+    const homes = new Set<string>()
+    for (const node of at.nodes) {
+      const answer = await node.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, 0)], entry.seq])
+      if (answer.result === 0) homes.add(node.url)
+      await node.store.remove(entry.root)
+    }
+    const outsider = at.nodes.find((node) => !homes.has(node.url))!
+    await putBinary(outsider, entry, object.segments)
+    expect((await at.gateway.rpc('zgs_downloadSegmentByTxSeq', [entry.seq, 0, 4])).result).toBe(encodeBase64(object.segments[0]!.data))
+  })
+
+  describe('over REST', () => {
+    test('whole files, ranges, heads and tags', async () => {
+      const at = await stored(20 * SEGMENT_SIZE_BYTES + 77, -1)
+      const content = contentOf(at.object)
+      const whole = await at.gateway.fetch(`/file?root=${at.entry.root}`)
+      expect(whole.status).toBe(200)
+      expect(Object.fromEntries(whole.headers)).toMatchObject({
+        'content-length': String(content.length),
+        'content-type': 'application/octet-stream',
+        'content-disposition': `attachment; filename="${at.entry.root}"; filename*=UTF-8''${at.entry.root}`,
+        'accept-ranges': 'bytes',
+        'x-content-type-options': 'nosniff',
+        'access-control-allow-origin': '*',
+        etag: `"${at.entry.root}-${content.length}"`,
+      })
+      expect(Buffer.from(await whole.arrayBuffer()).equals(content)).toBe(true)
+      const same = await at.gateway.fetch(`/file/${at.entry.root}`)
+      expect(Buffer.from(await same.arrayBuffer()).equals(content)).toBe(true)
+      const bySeq = await at.gateway.fetch('/file?txSeq=0', { method: 'HEAD' })
+      expect([bySeq.status, bySeq.headers.get('content-length'), (await bySeq.arrayBuffer()).byteLength]).toEqual([200, String(content.length), 0])
+      const known = await at.gateway.fetch('/file?txSeq=0', { headers: { 'if-none-match': whole.headers.get('etag')! } })
+      expect([known.status, (await known.arrayBuffer()).byteLength]).toEqual([304, 0])
+    })
+
+    test.each([
+      ['bytes=0-0', 0, 0],
+      ['bytes=262143-262144', 262_143, 262_144],
+      ['bytes=5-', 5, undefined],
+      ['bytes=-7', -7, undefined],
+      ['bytes=100-99999999', 100, undefined],
+      ['bytes=-99999999', 0, undefined],
+    ] as const)('the range %s', async (range, from, last) => {
+      const at = await stored(2 * SEGMENT_SIZE_BYTES + 100, 29)
+      const content = contentOf(at.object)
+      const [start, end] = [from < 0 ? content.length + from : from, last ?? content.length - 1]
+      const response = await at.gateway.fetch('/file?txSeq=0', { headers: { range } })
+      expect(response.status).toBe(206)
+      expect(response.headers.get('content-range')).toBe(`bytes ${start}-${end}/${content.length}`)
+      expect(response.headers.get('content-length')).toBe(String(end - start + 1))
+      expect(Buffer.from(await response.arrayBuffer()).equals(content.subarray(start, end + 1))).toBe(true)
+    })
+
+    test('a range behind the end is a 416, one that makes no sense is ignored, an old tag gives the whole file', async () => {
+      const at = await stored(1000, 30)
+      const behind = await at.gateway.fetch('/file?txSeq=0', { headers: { range: 'bytes=1000-' } })
+      expect([behind.status, behind.headers.get('content-range')]).toEqual([416, 'bytes */1000'])
+      for (const range of ['bytes=5-2', 'bytes=a-b', 'bytes=0-1,5-6', 'chunks=1-2', 'bytes=-']) {
+        expect((await at.gateway.fetch('/file?txSeq=0', { headers: { range } })).status).toBe(200)
+      }
+      expect((await at.gateway.fetch('/file?txSeq=0', { headers: { range: 'bytes=0-1', 'if-range': '"old"' } })).status).toBe(200)
+      const tag = `"${at.entry.root}-1000"`
+      expect((await at.gateway.fetch('/file?txSeq=0', { headers: { range: 'bytes=0-1', 'if-range': tag } })).status).toBe(206)
+    })
+
+    test('content types by option and by name; nothing that a browser would run is shown', async () => {
+      const at = await stored(100, 31)
+      const headers = async (query: string): Promise<[string | null, string | null]> => {
+        const response = await at.gateway.fetch(`/file?txSeq=0&${query}`)
+        await response.arrayBuffer()
+        return [response.headers.get('content-type'), response.headers.get('content-disposition')]
+      }
+      expect(await headers('name=a.png')).toEqual(['image/png', `inline; filename="a.png"; filename*=UTF-8''a.png`])
+      expect(await headers('name=a.html')).toEqual(['application/octet-stream', `attachment; filename="a.html"; filename*=UTF-8''a.html`])
+      expect((await headers('type=text/html'))[0]).toBe('text/html')
+      expect((await headers('type=text/html'))[1]).toMatch(/^attachment/)
+      expect((await headers('type=image/svg%2Bxml'))[1]).toMatch(/^attachment/)
+      expect((await headers('type=video/mp4&name=x'))[0]).toBe('video/mp4')
+      expect((await headers('type=x%0d%0ay:z'))[0]).toBe('application/octet-stream')
+      expect((await headers(`name=${encodeURIComponent('ü"\r\n;.txt')}`))[1]).toBe(`inline; filename="_____.txt"; filename*=UTF-8''%C3%BC%22%0D%0A%3B.txt`)
+    })
+
+    test.each([
+      ['/file?root=0x12', 400, 1],
+      ['/file', 400, 1],
+      ['/file?txSeq=99', 404, 101],
+      [`/file?root=0x${'ab'.repeat(32)}`, 404, 101],
+      [`/file/info/0x${'ab'.repeat(32)}`, 404, 101],
+      ['/file/info/xyz', 400, 1],
+      ['/files/info', 400, 1],
+      [`/files/info?${Array.from({ length: 101 }, (_, i) => `cid=${i}`).join('&')}`, 400, 1],
+      [`/file/0x${'ab'.repeat(32)}/a/b`, 404, 104],
+    ])('%s is refused with status %i and code %i', async (path, status, code) => {
+      const { gateway } = await network(1)
+      const response = await gateway.fetch(path)
+      expect(response.status).toBe(status)
+      expect(await response.json()).toEqual({ code, message: expect.any(String), data: expect.any(String) })
+    })
+
+    test('a file that is not final yet is a 409', async () => {
+      const at = await network(3)
+      const entry = await submit(at, objectOf(1000, 32))
+      const response = await at.gateway.fetch(`/file?root=${entry.root}`)
+      expect([response.status, await response.json()]).toEqual([409, { code: 103, message: 'File not finalized yet', data: entry.root }])
+    })
+
+    test('infos of one file and of many', async () => {
+      const at = await stored(1000, 33)
+      const info = { code: 0, message: 'Success', data: (await at.gateway.rpc('zgs_getFileInfo', [at.entry.root, true])).result }
+      expect(await (await at.gateway.fetch(`/file/info/${at.entry.root}`)).json()).toEqual(info)
+      expect(await (await at.gateway.fetch('/file/info/0')).json()).toEqual(info)
+      expect(await (await at.gateway.fetch(`/files/info?cid=0&cid=7&cid=${at.entry.root}&cid=x`)).json()).toEqual({
+        code: 0,
+        message: 'Success',
+        data: [info.data, null, info.data, expect.any(String)],
+      })
+      expect(await (await at.gateway.fetch('/node/status')).json()).toMatchObject({ code: 0, data: { connectedPeers: 3, nextTxSeq: 1 } })
+    })
+
+    test('segments are taken one by one', async () => {
+      const at = await network(3)
+      const object = objectOf(600_000, 34)
+      const entry = await submit(at, object)
+      const post = (body: unknown): Promise<Response> => at.gateway.fetch('/file/segment', { method: 'POST', body: typeof body === 'string' ? body : JSON.stringify(body) })
+      for (const index of [0, 1, 2]) {
+        const { fileSize, ...segment } = officialSegment(object, index)
+        expect(fileSize).toBe(600_000)
+        const response = await post(index === 1 ? { ...segment, txSeq: entry.seq } : segment)
+        expect([response.status, await response.json()]).toEqual([200, { code: 0, message: 'Success', data: null }])
+      }
+      await untilFinal(at.gateway, entry)
+      expect((await post(officialSegment(object, 0))).status).toBe(200)
+      const wrong = objectOf(600_000, 35)
+      expect(await (await post(officialSegment(wrong, 0))).json()).toMatchObject({ code: 101 })
+      expect(await (await post('{')).json()).toMatchObject({ code: 1 })
+    })
+
+    test('a wrong segment is refused', async () => {
+      const at = await network(3)
+      const object = objectOf(600_000, 36)
+      await submit(at, object)
+      const response = await at.gateway.fetch('/file/segment', { method: 'POST', body: JSON.stringify({ ...officialSegment(object, 0), index: 1 }) })
+      expect([response.status, await response.json()]).toEqual([400, { code: 1, message: 'Invalid parameter', data: 'Invalid params: proof: validation failed' }])
+    })
+  })
+})
+
+describe('the indexer on the gateway', () => {
+  test('names the gateway itself as the one trusted node, with numShard 1', async () => {
+    const { gateway } = await network(3)
+    const self = { url: 'http://gateway.test', config: { shardId: 0, numShard: 1 }, latency: expect.any(Number), since: expect.any(Number) }
+    expect((await gateway.rpc('indexer_getShardedNodes')).result).toEqual({ trusted: [self], discovered: [] })
+    expect((await gateway.rpc('indexer_getSelectedNodes', [1, 'min', false, []])).result).toEqual({ trusted: [self], discovered: [] })
+    expect((await gateway.rpc('indexer_getNodeLocations')).result).toEqual({})
+    expect((await gateway.rpc('zgs_getShardConfig')).result).toEqual({ shardId: 0, numShard: 1 })
+  })
+
+  test('locations of a file that is unknown or not final are an empty list and neither null nor an error', async () => {
+    const at = await network(3)
+    expect(await at.gateway.rpc('indexer_getFileLocations', [`0x${'ab'.repeat(32)}`])).toEqual({ jsonrpc: '2.0', result: [], id: 1 })
+    const entry = await submit(at, objectOf(1000, 41))
+    expect((await at.gateway.rpc('indexer_getFileLocations', [entry.root])).result).toEqual([])
+    expect((await at.gateway.rpc('indexer_getFileLocations', ['x'])).error.code).toBe(-32602)
+  })
+
+  test('health says when the chain has been followed, metrics answer', async () => {
+    const { gateway } = await network(1)
+    const health = await gateway.fetch('/health')
+    expect([health.status, await health.json()]).toEqual([200, { ready: true }])
+    expect((await gateway.fetch('/metrics')).headers.get('content-type')).toMatch(/^text\/plain/)
+  })
+})
