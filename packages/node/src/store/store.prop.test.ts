@@ -39,7 +39,7 @@ async function live(seed: number, options: { readonly lyingSyncs: boolean }): Pr
   world.disk.faults.lyingSyncs = options.lyingSyncs
   for (let life = 0; life < 5; life++) {
     const store = await createSegmentStore(
-      { dataDir: '/node/data', capacityBytes: 2 ** 30, pendingBytesMax: 40_000 },
+      { dataDir: '/node/data', capacityBytes: 2 ** 30, pendingBytesMax: 40_000, reservedSlotCount: 2 + chance.below(6) },
       { disk: world.disk.process(), index: world.indexes.open(), clock, logger: silentLogger },
     )
     const broken = await brokenPromise(store, world)

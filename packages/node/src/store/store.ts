@@ -48,6 +48,8 @@ export type SegmentStoreOptions = {
   /** Left free on the file system for the index, the logs and everybody else. */
   readonly freeBytesMin?: number | undefined
   readonly pendingBytesMax?: number | undefined
+  /** Slots of a class that are made ready at a time: what is read again after a crash. */
+  readonly reservedSlotCount?: number | undefined
   /** The store has stopped taking writes for good; reads go on. With `STORE_DIRECTORY_GONE` the process should end. */
   readonly onFatal?: ((failure: Failure) => void) | undefined
   /** A segment that was held is held no more, because its bytes went bad. */
@@ -65,6 +67,8 @@ export type SegmentStoreDeps = {
 const FREE_BYTES_MIN: number = 128 * 1024 ** 2
 /** Sixteen batches of our own clients; as much as a slow disk writes in a second. */
 const PENDING_BYTES_MAX: number = 64 * 1024 ** 2
+/** 65 MiB of the largest class, read within a second; a checkpoint per 65 MiB costs nothing beside their writing. */
+const RESERVED_SLOT_COUNT = 256
 
 /** Opens a store, makes it if nothing is there, and brings its index up to its slots. Throws `STORE_FORMAT_NEWER`,
  *  `STORE_FORMAT_INVALID`, or what the disk throws. */
@@ -122,7 +126,13 @@ export async function createSegmentStore(
   }
   const removing = new Map<Root, Promise<void>>()
   const admission = createAdmission(options.pendingBytesMax ?? PENDING_BYTES_MAX)
-  const writer = createWriter(core, { ...deps, directory: options.dataDir, capacityBytes: options.capacityBytes, freeBytesMin: options.freeBytesMin ?? FREE_BYTES_MIN })
+  const writer = createWriter(core, {
+    ...deps,
+    directory: options.dataDir,
+    capacityBytes: options.capacityBytes,
+    freeBytesMin: options.freeBytesMin ?? FREE_BYTES_MIN,
+    reservedSlotCount: options.reservedSlotCount ?? RESERVED_SLOT_COUNT,
+  })
   const reader = createReader(core, { isHidden: (root) => removing.has(root), onLost: options.onLost, logger })
 
   async function put(root: Root, segments: readonly NewSegment[], { signal }: Abortable = {}): Promise<void> {

@@ -48,10 +48,9 @@ export type WriterOptions = {
   readonly directory: string
   readonly capacityBytes: number
   readonly freeBytesMin: number
+  readonly reservedSlotCount: number
 }
 
-/** Slots reserved at a time, by class: what is read again after a crash, at most 65 MiB of the largest class. */
-const RESERVED_SLOTS: readonly number[] = [512, 512, 512, 256]
 const FREE_CHECK_MS = 1_000
 
 /** Written, not yet synced; or synced, not yet in the index. */
@@ -142,7 +141,7 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
       taken = slots.take(classId, segments.length)
     }
     // The next reservation is made while this one still has slots, so that nobody waits for it.
-    if (slots.takeable(classId) < RESERVED_SLOTS[classId]! / 2 && checkpointing === undefined) void reserve(classId, 0).catch(() => undefined)
+    if (slots.takeable(classId) < options.reservedSlotCount / 2 && checkpointing === undefined) void reserve(classId, 0).catch(() => undefined)
     return taken.map((slot, i) => {
       const segment = segments[i]!
       const sequence = ++core.sequence
@@ -152,7 +151,7 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
 
   /** Makes a reservation durable; or waits for one that is being made. */
   function reserve(classId: number, countMin: number): Promise<void> {
-    checkpointing ??= checkpoint(classId, Math.max(countMin, RESERVED_SLOTS[classId]!)).finally(() => (checkpointing = undefined))
+    checkpointing ??= checkpoint(classId, Math.max(countMin, options.reservedSlotCount)).finally(() => (checkpointing = undefined))
     return checkpointing
   }
 
