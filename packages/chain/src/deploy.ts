@@ -1,7 +1,7 @@
 import { type Abortable, type Clock, toHex } from '@weightless/core'
 import { defaultDeployParams, type DeployedAddresses, deployedAddresses, deployPlan, type DeployParams, type DeployStep } from '@weightless/contracts'
 import { systemClock } from '@weightless/host'
-import { type Abi, encodeDeployData, encodeFunctionData, getContractAddress, type Hex } from 'viem'
+import { type Abi, encodeDeployData, encodeFunctionData, getContractAddress, type Hex, keccak256 } from 'viem'
 import { privateKeyToAccount } from 'viem/accounts'
 import { fail } from './errors.ts'
 
@@ -20,6 +20,7 @@ export async function deployContracts(
   options: DeployOptions,
   { signal, clock = systemClock }: Abortable & { readonly clock?: Clock } = {},
 ): Promise<DeployedContracts> {
+  signal?.throwIfAborted()
   const account = privateKeyToAccount(toHex(options.key))
   const addresses = deployedAddresses((nonce) => getContractAddress({ from: account.address, nonce }))
   const plan = deployPlan({ foundationAdmin: account.address, ...defaultDeployParams, ...options.params }, addresses)
@@ -38,8 +39,10 @@ export async function deployContracts(
         return account.signTransaction({ type: 'eip1559', chainId: Number(chainId), nonce: done + i, gas, data, ...fees, ...target })
       }),
     )
-    const hashes = await Promise.all(raw.map((transaction) => ask('eth_sendRawTransaction', [transaction])))
-    await untilMined(hashes, missing, ask, { signal, clock })
+    // The same step is the same transaction each time: when an earlier run has sent it, its hash is found all the same.
+    const sent = await Promise.allSettled(raw.map((transaction) => ask('eth_sendRawTransaction', [transaction])))
+    const sendings = raw.map((transaction, i): Sending => ({ step: missing[i]!, hash: keccak256(transaction), outcome: sent[i]! }))
+    await untilMined(sendings, ask, { signal, clock })
   }
   await check(addresses, ask)
   return lowerCase(addresses)
@@ -63,26 +66,24 @@ function dataOf(step: DeployStep): Hex {
     : encodeFunctionData({ abi, functionName: step.functionName, args: [...step.args] })
 }
 
-async function untilMined(
-  hashes: readonly unknown[],
-  steps: readonly DeployStep[],
-  ask: Ask,
-  { signal, clock }: Abortable & { readonly clock: Clock },
-): Promise<void> {
+type Sending = { readonly step: DeployStep; readonly hash: Hex; readonly outcome: PromiseSettledResult<unknown> }
+
+async function untilMined(sendings: readonly Sending[], ask: Ask, { signal, clock }: Abortable & { readonly clock: Clock }): Promise<void> {
   const deadlineMs = clock.nowMs() + MINED_MS_MAX
-  let delayMs = POLL_MS_MIN
-  // The last first: its nonce comes after all others, so when it is mined they are.
-  for (const [i, hash] of [...hashes.entries()].toReversed()) {
-    const step = `${steps[i]!.kind} ${steps[i]!.name}`
-    for (;;) {
+  for (const { step, hash, outcome } of sendings) {
+    const facts = { step: `${step.kind} ${step.name}`, transaction: hash }
+    for (let delayMs = POLL_MS_MIN; ; delayMs = Math.min(2 * delayMs, POLL_MS_MAX)) {
       const receipt = (await ask('eth_getTransactionReceipt', [hash])) as { readonly status?: unknown } | null
       if (receipt !== null) {
-        if (receipt.status !== '0x1') throw fail('DEPLOY_FAILED', { step, reason: 'it was reverted', transaction: String(hash) })
+        if (receipt.status !== '0x1') throw fail('DEPLOY_FAILED', { ...facts, reason: 'it was reverted' })
         break
       }
-      if (clock.nowMs() > deadlineMs) throw fail('DEPLOY_FAILED', { step, reason: 'it is in no block', transaction: String(hash) })
+      if (outcome.status === 'rejected') {
+        signal?.throwIfAborted()
+        throw fail('DEPLOY_FAILED', { ...facts, reason: 'it was not accepted' }, { cause: outcome.reason })
+      }
+      if (clock.nowMs() > deadlineMs) throw fail('DEPLOY_FAILED', { ...facts, reason: 'it is in no block' })
       await clock.sleep(delayMs, { signal })
-      delayMs = Math.min(2 * delayMs, POLL_MS_MAX)
     }
   }
 }

@@ -26,16 +26,18 @@ test('work that fails leaves its place', async () => {
   expect(await gate(async () => 'yes')).toBe('yes')
 })
 
-test('whoever gives up while waiting leaves the line', async () => {
+test('work that was given up while it waited is not begun, and the line moves on', async () => {
   const gate = createGate(1)
   let release: () => void = () => undefined
   const first = gate(() => new Promise<void>((resolve) => (release = resolve)))
   const quitter = new AbortController()
-  const second = gate(async () => 'never', { signal: quitter.signal })
+  let begun = false
+  const second = gate(async () => (begun = true), { signal: quitter.signal })
   const third = gate(async () => 'third')
   quitter.abort(new Error('gave up'))
-  await expect(second).rejects.toThrow('gave up')
   release()
   await first
+  await expect(second).rejects.toThrow('gave up')
+  expect(begun).toBe(false)
   expect(await third).toBe('third')
 })

@@ -1,33 +1,17 @@
 import type { Abortable } from '@weightless/core'
 
-/** Lets at most `count` run at once; the others wait in line. How many wait is bounded by the connections of the clients. */
+/** Lets at most `count` run at once; the others wait in line. How many wait is bounded by the connections of the clients. Work
+ *  whose signal has aborted by its turn is not begun: it costs nobody a place, and a connection with hundreds of waiting calls
+ *  needs no listener for each. */
 export function createGate(count: number): Gate {
   let free = count
   const line: (() => void)[] = []
 
-  async function enter({ signal }: Abortable): Promise<void> {
-    signal?.throwIfAborted()
-    if (free > 0) {
-      free--
-      return
-    }
-    await new Promise<void>((resolve, reject) => {
-      const pass = (): void => {
-        signal?.removeEventListener('abort', leave)
-        resolve()
-      }
-      const leave = (): void => {
-        line.splice(line.indexOf(pass), 1)
-        reject(signal!.reason)
-      }
-      signal?.addEventListener('abort', leave, { once: true })
-      line.push(pass)
-    })
-  }
-
-  return async (work, options = {}) => {
-    await enter(options)
+  return async (work, { signal } = {}) => {
+    if (free > 0) free--
+    else await new Promise<void>((pass) => line.push(pass))
     try {
+      signal?.throwIfAborted()
       return await work()
     } finally {
       const next = line.shift()

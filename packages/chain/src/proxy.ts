@@ -81,7 +81,8 @@ export function createProxy(deps: ProxyDeps): Proxy {
   async function forward(verdict: Forwarded, caller: Caller): Promise<string> {
     const { method, params, as } = verdict
     const gate = as.kind === 'heavy' || as.kind === 'estimate' ? heavy : light
-    const tail = await gate(async () => (await deps.upstream(caller)).ask(method, params, caller), caller)
+    // What the engine has begun it finishes: asking it to stop is not possible, and its answers are bounded in time.
+    const tail = await gate(async () => (await deps.upstream()).ask(method, params), caller)
     switch (as.kind) {
       case 'light':
       case 'heavy':
@@ -128,12 +129,12 @@ export type Subscriber = {
 export type ProxyDeps = {
   readonly blockGasLimit: bigint
   /** The engine, as soon as it answers. Throws `CHAIN_UNAVAILABLE` when that takes too long. */
-  upstream(options: Abortable): Promise<Upstream>
+  upstream(): Promise<Upstream>
   submitted(hash: Hex): Promise<Fate>
   onAccepted?(hash: Hex): void
   readonly logger?: Logger | undefined
 }
-export type Upstream = { ask(method: string, params: readonly unknown[], options?: Abortable): Promise<string> }
+export type Upstream = { ask(method: string, params: readonly unknown[]): Promise<string> }
 
 type Forwarded = { readonly method: string; readonly params: readonly unknown[]; readonly as: ForwardedAs }
 

@@ -72,7 +72,8 @@ export function createSequencer<B extends Block>(deps: SequencerDeps<B>): Sequen
     deps.onBlock(block)
     for (const hash of block.transactionHashes) settle(hash, 'mined')
     const transactionCount = block.transactionHashes.length
-    const readyCount = reason === 'transactions' || waiting.size > 0 ? await engine.readyCount(options) : 0
+    // When nobody waits any more, the pool holds nothing that a block could take; what could all the same, the confirmations take.
+    const readyCount = waiting.size > 0 ? await engine.readyCount(options) : 0
     state = afterBlock(state, { transactionCount, readyCount, nowMs: clock.nowMs() })
     // What a block left although it took nothing cannot be mined at all.
     if (readyCount === 0 || transactionCount === 0) await tellUnmined(before, options)

@@ -137,22 +137,30 @@ export type Child = {
 }
 
 /** Ends a child that an earlier process left behind, if its pid file names a live process whose command line contains
- *  `needle` (a path only that child has: pids are reused). Answers whether one was ended. */
+ *  `needle` (a path only that child has: pids are reused). It gets `patienceMs` to end by itself, because its guard may just have
+ *  told it to, and is killed then. Answers whether there was one. */
 export async function endStaleChild(
-  options: { readonly pidFile: string; readonly needle: string },
+  options: { readonly pidFile: string; readonly needle: string; readonly patienceMs?: number | undefined },
   deps: { readonly clock: Clock },
   { signal }: Abortable = {},
 ): Promise<boolean> {
   const pid = readPid(await readFile(options.pidFile, 'utf8').catch(() => ''))
-  const stale = pid !== undefined && (await isProcess(pid, options.needle))
-  if (stale) {
+  const isStale = pid !== undefined && (await isProcess(pid, options.needle))
+  if (isStale && !(await hasEnded(pid, options.needle, options.patienceMs ?? 0))) {
     sendSignal(pid, 'SIGKILL')
-    const deadline = deps.clock.nowMs() + STALE_GRACE_MS
-    while (deps.clock.nowMs() < deadline && (await isProcess(pid, options.needle)))
-      await deps.clock.sleep(STALE_POLL_MS, { signal })
+    await hasEnded(pid, options.needle, STALE_GRACE_MS)
   }
   await rm(options.pidFile, { force: true })
-  return stale
+  return isStale
+
+  async function hasEnded(stale: number, needle: string, withinMs: number): Promise<boolean> {
+    const deadlineMs = deps.clock.nowMs() + withinMs
+    while (await isProcess(stale, needle)) {
+      if (deps.clock.nowMs() >= deadlineMs) return false
+      await deps.clock.sleep(STALE_POLL_MS, { signal })
+    }
+    return true
+  }
 }
 
 function readPid(text: string): number | undefined {

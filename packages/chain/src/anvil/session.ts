@@ -19,6 +19,8 @@ const BASE_FEE_WEI = 1_000_000_000n
 const GENESIS_BALANCE_WEI: bigint = 10_000n * 10n ** 18n
 /** How long a request waits for an engine that is starting again. */
 const UPSTREAM_WAIT_MS = 10_000
+/** A predecessor that was killed: its anvil writes its state at once and ends two seconds later. */
+const STALE_PATIENCE_MS = 4000
 const RESTART_DELAY_MS_MIN = 100
 const RESTART_DELAY_MS_MAX = 10_000
 /** A child that ran this long was healthy: its next restart does not wait for the last one's delay. */
@@ -41,7 +43,7 @@ export async function openSession(options: AnvilEngineOptions, deps: SessionDeps
   try {
     const lock = await lockDirectory(options.dataDir, { signal })
     cleanups.push(() => lock.release())
-    await endStaleChild({ pidFile: store.files.pid, needle: store.files.exit }, deps, { signal })
+    await endStaleChild({ pidFile: store.files.pid, needle: store.files.exit, patienceMs: STALE_PATIENCE_MS }, deps, { signal })
 
     let door: Door | undefined
     const current = createCurrent(deps)
@@ -58,7 +60,7 @@ export async function openSession(options: AnvilEngineOptions, deps: SessionDeps
     })
     const proxy = createProxy({
       blockGasLimit: BLOCK_GAS_LIMIT,
-      upstream: current.get,
+      upstream: () => current.get({}),
       submitted: sequencer.submitted,
       onAccepted: (hash) => door?.pushAccepted(hash),
       logger: deps.logger,
