@@ -11,11 +11,19 @@ let directory: Awaited<ReturnType<typeof temporaryDirectory>>
 let url: string
 const keyOf = (byte: number): Uint8Array => new Uint8Array(32).fill(byte)
 const deployer = (byte: number): ReturnType<typeof privateKeyToAccount> => privateKeyToAccount(toHex(keyOf(byte)))
-const stepCount = deployPlan({ ...defaultDeployParams, foundationAdmin: account(0).address }, deployedAddresses((nonce) => getContractAddress({ from: account(0).address, nonce }))).length
+const stepCount = deployPlan(
+  { ...defaultDeployParams, foundationAdmin: account(0).address },
+  deployedAddresses((nonce) => getContractAddress({ from: account(0).address, nonce })),
+).length
 
 beforeAll(async () => {
   directory = await temporaryDirectory()
-  engine = engineIn(directory.path, { accounts: [...Array.from({ length: 10 }, (_, i) => account(i).address), ...[1, 2, 3, 4].map((byte) => deployer(byte).address)] })
+  engine = engineIn(directory.path, {
+    accounts: [
+      ...Array.from({ length: 10 }, (_, i) => account(i).address),
+      ...[1, 2, 3, 4].map((byte) => deployer(byte).address),
+    ],
+  })
   await engine.start()
   url = engine.rpcUrl
 })
@@ -24,7 +32,8 @@ afterAll(async () => {
   await directory[Symbol.asyncDispose]()
 })
 
-const nonceOf = async (address: string): Promise<number> => Number(await request(url, 'eth_getTransactionCount', [address, 'latest']))
+const nonceOf = async (address: string): Promise<number> =>
+  Number(await request(url, 'eth_getTransactionCount', [address, 'latest']))
 
 describe('a deployment', () => {
   test('puts every contract where the plan says, in two blocks at most, and touches no standard account', async () => {
@@ -82,7 +91,9 @@ describe('what is refused', () => {
   test('a key that was used for something else', async () => {
     const sender = deployer(3)
     await request(url, 'eth_sendRawTransaction', [await signed(sender as never, 0)])
-    await expect(deployContracts(rpcOf(url), { key: keyOf(3) })).rejects.toMatchObject({ code: expect.stringMatching(/^DEPLOY_/) })
+    await expect(deployContracts(rpcOf(url), { key: keyOf(3) })).rejects.toMatchObject({
+      code: expect.stringMatching(/^DEPLOY_/),
+    })
   })
 
   test('a deployer without funds', async () => {
@@ -94,7 +105,9 @@ describe('what is refused', () => {
   })
 
   test('a deployment that is given up', async () => {
-    await expect(deployContracts(rpcOf(url), { key: keyOf(4) }, { signal: AbortSignal.abort() })).rejects.toThrow('abort')
+    await expect(deployContracts(rpcOf(url), { key: keyOf(4) }, { signal: AbortSignal.abort() })).rejects.toThrow(
+      'abort',
+    )
     expect(await nonceOf(deployer(4).address)).toBe(0)
   })
 })

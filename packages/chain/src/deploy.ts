@@ -1,5 +1,12 @@
 import { type Abortable, type Clock, toHex } from '@weightless/core'
-import { defaultDeployParams, type DeployedAddresses, deployedAddresses, deployPlan, type DeployParams, type DeployStep } from '@weightless/contracts'
+import {
+  defaultDeployParams,
+  type DeployedAddresses,
+  deployedAddresses,
+  deployPlan,
+  type DeployParams,
+  type DeployStep,
+} from '@weightless/contracts'
 import { systemClock } from '@weightless/host'
 import { type Abi, encodeDeployData, encodeFunctionData, getContractAddress, type Hex, keccak256 } from 'viem'
 import { privateKeyToAccount } from 'viem/accounts'
@@ -35,13 +42,28 @@ export async function deployContracts(
       missing.map(async (step, i) => {
         const target = step.kind === 'call' ? { to: addresses[step.name] } : {}
         const data = dataOf(step)
-        const gas = step.kind === 'call' ? INITIALIZE_GAS : quantity(await ask('eth_estimateGas', [{ from: account.address, data }]))
-        return account.signTransaction({ type: 'eip1559', chainId: Number(chainId), nonce: done + i, gas, data, ...fees, ...target })
+        const gas =
+          step.kind === 'call'
+            ? INITIALIZE_GAS
+            : quantity(await ask('eth_estimateGas', [{ from: account.address, data }]))
+        return account.signTransaction({
+          type: 'eip1559',
+          chainId: Number(chainId),
+          nonce: done + i,
+          gas,
+          data,
+          ...fees,
+          ...target,
+        })
       }),
     )
     // The same step is the same transaction each time: when an earlier run has sent it, its hash is found all the same.
     const sent = await Promise.allSettled(raw.map((transaction) => ask('eth_sendRawTransaction', [transaction])))
-    const sendings = raw.map((transaction, i): Sending => ({ step: missing[i]!, hash: keccak256(transaction), outcome: sent[i]! }))
+    const sendings = raw.map((transaction, i): Sending => ({
+      step: missing[i]!,
+      hash: keccak256(transaction),
+      outcome: sent[i]!,
+    }))
     await untilMined(sendings, ask, { signal, clock })
   }
   await check(addresses, ask)
@@ -68,7 +90,11 @@ function dataOf(step: DeployStep): Hex {
 
 type Sending = { readonly step: DeployStep; readonly hash: Hex; readonly outcome: PromiseSettledResult<unknown> }
 
-async function untilMined(sendings: readonly Sending[], ask: Ask, { signal, clock }: Abortable & { readonly clock: Clock }): Promise<void> {
+async function untilMined(
+  sendings: readonly Sending[],
+  ask: Ask,
+  { signal, clock }: Abortable & { readonly clock: Clock },
+): Promise<void> {
   const deadlineMs = clock.nowMs() + MINED_MS_MAX
   for (const { step, hash, outcome } of sendings) {
     const facts = { step: `${step.kind} ${step.name}`, transaction: hash }
@@ -92,9 +118,14 @@ async function untilMined(sendings: readonly Sending[], ask: Ask, { signal, cloc
 const MARKET_SELECTOR = '0x80f55605'
 
 async function check(addresses: DeployedAddresses, ask: Ask): Promise<void> {
-  const codes = await Promise.all(Object.entries(addresses).map(async ([name, address]) => [name, address, await ask('eth_getCode', [address, 'latest'])] as const))
+  const codes = await Promise.all(
+    Object.entries(addresses).map(
+      async ([name, address]) => [name, address, await ask('eth_getCode', [address, 'latest'])] as const,
+    ),
+  )
   for (const [name, address, code] of codes) {
-    if (typeof code !== 'string' || code.length <= 2) throw fail('DEPLOY_CONFLICT', { contract: name, address, reason: 'no code is there' })
+    if (typeof code !== 'string' || code.length <= 2)
+      throw fail('DEPLOY_CONFLICT', { contract: name, address, reason: 'no code is there' })
   }
   const market = await ask('eth_call', [{ to: addresses.flow, data: MARKET_SELECTOR }, 'latest'])
   if (typeof market !== 'string' || !market.toLowerCase().endsWith(addresses.market.slice(2).toLowerCase())) {
@@ -103,10 +134,13 @@ async function check(addresses: DeployedAddresses, ask: Ask): Promise<void> {
 }
 
 function quantity(value: unknown): bigint {
-  if (typeof value !== 'string' || !/^0x[0-9a-fA-F]+$/.test(value)) throw fail('DEPLOY_FAILED', { reason: 'the chain gave no number' })
+  if (typeof value !== 'string' || !/^0x[0-9a-fA-F]+$/.test(value))
+    throw fail('DEPLOY_FAILED', { reason: 'the chain gave no number' })
   return BigInt(value)
 }
 
 function lowerCase(addresses: DeployedAddresses): DeployedContracts {
-  return Object.fromEntries(Object.entries(addresses).map(([name, address]) => [name, address.toLowerCase()])) as DeployedContracts
+  return Object.fromEntries(
+    Object.entries(addresses).map(([name, address]) => [name, address.toLowerCase()]),
+  ) as DeployedContracts
 }

@@ -41,8 +41,10 @@ export async function openDoor(options: DoorOptions, deps: DoorDeps): Promise<Do
       subscriber: {
         subscribe(params) {
           const subscription = parseSubscription(params)
-          if (subscription === undefined) return { refusal: 'subscribe to "newHeads", "newPendingTransactions" or "logs" with a filter' }
-          if (subscriptions.size >= SUBSCRIPTION_COUNT_MAX) return { refusal: `a connection has at most ${SUBSCRIPTION_COUNT_MAX} subscriptions` }
+          if (subscription === undefined)
+            return { refusal: 'subscribe to "newHeads", "newPendingTransactions" or "logs" with a filter' }
+          if (subscriptions.size >= SUBSCRIPTION_COUNT_MAX)
+            return { refusal: `a connection has at most ${SUBSCRIPTION_COUNT_MAX} subscriptions` }
           const id = toHex(random.bytes(16))
           subscriptions.set(id, subscription)
           listeners.set(socket, subscriptions)
@@ -55,18 +57,20 @@ export async function openDoor(options: DoorOptions, deps: DoorDeps): Promise<Do
         },
       },
     }
+    async function answerText(text: string): Promise<void> {
+      try {
+        const answer = await proxy.answer(text, caller)
+        if (answer !== undefined) socket.send(answer)
+      } catch (error) {
+        deps.logger?.error('door.answerFailed', { error })
+      } finally {
+        if (--workCount === SOCKET_WORK_MAX - 1) socket.resume()
+      }
+    }
     return {
       onText(text) {
         if (++workCount >= SOCKET_WORK_MAX) socket.pause()
-        void proxy
-          .answer(text, caller)
-          .then((answer) => {
-            if (answer !== undefined) socket.send(answer)
-          })
-          .catch((error: unknown) => deps.logger?.error('door.answerFailed', { error }))
-          .finally(() => {
-            if (--workCount === SOCKET_WORK_MAX - 1) socket.resume()
-          })
+        void answerText(text)
       },
       onClose() {
         listeners.delete(socket)
@@ -80,16 +84,28 @@ export async function openDoor(options: DoorOptions, deps: DoorDeps): Promise<Do
       for (const [id, subscription] of subscriptions) {
         if (subscription.kind !== kind) continue
         for (const result of resultOf(subscription)) {
-          socket.send(`{"jsonrpc":"2.0","method":"eth_subscription","params":{"subscription":"${id}","result":${result}}}`)
+          socket.send(
+            `{"jsonrpc":"2.0","method":"eth_subscription","params":{"subscription":"${id}","result":${result}}}`,
+          )
         }
       }
     }
   }
 
-  const http = await serveHttp({ host: options.host, port: options.port, handler: handle, limits: { connectionCountMax: CONNECTION_COUNT_MAX }, logger: deps.logger })
+  const http = await serveHttp({
+    host: options.host,
+    port: options.port,
+    handler: handle,
+    limits: { connectionCountMax: CONNECTION_COUNT_MAX },
+    logger: deps.logger,
+  })
   const sockets = attachWebSockets({
     server: http.server,
-    limits: { connectionCountMax: SOCKET_COUNT_MAX, messageBytesMax: BODY_BYTES_MAX, bufferedBytesMax: SOCKET_BUFFER_BYTES_MAX },
+    limits: {
+      connectionCountMax: SOCKET_COUNT_MAX,
+      messageBytesMax: BODY_BYTES_MAX,
+      bufferedBytesMax: SOCKET_BUFFER_BYTES_MAX,
+    },
     onSocket,
   })
 
@@ -97,7 +113,8 @@ export async function openDoor(options: DoorOptions, deps: DoorDeps): Promise<Do
     port: http.port,
     url: http.url,
     get listensToLogs() {
-      for (const subscriptions of listeners.values()) for (const { kind } of subscriptions.values()) if (kind === 'logs') return true
+      for (const subscriptions of listeners.values())
+        for (const { kind } of subscriptions.values()) if (kind === 'logs') return true
       return false
     },
     pushHead(header) {
@@ -106,7 +123,11 @@ export async function openDoor(options: DoorOptions, deps: DoorDeps): Promise<Do
       push('newHeads', () => [text])
     },
     pushLogs(logs) {
-      push('logs', (subscription) => (subscription.kind === 'logs' ? logs.filter((log) => matches(subscription.filter, log)).map((log) => JSON.stringify(log)) : []))
+      push('logs', (subscription) =>
+        subscription.kind === 'logs'
+          ? logs.filter((log) => matches(subscription.filter, log)).map((log) => JSON.stringify(log))
+          : [],
+      )
     },
     pushAccepted(hash) {
       push('newPendingTransactions', () => [`"${hash}"`])
@@ -158,7 +179,8 @@ function refusal(status: number, message: string): Response {
 /** `undefined` when it is larger than allowed; then the rest is not read. */
 async function readBody(request: Request): Promise<Uint8Array | undefined> {
   const declared = request.headers.get('content-length')
-  if (declared !== null) return Number(declared) > BODY_BYTES_MAX ? undefined : new Uint8Array(await request.arrayBuffer())
+  if (declared !== null)
+    return Number(declared) > BODY_BYTES_MAX ? undefined : new Uint8Array(await request.arrayBuffer())
   if (request.body === null) return new Uint8Array(0)
   const parts: Uint8Array[] = []
   let sizeBytes = 0

@@ -28,9 +28,21 @@ export const chainErrors = {
     blame: 'self',
     next: 'Move the state file named here away to start a new chain, or restore it from a copy.',
   },
-  CHAIN_CALL_FAILED: { retryable: false, blame: 'caller', next: 'Correct the call: the engine refused it for the reason given here.' },
-  CHAIN_UNAVAILABLE: { retryable: true, blame: 'self', next: 'Try again in a moment: the engine is restarting or busy.' },
-  DEPLOY_FAILED: { retryable: true, blame: 'none', next: 'Check that the deployer has funds, then run the deployment again: it goes on where it stopped.' },
+  CHAIN_CALL_FAILED: {
+    retryable: false,
+    blame: 'caller',
+    next: 'Correct the call: the engine refused it for the reason given here.',
+  },
+  CHAIN_UNAVAILABLE: {
+    retryable: true,
+    blame: 'self',
+    next: 'Try again in a moment: the engine is restarting or busy.',
+  },
+  DEPLOY_FAILED: {
+    retryable: true,
+    blame: 'none',
+    next: 'Check that the deployer has funds, then run the deployment again: it goes on where it stopped.',
+  },
   DEPLOY_CONFLICT: {
     retryable: false,
     blame: 'caller',

@@ -1,37 +1,62 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { createProxy } from './proxy.ts'
 import { allowedMethods } from './rpcFilter.ts'
 
 const forbidden = [
-  ...['anvil_mine', 'anvil_setBalance', 'anvil_impersonateAccount', 'evm_mine', 'evm_revert', 'hardhat_reset', 'debug_traceCall', 'personal_sign'],
-  ...['eth_sendTransaction', 'eth_sendUnsignedTransaction', 'eth_sign', 'eth_signTransaction', 'txpool_content', 'trace_block', 'wallet_addChain'],
+  'anvil_mine',
+  'anvil_setBalance',
+  'anvil_impersonateAccount',
+  'evm_mine',
+  'evm_revert',
+  'hardhat_reset',
+  'debug_traceCall',
+  'personal_sign',
+  'eth_sendTransaction',
+  'eth_sendUnsignedTransaction',
+  'eth_sign',
+  'eth_signTransaction',
+  'txpool_content',
+  'trace_block',
+  'wallet_addChain',
 ]
 const allowed = new Set(allowedMethods)
 const method = fc.oneof(fc.constantFrom(...forbidden), fc.constantFrom(...allowedMethods), fc.string({ maxLength: 30 }))
 
 /** A JSON string with any of its characters as escapes, in either case of their digits. */
 const encoded = (text: string): fc.Arbitrary<string> =>
-  fc.array(fc.constantFrom('plain', 'lower', 'upper'), { minLength: text.length, maxLength: text.length }).map((styles) => {
-    const characters = [...Array(text.length).keys()].map((i) => {
-      const code = text.charCodeAt(i).toString(16).padStart(4, '0')
-      if (styles[i] === 'plain') return JSON.stringify(text[i]).slice(1, -1)
-      return `\\u${styles[i] === 'lower' ? code.toLowerCase() : code.toUpperCase()}`
+  fc
+    .array(fc.constantFrom('plain', 'lower', 'upper'), { minLength: text.length, maxLength: text.length })
+    .map((styles) => {
+      const characters = [...Array(text.length).keys()].map((i) => {
+        const code = text.charCodeAt(i).toString(16).padStart(4, '0')
+        if (styles[i] === 'plain') return JSON.stringify(text[i]).slice(1, -1)
+        return `\\u${styles[i] === 'lower' ? code.toLowerCase() : code.toUpperCase()}`
+      })
+      return `"${characters.join('')}"`
     })
-    return `"${characters.join('')}"`
-  })
 const space = fc.constantFrom('', ' ', '\n', '\t', '\r\n  ')
 const anyMethod = fc.oneof(
   method.chain(encoded),
   fc.constantFrom('1', 'null', 'true', '[]', '{}'),
   method.map((name) => `["${name.replaceAll(/["\\]/g, '')}"]`),
 )
-const key = (name: string): fc.Arbitrary<string> => fc.oneof({ weight: 4, arbitrary: encoded(name) }, { weight: 1, arbitrary: fc.constantFrom('"__proto__"', '"constructor"', '"Method"', '"METHOD"', '"method "') })
-const params = fc.oneof(fc.json(), fc.constantFrom('[]', '{}', 'null', '[{"gas":"0xffffffffff","method":"anvil_mine"}]', '[["anvil_mine"]]'))
+const key = (name: string): fc.Arbitrary<string> =>
+  fc.oneof(
+    { weight: 4, arbitrary: encoded(name) },
+    { weight: 1, arbitrary: fc.constantFrom('"__proto__"', '"constructor"', '"Method"', '"METHOD"', '"method "') },
+  )
+const params = fc.oneof(
+  fc.json(),
+  fc.constantFrom('[]', '{}', 'null', '[{"gas":"0xffffffffff","method":"anvil_mine"}]', '[["anvil_mine"]]'),
+)
 const member = fc.oneof(
   fc.tuple(key('method'), anyMethod),
   fc.tuple(key('params'), params),
-  fc.tuple(key('id'), fc.constantFrom('1', '18446744073709551617', '"x"', 'null', '{"method":"anvil_mine"}', '[1]', 'true')),
+  fc.tuple(
+    key('id'),
+    fc.constantFrom('1', '18446744073709551617', '"x"', 'null', '{"method":"anvil_mine"}', '[1]', 'true'),
+  ),
   fc.tuple(key('jsonrpc'), fc.constantFrom('"2.0"', '"1.0"', '2')),
 )
 const request = fc.tuple(fc.array(member, { maxLength: 8 }), space).map(([members, gap]) => {
@@ -68,11 +93,13 @@ test('however a body is written, nothing but an allowed method with a list of pa
         expect(forbidden).not.toContain(name)
         expect(Array.isArray(given)).toBe(true)
         const gas = (given[0] as { gas?: string } | undefined)?.gas
-        if (['eth_call', 'eth_estimateGas'].includes(name) && gas !== undefined) expect(BigInt(gas)).toBeLessThanOrEqual(30_000_000n)
+        if (['eth_call', 'eth_estimateGas'].includes(name) && gas !== undefined)
+          expect(BigInt(gas)).toBeLessThanOrEqual(30_000_000n)
       }
       if (answer !== undefined) {
         const parsed: unknown = JSON.parse(answer)
-        for (const item of Array.isArray(parsed) ? (parsed as unknown[]) : [parsed]) expect(item).toMatchObject({ jsonrpc: '2.0' })
+        for (const item of Array.isArray(parsed) ? (parsed as unknown[]) : [parsed])
+          expect(item).toMatchObject({ jsonrpc: '2.0' })
       }
     }),
     { numRuns: Number(process.env['FC_NUM_RUNS'] ?? 1000) },

@@ -5,7 +5,12 @@ import { BODY_BYTES_MAX, CALL_COUNT_MAX, createProxy, type Proxy, type ProxyDeps
 type Asked = { readonly method: string; readonly params: readonly unknown[] }
 
 /** A proxy before an engine that answers every call with `tails[method]`, or its own name. */
-function proxyWith(options: { tails?: Record<string, string>; deps?: Partial<ProxyDeps> } = {}): { proxy: Proxy; asked: Asked[]; ask: (body: unknown, caller?: object) => Promise<unknown>; text: (body: string) => Promise<string | undefined> } {
+function proxyWith(options: { tails?: Record<string, string>; deps?: Partial<ProxyDeps> } = {}): {
+  proxy: Proxy
+  asked: Asked[]
+  ask: (body: unknown, caller?: object) => Promise<unknown>
+  text: (body: string) => Promise<string | undefined>
+} {
   const asked: Asked[] = []
   const proxy = createProxy({
     blockGasLimit: 30_000_000n,
@@ -22,23 +27,40 @@ function proxyWith(options: { tails?: Record<string, string>; deps?: Partial<Pro
     proxy,
     asked,
     text: (body) => proxy.answer(body, {}),
-    ask: async (body, caller = {}) => JSON.parse((await proxy.answer(JSON.stringify(body), caller)) ?? 'null') as unknown,
+    ask: async (body, caller = {}) =>
+      JSON.parse((await proxy.answer(JSON.stringify(body), caller)) ?? 'null') as unknown,
   }
 }
-const call = (method: string, params: unknown[] = [], id: unknown = 1): object => ({ jsonrpc: '2.0', id, method, params })
+const call = (method: string, params: unknown[] = [], id: unknown = 1): object => ({
+  jsonrpc: '2.0',
+  id,
+  method,
+  params,
+})
 
 describe('ids', () => {
-  test.each(['1', '0', '-1', '1.5', '17690000000001234567', '9007199254740993', '"a\\u0062c"', '"✓"', 'null'])('%s comes back as it was', async (id) => {
-    const { text } = proxyWith()
-    expect(await text(`{"jsonrpc":"2.0","id":${id},"method":"eth_chainId"}`)).toBe(`{"jsonrpc":"2.0","id":${id},"result":"eth_chainId"}`)
-    expect(await text(`{"jsonrpc":"2.0","id":${id},"method":"anvil_mine"}`)).toContain(`"id":${id}`)
-  })
+  test.each(['1', '0', '-1', '1.5', '17690000000001234567', '9007199254740993', '"a\\u0062c"', '"✓"', 'null'])(
+    '%s comes back as it was',
+    async (id) => {
+      const { text } = proxyWith()
+      expect(await text(`{"jsonrpc":"2.0","id":${id},"method":"eth_chainId"}`)).toBe(
+        `{"jsonrpc":"2.0","id":${id},"result":"eth_chainId"}`,
+      )
+      expect(await text(`{"jsonrpc":"2.0","id":${id},"method":"anvil_mine"}`)).toContain(`"id":${id}`)
+    },
+  )
 })
 
 describe('arrays', () => {
   test('each element is decided and answered for itself, in order', async () => {
     const { ask, asked } = proxyWith()
-    const answers = await ask([call('eth_chainId', [], 1), call('anvil_mine', [], 2), 'x', call('eth_accounts', [], 'three'), call('evm_revert', [], 4)])
+    const answers = await ask([
+      call('eth_chainId', [], 1),
+      call('anvil_mine', [], 2),
+      'x',
+      call('eth_accounts', [], 'three'),
+      call('evm_revert', [], 4),
+    ])
     expect(answers).toMatchObject([
       { id: 1, result: 'eth_chainId' },
       { id: 2, error: { code: -32601 } },
@@ -61,7 +83,10 @@ describe('arrays', () => {
         },
       },
     })
-    expect(await ask([call('eth_blockNumber', [], 1), call('eth_sendRawTransaction', ['0x'], 2)])).toMatchObject([{ id: 1 }, { id: 2, result: '0xabc' }])
+    expect(await ask([call('eth_blockNumber', [], 1), call('eth_sendRawTransaction', ['0x'], 2)])).toMatchObject([
+      { id: 1 },
+      { id: 2, result: '0xabc' },
+    ])
     expect(asked.map(({ method }) => method)).toEqual(['eth_sendRawTransaction', 'eth_blockNumber'])
     expect(order).toEqual(['mined'])
   })
@@ -79,7 +104,9 @@ describe('arrays', () => {
 
   test('as many calls as viem sends in one array go through', async () => {
     const { ask } = proxyWith()
-    expect(await ask(Array.from({ length: CALL_COUNT_MAX }, (_, id) => call('eth_chainId', [], id)))).toHaveLength(CALL_COUNT_MAX)
+    expect(await ask(Array.from({ length: CALL_COUNT_MAX }, (_, id) => call('eth_chainId', [], id)))).toHaveLength(
+      CALL_COUNT_MAX,
+    )
   })
 })
 
@@ -97,7 +124,10 @@ describe('what is no request', () => {
     ['params that are text', '{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":"x"}', -32600],
   ])('%s', async (_, body, code) => {
     const { text, asked } = proxyWith()
-    expect(JSON.parse((await text(body))!)).toMatchObject({ jsonrpc: '2.0', error: { code, message: expect.any(String) } })
+    expect(JSON.parse((await text(body))!)).toMatchObject({
+      jsonrpc: '2.0',
+      error: { code, message: expect.any(String) },
+    })
     expect(asked).toEqual([])
   })
 
@@ -109,7 +139,9 @@ describe('what is no request', () => {
   test('a notification is carried out and not answered', async () => {
     const { text, asked } = proxyWith()
     expect(await text('{"jsonrpc":"2.0","method":"eth_chainId"}')).toBeUndefined()
-    expect(await text('[{"jsonrpc":"2.0","method":"eth_chainId"},{"jsonrpc":"2.0","method":"anvil_mine"}]')).toBeUndefined()
+    expect(
+      await text('[{"jsonrpc":"2.0","method":"eth_chainId"},{"jsonrpc":"2.0","method":"anvil_mine"}]'),
+    ).toBeUndefined()
     expect(asked.map(({ method }) => method)).toEqual(['eth_chainId', 'eth_chainId'])
   })
 })
@@ -118,13 +150,17 @@ describe('what reaches the engine is built anew', () => {
   test('of two equal keys the last one counts for us, and the engine sees only that one', async () => {
     const { text, asked } = proxyWith()
     expect(await text('{"jsonrpc":"2.0","id":1,"method":"eth_chainId","method":"anvil_mine"}')).toContain('-32601')
-    expect(await text('{"jsonrpc":"2.0","id":1,"method":"anvil_mine","method":"eth_chainId","x":1}')).toContain('"result":"eth_chainId"')
+    expect(await text('{"jsonrpc":"2.0","id":1,"method":"anvil_mine","method":"eth_chainId","x":1}')).toContain(
+      '"result":"eth_chainId"',
+    )
     expect(asked).toEqual([{ method: 'eth_chainId', params: [] }])
   })
 
   test('numbers, escapes and unknown keys of the request do not go through', async () => {
     const { text, asked } = proxyWith()
-    await text('{"jsonrpc":"2.0","id":1,"method":"\\u0065th_getBalance","params":["\\u0030x1"],"__proto__":{"method":"anvil_mine"}}')
+    await text(
+      '{"jsonrpc":"2.0","id":1,"method":"\\u0065th_getBalance","params":["\\u0030x1"],"__proto__":{"method":"anvil_mine"}}',
+    )
     expect(asked).toEqual([{ method: 'eth_getBalance', params: ['0x1'] }])
   })
 })
@@ -140,7 +176,9 @@ describe('what comes back', () => {
 
   test('an estimate for a call has a margin, one for a plain transfer has none', async () => {
     const { ask } = proxyWith({ tails: { eth_estimateGas: '"result":"0x5208"}' } })
-    expect(await ask(call('eth_estimateGas', [{ to: '0x1', data: '0x01' }]))).toMatchObject({ result: `0x${(21_000 + 300_000).toString(16)}` })
+    expect(await ask(call('eth_estimateGas', [{ to: '0x1', data: '0x01' }]))).toMatchObject({
+      result: `0x${(21_000 + 300_000).toString(16)}`,
+    })
     expect(await ask(call('eth_estimateGas', [{ to: '0x1', value: '0x1' }]))).toMatchObject({ result: '0x5208' })
   })
 
@@ -164,14 +202,19 @@ describe('what comes back', () => {
 
   test('a transaction that the pool refuses is answered with the reason at once', async () => {
     const tail = '"error":{"code":-32003,"message":"nonce too low"}}'
-    const { ask } = proxyWith({ tails: { eth_sendRawTransaction: tail }, deps: { submitted: () => new Promise(() => undefined) } })
+    const { ask } = proxyWith({
+      tails: { eth_sendRawTransaction: tail },
+      deps: { submitted: () => new Promise(() => undefined) },
+    })
     expect(await ask(call('eth_sendRawTransaction', ['0x']))).toMatchObject({ error: { message: 'nonce too low' } })
   })
 
   test('a transaction that was dropped is an error with its hash; one that waits is not', async () => {
     const tails = { eth_sendRawTransaction: '"result":"0xabc"}' }
     const dropped = proxyWith({ tails, deps: { submitted: async () => 'dropped' } })
-    expect(await dropped.ask(call('eth_sendRawTransaction', ['0x']))).toMatchObject({ error: { code: -32000, message: expect.stringContaining('dropped'), data: '0xabc' } })
+    expect(await dropped.ask(call('eth_sendRawTransaction', ['0x']))).toMatchObject({
+      error: { code: -32000, message: expect.stringContaining('dropped'), data: '0xabc' },
+    })
     for (const fate of ['waiting', 'late'] as const) {
       const { ask } = proxyWith({ tails, deps: { submitted: async () => fate } })
       expect(await ask(call('eth_sendRawTransaction', ['0x']))).toMatchObject({ result: '0xabc' })
@@ -179,15 +222,23 @@ describe('what comes back', () => {
   })
 
   test('an engine that is away is told as "ask again", and nothing of an unknown error leaves', async () => {
-    const away = proxyWith({ deps: { upstream: () => Promise.reject(fail('CHAIN_UNAVAILABLE', { reason: 'the engine is starting' })) } })
-    expect(await away.ask(call('eth_chainId'))).toMatchObject({ id: 1, error: { code: -32005, message: expect.stringContaining('starting') } })
+    const away = proxyWith({
+      deps: { upstream: () => Promise.reject(fail('CHAIN_UNAVAILABLE', { reason: 'the engine is starting' })) },
+    })
+    expect(await away.ask(call('eth_chainId'))).toMatchObject({
+      id: 1,
+      error: { code: -32005, message: expect.stringContaining('starting') },
+    })
     const broken = proxyWith({ deps: { upstream: () => Promise.reject(new Error('/home/me/secret')) } })
     expect(await broken.ask(call('eth_chainId'))).toMatchObject({ error: { code: -32603, message: 'internal error' } })
   })
 
   test('answers of one array that are too large together are refused beyond the bound', async () => {
     const { ask } = proxyWith({ tails: { eth_getLogs: `"result":"${'x'.repeat(12 * 1024 ** 2)}"}` } })
-    const answers = (await ask(Array.from({ length: 4 }, (_, id) => call('eth_getLogs', [{}], id)))) as { result?: string; error?: { message: string } }[]
+    const answers = (await ask(Array.from({ length: 4 }, (_, id) => call('eth_getLogs', [{}], id)))) as {
+      result?: string
+      error?: { message: string }
+    }[]
     expect(answers.filter(({ result }) => result !== undefined)).toHaveLength(2)
     expect(answers.filter(({ error }) => error?.message.includes('too large'))).toHaveLength(2)
   })
@@ -196,14 +247,18 @@ describe('what comes back', () => {
 describe('subscriptions', () => {
   test('need a transport that can push', async () => {
     const { ask } = proxyWith()
-    expect(await ask(call('eth_subscribe', ['newHeads']))).toMatchObject({ error: { code: -32601, message: expect.stringContaining('WebSocket') } })
+    expect(await ask(call('eth_subscribe', ['newHeads']))).toMatchObject({
+      error: { code: -32601, message: expect.stringContaining('WebSocket') },
+    })
   })
 
   test('are kept by the transport and never reach the engine', async () => {
     const { ask, asked } = proxyWith()
     const subscriber = { subscribe: () => ({ result: '0x1' }), unsubscribe: () => ({ refusal: 'no' }) }
     expect(await ask(call('eth_subscribe', ['newHeads']), { subscriber })).toMatchObject({ result: '0x1' })
-    expect(await ask(call('eth_unsubscribe', ['0x1']), { subscriber })).toMatchObject({ error: { code: -32602, message: 'no' } })
+    expect(await ask(call('eth_unsubscribe', ['0x1']), { subscriber })).toMatchObject({
+      error: { code: -32602, message: 'no' },
+    })
     expect(asked).toEqual([])
   })
 })

@@ -1,4 +1,15 @@
-import { type Abortable, type Hex, isFailure, jsonRpcCodes, jsonRpcError, type JsonRpcCall, jsonRpcResult, type Logger, parseJsonRpc } from '@weightless/core'
+import {
+  type Abortable,
+  type Hex,
+  isFailure,
+  jsonRpcCodes,
+  jsonRpcError,
+  type JsonRpcCall,
+  jsonRpcResult,
+  never,
+  type Logger,
+  parseJsonRpc,
+} from '@weightless/core'
 import { createGate } from './gate.ts'
 import { withMargin } from './gas.ts'
 import { filterCall, type ForwardedAs } from './rpcFilter.ts'
@@ -38,7 +49,10 @@ export function createProxy(deps: ProxyDeps): Proxy {
       const text = await answerCall(call, caller)
       chars += text?.length ?? 0
       if (text === undefined || chars <= BATCH_ANSWER_CHARS_MAX) return text
-      return jsonRpcError(call.id ?? 'null', { code: CODE_TRY_AGAIN, message: 'the answers of this array are too large: ask for less at once' })
+      return jsonRpcError(call.id ?? 'null', {
+        code: CODE_TRY_AGAIN,
+        message: 'the answers of this array are too large: ask for less at once',
+      })
     }
     // Transactions first: ethers asks for the block number in the array that carries its transaction and keeps the answer; an
     // old one makes its wait(1) sleep for a polling interval of four seconds although the receipt is there.
@@ -52,14 +66,21 @@ export function createProxy(deps: ProxyDeps): Proxy {
   }
 
   async function answerCall(call: JsonRpcCall, caller: Caller): Promise<string | undefined> {
-    if (call.kind === 'fault') return jsonRpcError(call.id, { code: jsonRpcCodes.invalidRequest, message: call.failure.message })
+    if (call.kind === 'fault')
+      return jsonRpcError(call.id, { code: jsonRpcCodes.invalidRequest, message: call.failure.message })
     const id = call.id ?? 'null'
-    const text = await answerRequest(id, call, caller).catch((error: unknown) => jsonRpcError(id, describe(error, call.method, deps.logger)))
+    const text = await answerRequest(id, call, caller).catch((error: unknown) =>
+      jsonRpcError(id, describe(error, call.method, deps.logger)),
+    )
     // A notification is carried out, and its answer is nobody's.
     return call.id === undefined ? undefined : text
   }
 
-  async function answerRequest(id: string, call: Extract<JsonRpcCall, { kind: 'request' }>, caller: Caller): Promise<string> {
+  async function answerRequest(
+    id: string,
+    call: Extract<JsonRpcCall, { kind: 'request' }>,
+    caller: Caller,
+  ): Promise<string> {
     const verdict = filterCall(call, deps)
     switch (verdict.kind) {
       case 'refuse':
@@ -68,12 +89,23 @@ export function createProxy(deps: ProxyDeps): Proxy {
         return jsonRpcResult(id, verdict.result)
       case 'subscribe':
       case 'unsubscribe': {
-        if (caller.subscriber === undefined) return jsonRpcError(id, { code: jsonRpcCodes.methodNotFound, message: `${call.method} needs a WebSocket connection` })
-        const told = verdict.kind === 'subscribe' ? caller.subscriber.subscribe(verdict.params) : caller.subscriber.unsubscribe(verdict.params)
-        return 'result' in told ? jsonRpcResult(id, told.result) : jsonRpcError(id, { code: jsonRpcCodes.invalidParams, message: told.refusal })
+        if (caller.subscriber === undefined)
+          return jsonRpcError(id, {
+            code: jsonRpcCodes.methodNotFound,
+            message: `${call.method} needs a WebSocket connection`,
+          })
+        const told =
+          verdict.kind === 'subscribe'
+            ? caller.subscriber.subscribe(verdict.params)
+            : caller.subscriber.unsubscribe(verdict.params)
+        return 'result' in told
+          ? jsonRpcResult(id, told.result)
+          : jsonRpcError(id, { code: jsonRpcCodes.invalidParams, message: told.refusal })
       }
       case 'forward':
         return `{"jsonrpc":"2.0","id":${id},${await forward(verdict, caller)}`
+      default:
+        return never(verdict)
     }
   }
 
@@ -91,6 +123,8 @@ export function createProxy(deps: ProxyDeps): Proxy {
         return as.hasData ? estimateWithMargin(tail) : tail
       case 'transaction':
         return answerTransaction(tail)
+      default:
+        return never(as)
     }
   }
 
@@ -105,7 +139,11 @@ export function createProxy(deps: ProxyDeps): Proxy {
     if (typeof hash !== 'string') return tail
     deps.onAccepted?.(hash as Hex)
     if ((await deps.submitted(hash as Hex)) !== 'dropped') return tail
-    const error = { code: jsonRpcCodes.server, message: 'transaction dropped: when its block was built, its nonce was used or its sender could not pay', data: hash }
+    const error = {
+      code: jsonRpcCodes.server,
+      message: 'transaction dropped: when its block was built, its nonce was used or its sender could not pay',
+      data: hash,
+    }
     return `"error":${JSON.stringify(error)}}`
   }
 
@@ -145,7 +183,8 @@ function resultIn(tail: string): unknown {
 /** Never the text of an unknown error: it may hold a path. */
 function describe(error: unknown, method: string, logger: Logger | undefined): { code: number; message: string } {
   if (isFailure(error, 'CHAIN_UNAVAILABLE')) return { code: CODE_TRY_AGAIN, message: error.message }
-  if (error instanceof Error && (error.name === 'AbortError' || isFailure(error, 'CLIENT_GONE'))) return { code: CODE_TRY_AGAIN, message: 'the request was given up' }
+  if (error instanceof Error && (error.name === 'AbortError' || isFailure(error, 'CLIENT_GONE')))
+    return { code: CODE_TRY_AGAIN, message: 'the request was given up' }
   logger?.error('proxy.callFailed', { method, error })
   return { code: jsonRpcCodes.internal, message: 'internal error' }
 }

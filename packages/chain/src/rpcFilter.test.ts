@@ -2,7 +2,8 @@ import { describe, expect, test } from 'vitest'
 import { allowedMethods, filterCall, type Verdict } from './rpcFilter.ts'
 
 const limits = { blockGasLimit: 30_000_000n }
-const filter = (method: string, params: unknown = []): Verdict => filterCall({ method, params: params as readonly unknown[] }, limits)
+const filter = (method: string, params: unknown = []): Verdict =>
+  filterCall({ method, params: params as readonly unknown[] }, limits)
 const forwarded = (method: string, params: unknown = []): readonly unknown[] => {
   const verdict = filter(method, params)
   if (verdict.kind !== 'forward') throw new Error(`${method} is not forwarded`)
@@ -11,17 +12,75 @@ const forwarded = (method: string, params: unknown = []): readonly unknown[] => 
 
 describe('what no client may do', () => {
   test.each([
-    ...['anvil_mine', 'anvil_setBalance', 'anvil_impersonateAccount', 'anvil_dumpState', 'anvil_loadState', 'anvil_setCode', 'anvil_nodeInfo'],
-    ...['evm_mine', 'evm_revert', 'evm_snapshot', 'evm_increaseTime', 'evm_setNextBlockTimestamp', 'evm_setAutomine'],
-    ...['hardhat_setBalance', 'hardhat_impersonateAccount', 'hardhat_reset', 'tenderly_setBalance'],
-    ...['debug_traceTransaction', 'debug_traceCall', 'debug_storageRangeAt', 'trace_block', 'trace_call', 'trace_filter', 'ots_getApiLevel', 'erigon_getHeaderByNumber'],
-    ...['personal_unlockAccount', 'personal_sendTransaction', 'admin_peers', 'admin_addPeer', 'miner_start', 'engine_newPayloadV4', 'clique_propose'],
-    ...['txpool_content', 'txpool_status', 'txpool_inspect', 'wallet_sendTransaction', 'wallet_getCapabilities', 'rpc_modules'],
-    ...['eth_sendTransaction', 'eth_sendUnsignedTransaction', 'eth_sign', 'eth_signTransaction', 'eth_signTypedData', 'eth_signTypedData_v4'],
-    ...['eth_sendRawTransactionSync', 'eth_fillTransaction', 'eth_simulateV1', 'eth_callMany', 'eth_coinbase', 'eth_submitWork', 'eth_getWork'],
-    ...['', ' ', 'eth_call ', ' eth_call', 'ETH_CALL', 'eth_Call', 'eth_call\0', 'eth_сall', '__proto__', 'constructor', 'toString', 'hasOwnProperty'],
+    'anvil_mine',
+    'anvil_setBalance',
+    'anvil_impersonateAccount',
+    'anvil_dumpState',
+    'anvil_loadState',
+    'anvil_setCode',
+    'anvil_nodeInfo',
+    'evm_mine',
+    'evm_revert',
+    'evm_snapshot',
+    'evm_increaseTime',
+    'evm_setNextBlockTimestamp',
+    'evm_setAutomine',
+    'hardhat_setBalance',
+    'hardhat_impersonateAccount',
+    'hardhat_reset',
+    'tenderly_setBalance',
+    'debug_traceTransaction',
+    'debug_traceCall',
+    'debug_storageRangeAt',
+    'trace_block',
+    'trace_call',
+    'trace_filter',
+    'ots_getApiLevel',
+    'erigon_getHeaderByNumber',
+    'personal_unlockAccount',
+    'personal_sendTransaction',
+    'admin_peers',
+    'admin_addPeer',
+    'miner_start',
+    'engine_newPayloadV4',
+    'clique_propose',
+    'txpool_content',
+    'txpool_status',
+    'txpool_inspect',
+    'wallet_sendTransaction',
+    'wallet_getCapabilities',
+    'rpc_modules',
+    'eth_sendTransaction',
+    'eth_sendUnsignedTransaction',
+    'eth_sign',
+    'eth_signTransaction',
+    'eth_signTypedData',
+    'eth_signTypedData_v4',
+    'eth_sendRawTransactionSync',
+    'eth_fillTransaction',
+    'eth_simulateV1',
+    'eth_callMany',
+    'eth_coinbase',
+    'eth_submitWork',
+    'eth_getWork',
+    '',
+    ' ',
+    'eth_call ',
+    ' eth_call',
+    'ETH_CALL',
+    'eth_Call',
+    'eth_call\0',
+    'eth_сall',
+    '__proto__',
+    'constructor',
+    'toString',
+    'hasOwnProperty',
   ])('%s is refused as an unknown method', (method) => {
-    expect(filter(method)).toMatchObject({ kind: 'refuse', code: -32601, message: expect.stringContaining('not available') })
+    expect(filter(method)).toMatchObject({
+      kind: 'refuse',
+      code: -32601,
+      message: expect.stringContaining('not available'),
+    })
   })
 
   test('the refusal names the method, and no more than a line of it', () => {
@@ -30,8 +89,14 @@ describe('what no client may do', () => {
   })
 
   test('only the namespaces eth, net and web3 are open', () => {
-    expect([...new Set(allowedMethods.map((method) => method.split('_')[0]))].toSorted()).toEqual(['eth', 'net', 'web3'])
-    expect(allowedMethods.filter((method) => /sign|sendT|sendU|accounts$|coinbase|mining/i.test(method))).toEqual(['eth_accounts'])
+    expect([...new Set(allowedMethods.map((method) => method.split('_')[0]!))].toSorted()).toEqual([
+      'eth',
+      'net',
+      'web3',
+    ])
+    expect(allowedMethods.filter((method) => /sign|sendT|sendU|accounts$|coinbase|mining/i.test(method))).toEqual([
+      'eth_accounts',
+    ])
   })
 })
 
@@ -62,11 +127,17 @@ describe('what is forwarded', () => {
     ['more params than any method has', Array.from({ length: 9 }, () => 0), 'at most 8'],
     ['nesting that no call has', [JSON.parse('['.repeat(40) + ']'.repeat(40))], 'nested deeper'],
   ])('%s are refused', (_, params, message) => {
-    expect(filter('eth_getBalance', params)).toMatchObject({ kind: 'refuse', code: -32602, message: expect.stringContaining(message) })
+    expect(filter('eth_getBalance', params)).toMatchObject({
+      kind: 'refuse',
+      code: -32602,
+      message: expect.stringContaining(message),
+    })
   })
 
   test('nesting as deep as the body allows costs no stack', () => {
-    expect(filter('eth_getBalance', [JSON.parse('['.repeat(100_000) + ']'.repeat(100_000))])).toMatchObject({ kind: 'refuse' })
+    expect(filter('eth_getBalance', [JSON.parse('['.repeat(100_000) + ']'.repeat(100_000))])).toMatchObject({
+      kind: 'refuse',
+    })
   })
 })
 
@@ -79,13 +150,19 @@ describe('the gas of a call', () => {
     expect(forwarded('eth_call', [{ to: '0x1', gas: null }])[0]).toEqual({ to: '0x1' })
   })
 
-  test.each(['99999999999999', '', '0x', '-0x1', 30_000_000, true, {}, ['0x1'], `0x${'f'.repeat(65)}`])('%j is no quantity and is refused', (gas) => {
-    expect(filter('eth_call', [{ gas }])).toMatchObject({ kind: 'refuse', code: -32602 })
-  })
+  test.each(['99999999999999', '', '0x', '-0x1', 30_000_000, true, {}, ['0x1'], `0x${'f'.repeat(65)}`])(
+    '%j is no quantity and is refused',
+    (gas) => {
+      expect(filter('eth_call', [{ gas }])).toMatchObject({ kind: 'refuse', code: -32602 })
+    },
+  )
 
   test('cannot be lifted by another name of it or by overriding the block', () => {
     expect(forwarded('eth_call', [{ gasLimit: '0xffffffffff', to: '0x1', __proto__x: 1 }])[0]).toEqual({ to: '0x1' })
-    expect(filter('eth_call', [{}, 'latest', {}, { gasLimit: '0xffffffffff' }])).toMatchObject({ kind: 'refuse', code: -32602 })
+    expect(filter('eth_call', [{}, 'latest', {}, { gasLimit: '0xffffffffff' }])).toMatchObject({
+      kind: 'refuse',
+      code: -32602,
+    })
     expect(filter('eth_estimateGas', [{}, 'latest', {}, {}])).toMatchObject({ kind: 'refuse' })
   })
 
@@ -115,7 +192,9 @@ describe('the newest block is final', () => {
     expect(forwarded('eth_getBlockByNumber', [tag, false])).toEqual(['latest', false])
     expect(forwarded('eth_call', [{ to: '0x1' }, tag])).toEqual([{ to: '0x1' }, 'latest'])
     expect(forwarded('eth_getStorageAt', ['0x1', '0x0', tag])).toEqual(['0x1', '0x0', 'latest'])
-    expect(forwarded('eth_getLogs', [{ fromBlock: tag, toBlock: tag, address: '0x1' }])).toEqual([{ fromBlock: 'latest', toBlock: 'latest', address: '0x1' }])
+    expect(forwarded('eth_getLogs', [{ fromBlock: tag, toBlock: tag, address: '0x1' }])).toEqual([
+      { fromBlock: 'latest', toBlock: 'latest', address: '0x1' },
+    ])
   })
 
   test('other names and numbers stay, and nothing is added', () => {

@@ -10,12 +10,16 @@ const PARAMS_COUNT_MAX = 8
  *  equal keys, escapes and other differences between parsers cannot carry anything past. */
 export function filterCall(call: RpcRequest, limits: FilterLimits): Verdict {
   const rule = RULES.get(call.method)
-  if (rule === undefined) return refuse(jsonRpcCodes.methodNotFound, `the method ${preview(call.method)} is not available on this port`)
+  if (rule === undefined)
+    return refuse(jsonRpcCodes.methodNotFound, `the method ${preview(call.method)} is not available on this port`)
   if (rule.kind === 'answer') return { kind: 'answer', result: rule.result }
   if (!Array.isArray(call.params)) return refuse(jsonRpcCodes.invalidParams, 'params must be an array')
   const params: readonly unknown[] = call.params
   if (params.length > (rule.paramCountMax ?? PARAMS_COUNT_MAX)) {
-    return refuse(jsonRpcCodes.invalidParams, `${call.method} takes at most ${rule.paramCountMax ?? PARAMS_COUNT_MAX} parameters here`)
+    return refuse(
+      jsonRpcCodes.invalidParams,
+      `${call.method} takes at most ${rule.paramCountMax ?? PARAMS_COUNT_MAX} parameters here`,
+    )
   }
   if (!isShallow(params, PARAMS_DEPTH_MAX)) {
     return refuse(jsonRpcCodes.invalidParams, `params are nested deeper than ${PARAMS_DEPTH_MAX} levels`)
@@ -42,7 +46,9 @@ export type Verdict =
 
 /** `heavy`: runs the EVM or walks the history, so few run at once. `transaction`: answered when it is in a block.
  *  `estimate`: heavy, and its result gets a margin (`hasData`: a call, not a plain transfer). */
-export type ForwardedAs = { readonly kind: 'light' | 'heavy' | 'transaction' } | { readonly kind: 'estimate'; readonly hasData: boolean }
+export type ForwardedAs =
+  | { readonly kind: 'light' | 'heavy' | 'transaction' }
+  | { readonly kind: 'estimate'; readonly hasData: boolean }
 
 type Rule = ForwardRule | AnswerRule | SubscribeRule
 type ForwardRule = {
@@ -124,7 +130,12 @@ function forward(method: string, rule: ForwardRule, given: readonly unknown[], l
     params[0] = call
     hasData = isData(call['data']) || isData(call['input'])
   }
-  return { kind: 'forward', method, params, as: rule.kind === 'estimate' ? { kind: 'estimate', hasData } : { kind: rule.kind } }
+  return {
+    kind: 'forward',
+    method,
+    params,
+    as: rule.kind === 'estimate' ? { kind: 'estimate', hasData } : { kind: rule.kind },
+  }
 }
 
 /** One sequencer: what is in a block stays (spec/chain.md 2.8.1), so the newest block is the final one. The engine itself

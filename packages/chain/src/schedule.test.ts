@@ -14,7 +14,12 @@ import {
 } from './schedule.ts'
 
 /** Runs the schedule on a clock of its own against a pool that mines all it has; answers the log of what was done. */
-function simulate(options: { untilMs: number; transactionsAtMs?: readonly number[]; saveMs?: number; saveFails?: boolean }): string[] {
+function simulate(options: {
+  untilMs: number
+  transactionsAtMs?: readonly number[]
+  saveMs?: number
+  saveFails?: boolean
+}): string[] {
   const arrivals = [...(options.transactionsAtMs ?? [])]
   const log: string[] = []
   let nowMs = 0
@@ -88,7 +93,9 @@ describe('when the state is saved', () => {
 
   test('a slow save takes at most a twentieth of the time', () => {
     const busy = Array.from({ length: 400 }, (_, i) => i * 100)
-    const saves = simulate({ untilMs: 39_000, transactionsAtMs: busy, saveMs: 1000 }).filter((line) => line.endsWith('save'))
+    const saves = simulate({ untilMs: 39_000, transactionsAtMs: busy, saveMs: 1000 }).filter((line) =>
+      line.endsWith('save'),
+    )
     expect(saves).toHaveLength(2)
     const [first, second] = saves.map((line) => Number(line.split(' ')[0]))
     expect(second! - (first! + 1000)).toBeGreaterThanOrEqual(SAVE_SHARE * 1000)

@@ -13,14 +13,22 @@ export function nextStep(state: ScheduleState, nowMs: number): Step {
   if (saveDueMs(state) <= nowMs) return { step: 'save' }
   if (state.hasTransactions) return { step: 'mine', reason: 'transactions' }
   const [reason, intervalMs] =
-    state.confirmationsLeft > 0 ? (['confirmation', CONFIRMATION_INTERVAL_MS] as const) : (['idle', IDLE_INTERVAL_MS] as const)
+    state.confirmationsLeft > 0
+      ? (['confirmation', CONFIRMATION_INTERVAL_MS] as const)
+      : (['idle', IDLE_INTERVAL_MS] as const)
   const dueMs = state.lastBlockMs + intervalMs
   if (dueMs <= nowMs) return { step: 'mine', reason }
   return { step: 'wait', untilMs: Math.min(dueMs, saveDueMs(state)) }
 }
 
 export function startSchedule(nowMs: number): ScheduleState {
-  return { hasTransactions: false, confirmationsLeft: 0, lastBlockMs: nowMs, unsavedSinceMs: undefined, saveNotBeforeMs: nowMs }
+  return {
+    hasTransactions: false,
+    confirmationsLeft: 0,
+    lastBlockMs: nowMs,
+    unsavedSinceMs: undefined,
+    saveNotBeforeMs: nowMs,
+  }
 }
 
 /** A clock that was set back must not stop the chain: what seems to lie ahead happened now. */
@@ -57,8 +65,15 @@ export function beforeBlock(state: ScheduleState): ScheduleState {
   return { ...state, hasTransactions: false }
 }
 
-export function afterSave(state: ScheduleState, save: { readonly startMs: number; readonly endMs: number }): ScheduleState {
-  return { ...state, unsavedSinceMs: undefined, saveNotBeforeMs: save.endMs + SAVE_SHARE * Math.max(0, save.endMs - save.startMs) }
+export function afterSave(
+  state: ScheduleState,
+  save: { readonly startMs: number; readonly endMs: number },
+): ScheduleState {
+  return {
+    ...state,
+    unsavedSinceMs: undefined,
+    saveNotBeforeMs: save.endMs + SAVE_SHARE * Math.max(0, save.endMs - save.startMs),
+  }
 }
 
 /** What could not be saved stays to be saved, some time later. */

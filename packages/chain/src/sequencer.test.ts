@@ -8,7 +8,7 @@ function virtualClock(): Clock & { advance(ms: number): Promise<void> } {
   let nowMs = 1_000_000
   const sleepers: { atMs: number; wake: () => void }[] = []
   const settle = async (): Promise<void> => {
-    for (let i = 0; i < 50; i++) await undefined
+    for (let i = 0; i < 50; i++) await Promise.resolve()
   }
   return {
     nowMs: () => nowMs,
@@ -48,7 +48,13 @@ function world(): {
   ready: Hex[]
   known: Set<Hex>
   sequencer: Sequencer
-  engine: SequencerDeps<Block>['engine'] & { mineCount: number; held: (() => void) | undefined; hold: boolean; failing: boolean; perBlock: number }
+  engine: SequencerDeps<Block>['engine'] & {
+    mineCount: number
+    held: (() => void) | undefined
+    hold: boolean
+    failing: boolean
+    perBlock: number
+  }
   run: Promise<void>
   stop: () => Promise<void>
   accept: (n: number, where?: 'ready' | 'queued') => Promise<string>

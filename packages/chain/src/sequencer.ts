@@ -1,6 +1,15 @@
 import type { Abortable, Clock, Hex, Logger } from '@weightless/core'
 import type { Block } from './engine.ts'
-import { afterBlock, afterFailedSave, afterSave, afterTransaction, beforeBlock, nextStep, rebase, startSchedule } from './schedule.ts'
+import {
+  afterBlock,
+  afterFailedSave,
+  afterSave,
+  afterTransaction,
+  beforeBlock,
+  nextStep,
+  rebase,
+  startSchedule,
+} from './schedule.ts'
 
 /** How long an eth_sendRawTransaction waits for its block. Blocks take milliseconds; behind a full pool a client is told the
  *  hash and waits for the receipt like on any chain. */

@@ -6,13 +6,16 @@ const TOPICS_MAX = 4
 /** What a client of `eth_subscribe` wants to be told; `undefined` for parameters that name nothing we can tell. */
 export function parseSubscription(params: readonly unknown[]): Subscription | undefined {
   const [kind, filter] = params
-  if (kind === 'newHeads' || kind === 'newPendingTransactions') return params.length === 1 || filter === undefined || filter === null ? { kind } : undefined
+  if (kind === 'newHeads' || kind === 'newPendingTransactions')
+    return params.length === 1 || filter === undefined || filter === null ? { kind } : undefined
   if (kind !== 'logs') return undefined
   const parsed = parseLogFilter(filter ?? {})
   return parsed === undefined ? undefined : { kind, filter: parsed }
 }
 
-export type Subscription = { readonly kind: 'newHeads' | 'newPendingTransactions' } | { readonly kind: 'logs'; readonly filter: LogFilter }
+export type Subscription =
+  | { readonly kind: 'newHeads' | 'newPendingTransactions' }
+  | { readonly kind: 'logs'; readonly filter: LogFilter }
 
 /** `undefined` stands for anything. Hex in lower case. */
 export type LogFilter = {

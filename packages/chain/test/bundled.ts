@@ -9,7 +9,9 @@ import { build } from 'esbuild'
 const CACHE = join(import.meta.dirname, '../../../.cache/chain-tests')
 
 /** Runs an engine on `directory` in a process of its own, for tests that kill that process. Answers its lines of JSON. */
-export async function startEngineProcess(directory: string): Promise<{ parent: ChildProcess; rpcUrl: string; pid: number }> {
+export async function startEngineProcess(
+  directory: string,
+): Promise<{ parent: ChildProcess; rpcUrl: string; pid: number }> {
   await mkdir(CACHE, { recursive: true })
   const name = `engine-${process.pid}`
   const source = join(CACHE, `${name}.ts`)
@@ -33,10 +35,14 @@ console.log(JSON.stringify({ rpcUrl: engine.rpcUrl, pid: engine.pid }))
     conditions: ['source'],
     logLevel: 'silent',
     external: ['lmdb', 'pino', 'prom-client'],
-    banner: { js: "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);" },
+    banner: {
+      js: "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);",
+    },
   })
   const { account } = await import('./localChain.ts')
-  const parent = spawn(process.execPath, [outfile, directory, JSON.stringify([account(1).address])], { stdio: ['ignore', 'pipe', 'inherit'] })
-  const [line] = (await once(createInterface({ input: parent.stdout! }), 'line')) as [string]
+  const parent = spawn(process.execPath, [outfile, directory, JSON.stringify([account(1).address])], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const [line] = (await once(createInterface({ input: parent.stdout }), 'line')) as [string]
   return { parent, ...(JSON.parse(line) as { rpcUrl: string; pid: number }) }
 }

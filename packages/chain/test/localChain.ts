@@ -27,7 +27,10 @@ export async function temporaryDirectory(): Promise<{ path: string; [Symbol.asyn
 
 export function engineIn(directory: string, options: Partial<AnvilEngineOptions> = {}): ChainEngine {
   const accounts = Array.from({ length: 10 }, (_, i) => account(i).address)
-  return createAnvilEngine({ dataDir: directory, port: 0, chainId: CHAIN_ID, accounts, ...options }, { clock: systemClock })
+  return createAnvilEngine(
+    { dataDir: directory, port: 0, chainId: CHAIN_ID, accounts, ...options },
+    { clock: systemClock },
+  )
 }
 
 export async function eventually(check: () => Promise<boolean> | boolean): Promise<void> {
@@ -38,7 +41,11 @@ export async function eventually(check: () => Promise<boolean> | boolean): Promi
   }
 }
 
-export type Answer = { readonly id: unknown; readonly result?: unknown; readonly error?: { readonly code: number; readonly message: string; readonly data?: unknown } }
+export type Answer = {
+  readonly id: unknown
+  readonly result?: unknown
+  readonly error?: { readonly code: number; readonly message: string; readonly data?: unknown }
+}
 
 export async function post(url: string, body: string): Promise<{ status: number; headers: Headers; body: unknown }> {
   const response = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body })

@@ -11,7 +11,11 @@ const STOP_SAVE_MS_MAX = 20_000
 const STOP_GRACE_MS = 10_000
 
 /** A running anvil with its state in it: what the sequencer, the port and the engine need of it. Takes the child over. */
-export async function openAnvilChain(options: AnvilChainOptions, deps: AnvilChainDeps, { signal }: Abortable): Promise<AnvilChain> {
+export async function openAnvilChain(
+  options: AnvilChainOptions,
+  deps: AnvilChainDeps,
+  { signal }: Abortable,
+): Promise<AnvilChain> {
   const { anvil, store } = options
   const url = `http://127.0.0.1:${anvil.port}`
   // The sequencer has a connection of its own: its few words never stand behind a large answer to a client.
@@ -20,7 +24,9 @@ export async function openAnvilChain(options: AnvilChainOptions, deps: AnvilChai
 
   if ((await store.load(url, { signal })) === 'fresh') {
     const balance = `0x${options.balanceWei.toString(16)}`
-    await Promise.all(options.accounts.map((account) => own.request('anvil_setBalance', [account, balance], { signal })))
+    await Promise.all(
+      options.accounts.map((account) => own.request('anvil_setBalance', [account, balance], { signal })),
+    )
   }
   await fixBaseFee({ signal })
   // From here on a SIGTERM at our death keeps what has happened; before, it would have kept an empty chain over the saved one.
@@ -120,14 +126,33 @@ export type AnvilChainOptions = {
 export type AnvilChainDeps = { readonly clock: Clock; readonly logger?: Logger | undefined }
 
 function sealedBlock(value: unknown): SealedBlock {
-  const { transactions, uncles: _uncles, withdrawals: _withdrawals, ...header } = value as {
+  const {
+    transactions,
+    uncles: _uncles,
+    withdrawals: _withdrawals,
+    ...header
+  } = value as {
     readonly [name: string]: unknown
     readonly transactions: readonly Hex[]
   }
-  const { number, hash, timestamp } = header as { readonly number?: unknown; readonly hash?: unknown; readonly timestamp?: unknown }
-  if (typeof number !== 'string' || typeof hash !== 'string' || typeof timestamp !== 'string' || !Array.isArray(transactions)) {
+  const { number, hash, timestamp } = header as {
+    readonly number?: unknown
+    readonly hash?: unknown
+    readonly timestamp?: unknown
+  }
+  if (
+    typeof number !== 'string' ||
+    typeof hash !== 'string' ||
+    typeof timestamp !== 'string' ||
+    !Array.isArray(transactions)
+  ) {
     throw fail('CHAIN_UNAVAILABLE', { reason: 'the engine gave no block' })
   }
-  return { number: Number(number), hash: hash as Hex, timestampS: Number(timestamp), transactionHashes: transactions, header }
+  return {
+    number: Number(number),
+    hash: hash as Hex,
+    timestampS: Number(timestamp),
+    transactionHashes: transactions,
+    header,
+  }
 }
-

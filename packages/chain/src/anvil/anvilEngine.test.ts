@@ -1,6 +1,18 @@
 import { privateKeyToAccount } from 'viem/accounts'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { account, type Answer, ask, engineIn, eventually, listen, post, processesWith, request, signed, temporaryDirectory } from '../../test/localChain.ts'
+import {
+  account,
+  type Answer,
+  ask,
+  engineIn,
+  eventually,
+  listen,
+  post,
+  processesWith,
+  request,
+  signed,
+  temporaryDirectory,
+} from '../../test/localChain.ts'
 import type { ChainEngine } from '../engine.ts'
 import { BODY_BYTES_MAX } from '../proxy.ts'
 import { allowedMethods } from '../rpcFilter.ts'
@@ -22,10 +34,15 @@ afterAll(async () => {
 })
 
 const blockNumber = async (): Promise<number> => Number(await request(url, 'eth_blockNumber'))
-const nonceOf = async (address: string): Promise<number> => Number(await request(url, 'eth_getTransactionCount', [address, 'latest']))
+const nonceOf = async (address: string): Promise<number> =>
+  Number(await request(url, 'eth_getTransactionCount', [address, 'latest']))
 /** Account 1 sends in order; its tests run one after the other. */
-async function send(fields: object = {}): Promise<{ hash: string; receipt: { blockNumber: string; status: string; contractAddress: string | null } }> {
-  const hash = (await request(url, 'eth_sendRawTransaction', [await signed(account(1), await nonceOf(account(1).address), fields)])) as string
+async function send(
+  fields: object = {},
+): Promise<{ hash: string; receipt: { blockNumber: string; status: string; contractAddress: string | null } }> {
+  const hash = (await request(url, 'eth_sendRawTransaction', [
+    await signed(account(1), await nonceOf(account(1).address), fields),
+  ])) as string
   const receipt = await request(url, 'eth_getTransactionReceipt', [hash])
   return { hash, receipt: receipt as { blockNumber: string; status: string; contractAddress: string | null } }
 }
@@ -52,13 +69,21 @@ describe('cheats', () => {
     ['admin_nodeInfo', []],
     ['wallet_getCapabilities', []],
   ]
-  const state = async (): Promise<unknown> => [await request(url, 'eth_getBalance', [account(0).address, 'latest']), await nonceOf(account(0).address)]
+  const state = async (): Promise<unknown> => [
+    await request(url, 'eth_getBalance', [account(0).address, 'latest']),
+    await nonceOf(account(0).address),
+  ]
 
   test('are refused over HTTP, one by one and in an array, and change nothing', async () => {
     const before = await state()
-    for (const [method, params] of cheats) expect(await ask(url, method, params)).toMatchObject({ id: 1, error: { code: -32601, message: expect.stringContaining(method) } })
+    for (const [method, params] of cheats)
+      expect(await ask(url, method, params)).toMatchObject({
+        id: 1,
+        error: { code: -32601, message: expect.stringContaining(method) },
+      })
     const batch = cheats.map(([method, params], id) => ({ jsonrpc: '2.0', id, method, params }))
-    const answers = (await post(url, JSON.stringify([...batch, { jsonrpc: '2.0', id: 'last', method: 'eth_chainId' }]))).body as Answer[]
+    const answers = (await post(url, JSON.stringify([...batch, { jsonrpc: '2.0', id: 'last', method: 'eth_chainId' }])))
+      .body as Answer[]
     expect(answers.slice(0, -1).every(({ error }) => error?.code === -32601)).toBe(true)
     expect(answers.at(-1)).toEqual({ jsonrpc: '2.0', id: 'last', result: '0x7a69' })
     expect(await state()).toEqual(before)
@@ -67,8 +92,11 @@ describe('cheats', () => {
   test('are refused over WebSocket, one by one and in an array', async () => {
     const before = await state()
     const socket = await listen(engine.wsUrl)
-    for (const [method, params] of cheats) expect(await socket.ask(method, params)).toMatchObject({ error: { code: -32601 } })
-    socket.send(JSON.stringify(cheats.map(([method, params], id) => ({ jsonrpc: '2.0', id: 1000 + id, method, params }))))
+    for (const [method, params] of cheats)
+      expect(await socket.ask(method, params)).toMatchObject({ error: { code: -32601 } })
+    socket.send(
+      JSON.stringify(cheats.map(([method, params], id) => ({ jsonrpc: '2.0', id: 1000 + id, method, params }))),
+    )
     await eventually(() => socket.pushed.length > 0)
     expect((socket.pushed[0] as Answer[]).map(({ error }) => error?.code)).toEqual(cheats.map(() => -32601))
     expect(await state()).toEqual(before)
@@ -89,7 +117,9 @@ describe('cheats', () => {
       expect(JSON.stringify(answer)).toMatch(/"error":\{"code":-326/)
     }
     // Here ours is the last of two equal keys, and only it goes on.
-    expect((await post(url, `{"jsonrpc":"2.0","id":1,"method":"anvil_setBalance","method":"eth_chainId","params":[]}`)).body).toMatchObject({ result: '0x7a69' })
+    expect(
+      (await post(url, `{"jsonrpc":"2.0","id":1,"method":"anvil_setBalance","method":"eth_chainId","params":[]}`)).body,
+    ).toMatchObject({ result: '0x7a69' })
     expect(await state()).toEqual(before)
   })
 
@@ -129,7 +159,11 @@ test('every allowed method is one that the engine has', async () => {
   ]
   for (const method of allowedMethods) {
     if (method.endsWith('subscribe')) continue
-    const answer = await ask(url, method, special[method] ?? byPattern.find(([pattern]) => pattern.test(method))?.[1] ?? [])
+    const answer = await ask(
+      url,
+      method,
+      special[method] ?? byPattern.find(([pattern]) => pattern.test(method))?.[1] ?? [],
+    )
     expect(answer.error, `${method} ${JSON.stringify(answer)}`).toBeUndefined()
   }
 })
@@ -149,7 +183,10 @@ describe('a transaction', () => {
   test('may have the gas price as its fee limit, however many blocks came before', async () => {
     const gasPrice = BigInt((await request(url, 'eth_gasPrice')) as string)
     expect((await send({ maxFeePerGas: gasPrice, maxPriorityFeePerGas: gasPrice })).receipt.status).toBe('0x1')
-    expect((await send({ type: 'legacy', gasPrice, maxFeePerGas: undefined, maxPriorityFeePerGas: undefined })).receipt.status).toBe('0x1')
+    expect(
+      (await send({ type: 'legacy', gasPrice, maxFeePerGas: undefined, maxPriorityFeePerGas: undefined })).receipt
+        .status,
+    ).toBe('0x1')
     const block = (await request(url, 'eth_getBlockByNumber', ['latest', false])) as { baseFeePerGas: string }
     expect(BigInt(block.baseFeePerGas)).toBe(1_000_000_000n)
     expect(BigInt((await request(url, 'eth_gasPrice')) as string)).toBe(gasPrice)
@@ -165,25 +202,41 @@ describe('a transaction', () => {
 
   test('that the pool refuses is refused with the reason of the engine', async () => {
     const raw = await signed(account(1), 0)
-    expect(await ask(url, 'eth_sendRawTransaction', [raw])).toMatchObject({ error: { message: expect.stringContaining('nonce too low') } })
+    expect(await ask(url, 'eth_sendRawTransaction', [raw])).toMatchObject({
+      error: { message: expect.stringContaining('nonce too low') },
+    })
     const poor = privateKeyToAccount(`0x${'5'.repeat(64)}`)
-    expect(await ask(url, 'eth_sendRawTransaction', [await signed(poor as never, 0)])).toMatchObject({ error: { message: expect.stringMatching(/insufficient funds/i) } })
+    expect(await ask(url, 'eth_sendRawTransaction', [await signed(poor as never, 0)])).toMatchObject({
+      error: { message: expect.stringMatching(/insufficient funds/i) },
+    })
     expect(await ask(url, 'eth_sendRawTransaction', ['0x1234'])).toMatchObject({ error: expect.anything() })
   })
 
   test('of fifty accounts at once: all are mined, in few blocks, and nobody is forgotten', async () => {
-    const senders = Array.from({ length: 50 }, (_, i) => privateKeyToAccount(`0x${(i + 1).toString(16).padStart(64, '0')}`))
-    for (const { address } of senders) await request(url, 'eth_sendRawTransaction', [await signed(account(3), await nonceOf(account(3).address), { to: address, value: 10n ** 18n })])
+    const senders = Array.from({ length: 50 }, (_, i) =>
+      privateKeyToAccount(`0x${(i + 1).toString(16).padStart(64, '0')}`),
+    )
+    for (const { address } of senders)
+      await request(url, 'eth_sendRawTransaction', [
+        await signed(account(3), await nonceOf(account(3).address), { to: address, value: 10n ** 18n }),
+      ])
     const raw = await Promise.all(senders.map((sender) => signed(sender as never, 0)))
     const hashes = await Promise.all(raw.map((transaction) => request(url, 'eth_sendRawTransaction', [transaction])))
-    const receipts = (await Promise.all(hashes.map((hash) => request(url, 'eth_getTransactionReceipt', [hash])))) as ({ status: string; blockNumber: string } | null)[]
+    const receipts = (await Promise.all(hashes.map((hash) => request(url, 'eth_getTransactionReceipt', [hash])))) as ({
+      status: string
+      blockNumber: string
+    } | null)[]
     expect(receipts.every((receipt) => receipt?.status === '0x1')).toBe(true)
     expect(new Set(receipts.map((receipt) => receipt!.blockNumber)).size).toBeLessThan(50)
   })
 
   test('block times never fall and stay with the real time', async () => {
     const blocks = await Promise.all(
-      Array.from({ length: await blockNumber() }, (_, i) => request(url, 'eth_getBlockByNumber', [`0x${(i + 1).toString(16)}`, false]) as Promise<{ timestamp: string }>),
+      Array.from(
+        { length: await blockNumber() },
+        (_, i) =>
+          request(url, 'eth_getBlockByNumber', [`0x${(i + 1).toString(16)}`, false]) as Promise<{ timestamp: string }>,
+      ),
     )
     const times = blocks.map(({ timestamp }) => Number(timestamp))
     expect(times).toEqual(times.toSorted((a, b) => a - b))
@@ -192,34 +245,42 @@ describe('a transaction', () => {
 })
 
 describe('gas', () => {
-  /** SSTORE of the first calldata word at its own key, then LOG1. */
-  const STORING = '0x600a600c600039600a6000f3' + '6000358055600080a000'
+  /** SSTORE of the first calldata word at its own key, then LOG0. */
+  const STORING = '0x600a600c600039600a6000f36000358055600080a000'
 
   test('an estimate for a call has a margin, one for a transfer has none', async () => {
     const { receipt } = await send({ to: undefined, value: 0n, data: STORING, gas: 200_000n })
     const to = receipt.contractAddress!
-    const estimate = Number(await request(url, 'eth_estimateGas', [{ from: account(1).address, to, data: `0x${'01'.padStart(64, '0')}` }]))
+    const estimate = Number(
+      await request(url, 'eth_estimateGas', [{ from: account(1).address, to, data: `0x${'01'.padStart(64, '0')}` }]),
+    )
     expect(estimate).toBeGreaterThan(300_000)
     expect(estimate).toBeLessThan(400_000)
-    expect(Number(await request(url, 'eth_estimateGas', [{ from: account(1).address, to: account(2).address, value: '0x1' }]))).toBe(21_000)
+    expect(
+      Number(
+        await request(url, 'eth_estimateGas', [{ from: account(1).address, to: account(2).address, value: '0x1' }]),
+      ),
+    ).toBe(21_000)
   })
 
   test('revert data reaches the client as the engine gave it', async () => {
     const reverting = { data: '0x63f85c648260e01b60005260046000fd' }
-    for (const method of ['eth_call', 'eth_estimateGas']) expect(await ask(url, method, [reverting])).toMatchObject({ error: { code: 3, data: '0xf85c6482' } })
+    for (const method of ['eth_call', 'eth_estimateGas'])
+      expect(await ask(url, method, [reverting])).toMatchObject({ error: { code: 3, data: '0xf85c6482' } })
   })
 
   test('a call that never ends is cut off at the gas of a block, whatever gas it names, and blocks go on', async () => {
     const endless = { data: '0x5b600056', gas: '0xffffffffffff' }
     const calls = Array.from({ length: 12 }, () => ask(url, 'eth_call', [endless]))
     expect((await send()).receipt.status).toBe('0x1')
-    for (const answer of await Promise.all(calls)) expect(answer).toMatchObject({ error: { message: expect.stringMatching(/gas/i) } })
+    for (const answer of await Promise.all(calls))
+      expect(answer).toMatchObject({ error: { message: expect.stringMatching(/gas/i) } })
   })
 })
 
 describe('push', () => {
   /** LOG1 with topic 7 on every call. */
-  const LOGGING = '0x6008600c60003960086000f3' + '600760006000a100'
+  const LOGGING = '0x6008600c60003960086000f3600760006000a100'
 
   test('heads, logs and accepted transactions come over WebSocket without asking', async () => {
     const to = (await send({ to: undefined, value: 0n, data: LOGGING, gas: 200_000n })).receipt.contractAddress!
@@ -233,10 +294,20 @@ describe('push', () => {
     }
     const { hash, receipt } = await send({ to, value: 0n, gas: 100_000n })
     const told = (id: unknown): unknown[] =>
-      (socket.pushed as { params: { subscription: unknown; result: unknown } }[]).filter(({ params }) => params.subscription === id).map(({ params }) => params.result)
+      (socket.pushed as { params: { subscription: unknown; result: unknown } }[])
+        .filter(({ params }) => params.subscription === id)
+        .map(({ params }) => params.result)
     await eventually(() => told(ids.logs).length > 0)
-    expect(told(ids.logs)).toMatchObject([{ address: to, topics: [topic], transactionHash: hash, blockNumber: receipt.blockNumber }])
-    expect(told(ids.heads)).toContainEqual(expect.objectContaining({ number: receipt.blockNumber, hash: expect.stringMatching(/^0x/), parentHash: expect.any(String) }))
+    expect(told(ids.logs)).toMatchObject([
+      { address: to, topics: [topic], transactionHash: hash, blockNumber: receipt.blockNumber },
+    ])
+    expect(told(ids.heads)).toContainEqual(
+      expect.objectContaining({
+        number: receipt.blockNumber,
+        hash: expect.stringMatching(/^0x/),
+        parentHash: expect.any(String),
+      }),
+    )
     expect(told(ids.accepted)).toEqual([hash])
     expect(told(ids.others)).toEqual([])
     expect(told(ids.heads)[0]).not.toHaveProperty('transactions')
@@ -250,18 +321,24 @@ describe('push', () => {
 
   test('a transaction may come over WebSocket too', async () => {
     const socket = await listen(engine.wsUrl)
-    const { result } = await socket.ask('eth_sendRawTransaction', [await signed(account(1), await nonceOf(account(1).address))])
+    const { result } = await socket.ask('eth_sendRawTransaction', [
+      await signed(account(1), await nonceOf(account(1).address)),
+    ])
     expect((await socket.ask('eth_getTransactionReceipt', [result])).result).toMatchObject({ status: '0x1' })
     socket.close()
   })
 
   test('the engine tells its own listeners of every block, in order', async () => {
     const numbers: number[] = []
+    const endFaulty = engine.onBlock(() => {
+      throw new Error('a fault of the listener')
+    })
     const end = engine.onBlock((block) => numbers.push(block.number))
     const first = await blockNumber()
     await send()
     await send()
     end()
+    endFaulty()
     expect(numbers.length).toBeGreaterThanOrEqual(2)
     expect(numbers).toEqual(numbers.map((_, i) => numbers[0]! + i))
     expect(numbers[0]).toBeGreaterThan(first - 1)
@@ -306,7 +383,10 @@ describe('limits of the port', () => {
   })
 
   test('any page may ask: CORS is open, preflight included', async () => {
-    const preflight = await fetch(url, { method: 'OPTIONS', headers: { origin: 'http://a.page', 'access-control-request-method': 'POST' } })
+    const preflight = await fetch(url, {
+      method: 'OPTIONS',
+      headers: { origin: 'http://a.page', 'access-control-request-method': 'POST' },
+    })
     expect(preflight.status).toBe(204)
     expect(preflight.headers.get('access-control-allow-origin')).toBe('*')
     expect(preflight.headers.get('access-control-allow-headers')).toBe('*')

@@ -22,7 +22,14 @@ export function createAnvilEngine(options: AnvilEngineOptions, given: AnvilEngin
     ...given,
     onBlock(block) {
       head = block
-      for (const listener of listeners) listener(block)
+      for (const listener of listeners) {
+        try {
+          listener(block)
+        } catch (error) {
+          // A listener's fault is not the chain's.
+          given.logger?.error('chain.listenerFailed', { block: block.number, error })
+        }
+      }
     },
     onRestart: () => restartCount++,
   }

@@ -1,4 +1,13 @@
-import { type Abortable, type Clock, type Disk, isFailure, type Logger, type Net, type Random, toHex } from '@weightless/core'
+import {
+  type Abortable,
+  type Clock,
+  type Disk,
+  isFailure,
+  type Logger,
+  type Net,
+  type Random,
+  toHex,
+} from '@weightless/core'
 import { type Child, freePorts, superviseChild } from '@weightless/host'
 import { fail } from '../errors.ts'
 import { type AnvilRpc, connectAnvil } from './anvilRpc.ts'
@@ -20,7 +29,8 @@ export async function launchAnvil(options: LaunchOptions, deps: LaunchDeps, abor
     try {
       return await launchOnce(options, deps, abortable)
     } catch (error) {
-      if (!isFailure(error, 'CHAIN_START_FAILED') || error.facts['portTaken'] !== true || attempt >= PORT_ATTEMPTS_MAX) throw error
+      if (!isFailure(error, 'CHAIN_START_FAILED') || error.facts['portTaken'] !== true || attempt >= PORT_ATTEMPTS_MAX)
+        throw error
     }
   }
 }
@@ -49,7 +59,16 @@ async function launchOnce(options: LaunchOptions, deps: LaunchDeps, { signal }: 
     await child.stop({ stopSignal: 'SIGKILL' })
     if (signal?.aborted) throw signal.reason
     const log = await readTail(options.logFile, logStart, deps.disk)
-    throw fail('CHAIN_START_FAILED', { ...reasonOf(cause), portTaken: /address (already )?in use/i.test(log) || undefined, logFile: options.logFile, log }, { cause })
+    throw fail(
+      'CHAIN_START_FAILED',
+      {
+        ...reasonOf(cause),
+        portTaken: /address (already )?in use/i.test(log) || undefined,
+        logFile: options.logFile,
+        log,
+      },
+      { cause },
+    )
   }
 }
 
@@ -63,7 +82,13 @@ export type LaunchOptions = {
   readonly logFile: string
   readonly pidFile: string
 }
-export type LaunchDeps = { readonly clock: Clock; readonly random: Random; readonly disk: Disk; readonly net: Net; readonly logger?: Logger | undefined }
+export type LaunchDeps = {
+  readonly clock: Clock
+  readonly random: Random
+  readonly disk: Disk
+  readonly net: Net
+  readonly logger?: Logger | undefined
+}
 
 export type Anvil = {
   readonly child: Child
@@ -72,7 +97,10 @@ export type Anvil = {
   connect(options: Abortable): Promise<AnvilRpc>
 }
 
-function argumentsOf(options: LaunchOptions, at: { readonly port: number; readonly instance: string }): readonly string[] {
+function argumentsOf(
+  options: LaunchOptions,
+  at: { readonly port: number; readonly instance: string },
+): readonly string[] {
   return [
     ['--host', '127.0.0.1', '--port', String(at.port)],
     ['--allow-origin', at.instance],
@@ -91,12 +119,23 @@ function argumentsOf(options: LaunchOptions, at: { readonly port: number; readon
   ].flat()
 }
 
-async function waitReady(child: Child, at: { readonly port: number; readonly instance: string }, deps: LaunchDeps, { signal }: Abortable): Promise<Anvil['connect']> {
+async function waitReady(
+  child: Child,
+  at: { readonly port: number; readonly instance: string },
+  deps: LaunchDeps,
+  { signal }: Abortable,
+): Promise<Anvil['connect']> {
   const url = `ws://127.0.0.1:${at.port}`
   const connect: Anvil['connect'] = (options) => connectAnvil({ url, instance: at.instance }, deps, options)
   const ended = new AbortController()
-  void child.ended.then((exit) => ended.abort(fail('CHAIN_START_FAILED', { exitCode: exit.exitCode, exitSignal: exit.exitSignal })))
-  const patience = AbortSignal.any([ended.signal, deps.clock.deadline(READY_MS_MAX), ...(signal === undefined ? [] : [signal])])
+  void child.ended.then((exit) =>
+    ended.abort(fail('CHAIN_START_FAILED', { exitCode: exit.exitCode, exitSignal: exit.exitSignal })),
+  )
+  const patience = AbortSignal.any([
+    ended.signal,
+    deps.clock.deadline(READY_MS_MAX),
+    ...(signal === undefined ? [] : [signal]),
+  ])
   for (;;) {
     patience.throwIfAborted()
     try {
@@ -111,7 +150,11 @@ async function waitReady(child: Child, at: { readonly port: number; readonly ins
 
 function reasonOf(cause: unknown): { readonly [name: string]: string | number | null | undefined } {
   if (!isFailure(cause, 'CHAIN_START_FAILED')) return { reason: 'it did not answer in time' }
-  return { reason: 'its process ended', exitCode: cause.facts['exitCode'] as number | null, exitSignal: cause.facts['exitSignal'] as string | null }
+  return {
+    reason: 'its process ended',
+    exitCode: cause.facts['exitCode'] as number | null,
+    exitSignal: cause.facts['exitSignal'] as string | null,
+  }
 }
 
 async function readTail(path: string, start: number, disk: Disk): Promise<string> {

@@ -17,7 +17,7 @@ export async function connectAnvil(
 ): Promise<AnvilRpc> {
   const pending = new Map<number, Pending>()
   let nextId = 1
-  let isOpen = true
+  const lost = new AbortController()
   let isWatching = false
   const unavailable = (reason: string): Error => fail('CHAIN_UNAVAILABLE', { reason })
   const socket: Socket = await connectWebSocket(
@@ -28,7 +28,7 @@ export async function connectAnvil(
         if (answer !== undefined) pending.get(answer.id)?.resolve(answer.tail)
       },
       onClose() {
-        isOpen = false
+        lost.abort()
         for (const { reject } of pending.values()) reject(unavailable('the connection to the engine was lost'))
       },
     }),
@@ -41,8 +41,8 @@ export async function connectAnvil(
 
   // One clock for all: a timer per request would keep thousands of them alive under load.
   async function watchDeadlines(): Promise<void> {
-    while (isOpen && pending.size > 0) {
-      await deps.clock.sleep(DEADLINE_STEP_MS, {})
+    while (!lost.signal.aborted && pending.size > 0) {
+      await deps.clock.sleep(DEADLINE_STEP_MS, { signal: lost.signal }).catch(() => undefined)
       const nowMs = deps.clock.nowMs()
       for (const { deadlineMs, reject } of pending.values()) {
         if (deadlineMs <= nowMs) reject(unavailable('the engine gave no answer in time'))
@@ -55,7 +55,7 @@ export async function connectAnvil(
     const id = nextId++
     return new Promise<string>((resolve, reject) => {
       if (given?.aborted) return reject(given.reason)
-      if (!isOpen) return reject(unavailable('the connection to the engine was lost'))
+      if (lost.signal.aborted) return reject(unavailable('the connection to the engine was lost'))
       const onAbort = (): void => settle(() => reject(given!.reason))
       const settle = (end: () => void): void => {
         pending.delete(id)
@@ -81,7 +81,7 @@ export async function connectAnvil(
     async request(method, params, abortable) {
       return resultOf(method, await ask(method, params, abortable))
     },
-    isOpen: () => isOpen,
+    isOpen: () => !lost.signal.aborted,
     close: () => socket.close(),
   }
 }
@@ -99,9 +99,16 @@ type Pending = { readonly deadlineMs: number; resolve(tail: string): void; rejec
 
 /** The parsed result of an answer's tail. */
 export function resultOf(method: string, tail: string): unknown {
-  const answer = JSON.parse(`{${tail}`) as { readonly result?: unknown; readonly error?: { readonly code?: unknown; readonly message?: unknown } }
+  const answer = JSON.parse(`{${tail}`) as {
+    readonly result?: unknown
+    readonly error?: { readonly code?: unknown; readonly message?: unknown }
+  }
   if (answer.error === undefined) return answer.result
-  throw fail('CHAIN_CALL_FAILED', { method, rpcCode: Number(answer.error.code), message: preview(answer.error.message) })
+  throw fail('CHAIN_CALL_FAILED', {
+    method,
+    rpcCode: Number(answer.error.code),
+    message: preview(answer.error.message),
+  })
 }
 
 const ANSWER_START = /^\{"jsonrpc":"2\.0","id":(\d{1,15}),/

@@ -1,8 +1,10 @@
 import { expect, test } from 'vitest'
 import { findAnvil } from './binary.ts'
 
-const installed = (packages: readonly string[]) => (specifier: string): string | undefined =>
-  packages.some((name) => specifier.startsWith(`${name}/`)) ? `/modules/${specifier}` : undefined
+const installed =
+  (packages: readonly string[]) =>
+  (specifier: string): string | undefined =>
+    packages.some((name) => specifier.startsWith(`${name}/`)) ? `/modules/${specifier}` : undefined
 
 test.each([
   ['linux', 'x64', '/modules/@foundry-rs/anvil-linux-amd64/bin/anvil'],

@@ -15,13 +15,17 @@ const PACKAGES: { readonly [platform: string]: string } = {
 export function findAnvil(platform: Platform, resolve: ResolveFile = resolvePackageFile): string {
   const name = `${platform.os}-${platform.cpu}`
   const platformPackage = PACKAGES[name]
-  if (platformPackage === undefined) throw fail('CHAIN_ENGINE_MISSING', { platform: name, reason: 'anvil has no binary for it' })
+  if (platformPackage === undefined)
+    throw fail('CHAIN_ENGINE_MISSING', { platform: name, reason: 'anvil has no binary for it' })
   // The platform's package is a dependency of the launcher's, so it is looked for from there.
   const launcher = resolve('@foundry-rs/anvil/package.json', { from: import.meta.url })
   const file = `${platformPackage}/bin/anvil${platform.os === 'win32' ? '.exe' : ''}`
   const path = launcher === undefined ? undefined : resolve(file, { from: launcher })
   if (path === undefined) {
-    throw fail('CHAIN_ENGINE_MISSING', { platform: name, package: launcher === undefined ? '@foundry-rs/anvil' : platformPackage })
+    throw fail('CHAIN_ENGINE_MISSING', {
+      platform: name,
+      package: launcher === undefined ? '@foundry-rs/anvil' : platformPackage,
+    })
   }
   return path
 }

@@ -4,7 +4,16 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { beforeEach, afterEach, describe, expect, test } from 'vitest'
 import { startEngineProcess } from '../../test/bundled.ts'
-import { account, engineIn, eventually, listen, processesWith, request, signed, temporaryDirectory } from '../../test/localChain.ts'
+import {
+  account,
+  engineIn,
+  eventually,
+  listen,
+  processesWith,
+  request,
+  signed,
+  temporaryDirectory,
+} from '../../test/localChain.ts'
 import type { ChainEngine } from '../engine.ts'
 
 let directory: string
@@ -85,7 +94,11 @@ describe('what is refused before anything is started', () => {
     await once(holder, 'listening')
     const { port } = holder.address() as { port: number }
     const chain = engine({ port })
-    await expect(chain.start()).rejects.toMatchObject({ code: 'PORT_TAKEN', facts: { port }, next: expect.stringContaining('another port') })
+    await expect(chain.start()).rejects.toMatchObject({
+      code: 'PORT_TAKEN',
+      facts: { port },
+      next: expect.stringContaining('another port'),
+    })
     expect(processesWith(directory)).toEqual([])
     holder.close()
     await once(holder, 'close')
@@ -141,7 +154,10 @@ test('two engines live side by side and are different chains', async () => {
 describe('a state file', () => {
   test('that is broken is named, and nothing is thrown away', async () => {
     await writeFile(join(directory, 'state.json.gz'), 'not a state')
-    await expect(engine().start()).rejects.toMatchObject({ code: 'CHAIN_STATE_BROKEN', facts: { file: join(directory, 'state.json.gz') } })
+    await expect(engine().start()).rejects.toMatchObject({
+      code: 'CHAIN_STATE_BROKEN',
+      facts: { file: join(directory, 'state.json.gz') },
+    })
     expect(await readFile(join(directory, 'state.json.gz'), 'utf8')).toBe('not a state')
   })
 
@@ -215,8 +231,10 @@ describe('when this process is killed with SIGKILL', () => {
     await send(rpcUrl, 0)
     await eventually(() => exists('state.json.gz'))
     // Its guards first, so that nobody ends it.
-    for (const row of processesWith(directory)) if (row.includes('weightless-guard')) process.kill(Number(row.trim().split(' ')[0]), 'SIGSTOP')
-    for (const row of processesWith(directory)) if (row.includes('weightless-guard')) process.kill(Number(row.trim().split(' ')[0]), 'SIGKILL')
+    for (const row of processesWith(directory))
+      if (row.includes('weightless-guard')) process.kill(Number(row.trim().split(' ')[0]), 'SIGSTOP')
+    for (const row of processesWith(directory))
+      if (row.includes('weightless-guard')) process.kill(Number(row.trim().split(' ')[0]), 'SIGKILL')
     parent.kill('SIGKILL')
     await once(parent, 'exit')
     const chain = engine()

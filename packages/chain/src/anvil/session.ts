@@ -1,4 +1,12 @@
-import { type Abortable, type Clock, type Disk, type Logger, type Net, parseAddress, type Random } from '@weightless/core'
+import {
+  type Abortable,
+  type Clock,
+  type Disk,
+  type Logger,
+  type Net,
+  parseAddress,
+  type Random,
+} from '@weightless/core'
 import { endStaleChild, lockDirectory, platform } from '@weightless/host'
 import { type Door, openDoor } from '../door.ts'
 import type { Block } from '../engine.ts'
@@ -27,7 +35,11 @@ const RESTART_DELAY_MS_MAX = 10_000
 const HEALTHY_AFTER_MS = 30_000
 
 /** From a start of the engine to its stop: the public port stays, the child behind it may come and go. */
-export async function openSession(options: AnvilEngineOptions, deps: SessionDeps, { signal }: Abortable): Promise<Session> {
+export async function openSession(
+  options: AnvilEngineOptions,
+  deps: SessionDeps,
+  { signal }: Abortable,
+): Promise<Session> {
   const binary = findAnvil(platform)
   const accounts = options.accounts.map((account) => parseAddress(account))
   const store = createStateStore(options.dataDir, deps)
@@ -43,7 +55,9 @@ export async function openSession(options: AnvilEngineOptions, deps: SessionDeps
   try {
     const lock = await lockDirectory(options.dataDir, { signal })
     cleanups.push(() => lock.release())
-    await endStaleChild({ pidFile: store.files.pid, needle: store.files.exit, patienceMs: STALE_PATIENCE_MS }, deps, { signal })
+    await endStaleChild({ pidFile: store.files.pid, needle: store.files.exit, patienceMs: STALE_PATIENCE_MS }, deps, {
+      signal,
+    })
 
     let door: Door | undefined
     const current = createCurrent(deps)
@@ -81,13 +95,14 @@ export async function openSession(options: AnvilEngineOptions, deps: SessionDeps
       opened.pushHead(block.header)
       if (block.transactionHashes.length === 0 || !opened.listensToLogs) return
       // One after the other: the logs of a block never overtake those of its parent.
-      pushing = pushing.then(async () => {
-        try {
-          opened.pushLogs((await current.now()?.logsOf(block.hash, { signal: scope.signal })) ?? [])
-        } catch (error) {
-          if (!scope.signal.aborted) deps.logger?.warn('chain.logsFailed', { block: block.number, error })
-        }
-      })
+      pushing = pushing.then(() => pushLogs(block))
+    }
+    const pushLogs = async (block: SealedBlock): Promise<void> => {
+      try {
+        opened.pushLogs((await current.now()?.logsOf(block.hash, { signal: scope.signal })) ?? [])
+      } catch (error) {
+        if (!scope.signal.aborted) deps.logger?.warn('chain.logsFailed', { block: block.number, error })
+      }
     }
 
     const launch = async (abortable: Abortable): Promise<AnvilChain> => {
@@ -105,7 +120,11 @@ export async function openSession(options: AnvilEngineOptions, deps: SessionDeps
         abortable,
       )
       try {
-        return await openAnvilChain({ anvil, store, baseFeeWei: BASE_FEE_WEI, accounts, balanceWei: GENESIS_BALANCE_WEI }, deps, abortable)
+        return await openAnvilChain(
+          { anvil, store, baseFeeWei: BASE_FEE_WEI, accounts, balanceWei: GENESIS_BALANCE_WEI },
+          deps,
+          abortable,
+        )
       } catch (error) {
         await anvil.child.stop({ stopSignal: 'SIGKILL' })
         throw error
@@ -212,7 +231,9 @@ function createCurrent(deps: { readonly clock: Clock }): Current {
       const next = new Promise<AnvilChain>((resolve) => (pass = resolve))
       waiting.add(pass)
       try {
-        const late = deps.clock.sleep(UPSTREAM_WAIT_MS, { signal: signal === undefined ? done.signal : AbortSignal.any([done.signal, signal]) })
+        const late = deps.clock.sleep(UPSTREAM_WAIT_MS, {
+          signal: signal === undefined ? done.signal : AbortSignal.any([done.signal, signal]),
+        })
         return await Promise.race([
           next,
           late.then(() => {

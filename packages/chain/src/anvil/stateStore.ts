@@ -1,4 +1,14 @@
-import { type Abortable, type Clock, type Disk, fromHex, isFailure, type Logger, type Net, preview, toHex } from '@weightless/core'
+import {
+  type Abortable,
+  type Clock,
+  type Disk,
+  fromHex,
+  isFailure,
+  type Logger,
+  type Net,
+  preview,
+  toHex,
+} from '@weightless/core'
 import { ensureDirectory, writeFileAtomic } from '@weightless/host'
 import { fail } from '../errors.ts'
 
@@ -15,18 +25,27 @@ const STATE_BYTES_MAX: number = 256 * 1024 ** 2
  *  - `anvil.pid`: the running child. */
 export function createStateStore(directory: string, deps: StateDeps): StateStore {
   const at = (name: string): string => `${directory}/${name}`
-  const files = { meta: at('chain.json'), saved: at('state.json.gz'), exit: at('exit.json'), pid: at('anvil.pid'), log: at('anvil.log') }
+  const files = {
+    meta: at('chain.json'),
+    saved: at('state.json.gz'),
+    exit: at('exit.json'),
+    pid: at('anvil.pid'),
+    log: at('anvil.log'),
+  }
 
   async function open(chainId: number, { signal }: Abortable): Promise<void> {
     await ensureDirectory(directory, { signal })
     const bytes = await readFile(files.meta, deps.disk)
     if (bytes === undefined) {
-      await writeFileAtomic(files.meta, `${JSON.stringify({ version: FORMAT_VERSION, engine: 'anvil', chainId })}\n`, { signal })
+      await writeFileAtomic(files.meta, `${JSON.stringify({ version: FORMAT_VERSION, engine: 'anvil', chainId })}\n`, {
+        signal,
+      })
       return
     }
     const meta = parseMeta(bytes)
     if (meta === undefined) throw fail('CHAIN_DIRECTORY_INVALID', { file: files.meta })
-    if (meta.version > FORMAT_VERSION) throw fail('CHAIN_DIRECTORY_NEWER', { directory, version: meta.version, supported: FORMAT_VERSION })
+    if (meta.version > FORMAT_VERSION)
+      throw fail('CHAIN_DIRECTORY_NEWER', { directory, version: meta.version, supported: FORMAT_VERSION })
     if (meta.chainId !== chainId) throw fail('CHAIN_ID_DIFFERENT', { directory, found: meta.chainId, wanted: chainId })
   }
 
@@ -53,14 +72,20 @@ export function createStateStore(directory: string, deps: StateDeps): StateStore
 
   async function save(url: string, options: Abortable): Promise<void> {
     const dump = await callAnvil(url, 'anvil_dumpState', [], deps, options)
-    if (typeof dump !== 'string' || dump.length < 4) throw fail('CHAIN_CALL_FAILED', { method: 'anvil_dumpState', message: preview(dump) })
+    if (typeof dump !== 'string' || dump.length < 4)
+      throw fail('CHAIN_CALL_FAILED', { method: 'anvil_dumpState', message: preview(dump) })
     await writeFileAtomic(files.saved, fromHex(dump), options)
   }
 
   return { files, open, load, save }
 }
 
-export type StateDeps = { readonly disk: Disk; readonly net: Net; readonly clock: Clock; readonly logger?: Logger | undefined }
+export type StateDeps = {
+  readonly disk: Disk
+  readonly net: Net
+  readonly clock: Clock
+  readonly logger?: Logger | undefined
+}
 
 export type StateStore = {
   readonly files: { readonly saved: string; readonly exit: string; readonly pid: string; readonly log: string }
@@ -85,7 +110,8 @@ function parseMeta(bytes: Uint8Array): { readonly version: number; readonly chai
 async function readFile(path: string, disk: Disk): Promise<Uint8Array | undefined> {
   const found = await disk.stat(path)
   if (found === undefined) return undefined
-  if (found.sizeBytes > STATE_BYTES_MAX) throw fail('CHAIN_STATE_BROKEN', { file: path, sizeBytes: found.sizeBytes, sizeBytesMax: STATE_BYTES_MAX })
+  if (found.sizeBytes > STATE_BYTES_MAX)
+    throw fail('CHAIN_STATE_BROKEN', { file: path, sizeBytes: found.sizeBytes, sizeBytesMax: STATE_BYTES_MAX })
   const bytes = new Uint8Array(found.sizeBytes)
   const file = await disk.open(path, { create: false })
   try {
@@ -97,13 +123,21 @@ async function readFile(path: string, disk: Disk): Promise<Uint8Array | undefine
 }
 
 /** Over HTTP: a WebSocket frame of anvil holds 16 MiB, a state may be larger. */
-async function callAnvil(url: string, method: string, params: readonly unknown[], deps: StateDeps, { signal: given }: Abortable): Promise<unknown> {
+async function callAnvil(
+  url: string,
+  method: string,
+  params: readonly unknown[],
+  deps: StateDeps,
+  { signal: given }: Abortable,
+): Promise<unknown> {
   const deadline = deps.clock.deadline(STATE_MS_MAX)
   const signal = given === undefined ? deadline : AbortSignal.any([given, deadline])
   const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method, params })
   let answer: { readonly result?: unknown; readonly error?: { readonly code?: unknown; readonly message?: unknown } }
   try {
-    const response = await deps.net.fetch(new Request(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body, signal }))
+    const response = await deps.net.fetch(
+      new Request(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body, signal }),
+    )
     // Our own child answers: what it holds in memory fits ours.
     answer = JSON.parse(await response.text()) as typeof answer
   } catch (cause) {
@@ -111,5 +145,9 @@ async function callAnvil(url: string, method: string, params: readonly unknown[]
     throw fail('CHAIN_UNAVAILABLE', { reason: `no answer to ${method}` }, { cause })
   }
   if (answer.error === undefined) return answer.result
-  throw fail('CHAIN_CALL_FAILED', { method, rpcCode: Number(answer.error.code), message: preview(answer.error.message) })
+  throw fail('CHAIN_CALL_FAILED', {
+    method,
+    rpcCode: Number(answer.error.code),
+    message: preview(answer.error.message),
+  })
 }
