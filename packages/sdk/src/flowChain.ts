@@ -21,7 +21,7 @@ import { decodeEventLog, decodeFunctionResult, encodeFunctionData } from 'viem'
 import { fail } from './errors.ts'
 import { parseCount } from './quantity.ts'
 import type { Rpc } from './rpc.ts'
-import type { MinedTransaction, SendOptions, Transactor } from './transactor.ts'
+import type { MinedTransaction, PreparedCall, SendOptions, Transactor } from './transactor.ts'
 
 /** topic0 of Submit(address,bytes32,uint256,uint256,uint256,(uint256,bytes,(bytes32,uint256)[])), spec/storage.md 2.1. */
 export const SUBMIT_TOPIC: Hex = '0x167ce04d2aa1981994d3a31695da0d785373335b1078cec239a1a3a2c7675555'
@@ -90,18 +90,32 @@ export function submitCalldata(submissions: readonly Submission[], submitter: Ad
   return encodeFunctionData({ abi: flowAbi, functionName: 'batchSubmit', args: [all] })
 }
 
-/** Pays for the submissions in one transaction and reads their entries back from its logs, in the order given. Safe under
- *  concurrency. Throws what `Transactor.send` throws, and `TX_LOG_MISSING`. */
-export async function submitEntries(
-  what: { readonly flow: Address; readonly submissions: readonly Submission[]; readonly priceWeiPerSector: bigint },
-  transactor: Transactor,
-  options: SendOptions,
-): Promise<readonly Entry[]> {
-  const { flow, submissions, priceWeiPerSector } = what
+/** Submissions that are paid for together, and what they cost now. */
+export type Payment = { readonly flow: Address; readonly submissions: readonly Submission[]; readonly priceWeiPerSector: bigint }
+
+/** The call that pays for the submissions, ready to be sent. Throws what `Transactor.prepare` throws. */
+export async function prepareSubmission(payment: Payment, transactor: Transactor, options: Abortable): Promise<PreparedCall> {
+  const { flow, submissions, priceWeiPerSector } = payment
   const submitter = await transactor.address(options)
   const sectorCount = submissions.reduce((sum, { nodes }) => sum + paddedChunkCountOf(nodes), 0)
   const call = { to: flow, data: submitCalldata(submissions, submitter), valueWei: BigInt(sectorCount) * priceWeiPerSector }
-  const mined = await transactor.send(call, options)
+  return transactor.prepare(call, options)
+}
+
+/** Pays for the submissions in one transaction and reads their entries back from its logs, in the order given. Safe under
+ *  concurrency. Throws what `Transactor.send` throws, and `TX_LOG_MISSING`. */
+export async function submitEntries(payment: Payment, transactor: Transactor, options: SendOptions): Promise<readonly Entry[]> {
+  return sendSubmission(payment, await prepareSubmission(payment, transactor, options), transactor, options)
+}
+
+/** The same with a call that `prepareSubmission` made of these submissions. */
+export async function sendSubmission(
+  { flow, submissions }: Pick<Payment, 'flow' | 'submissions'>,
+  prepared: PreparedCall,
+  transactor: Transactor,
+  options: SendOptions,
+): Promise<readonly Entry[]> {
+  const mined = await transactor.send(prepared, options)
   const entries = entriesOf(mined, flow)
   const isAll =
     entries.length === submissions.length &&

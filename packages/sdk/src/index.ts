@@ -24,8 +24,9 @@ export type { HeldEntry, LoggedEntry, NodeStatus, PutAnswer, RequestOptions, Sto
 export { createRpc } from './rpc.ts'
 export type { Rpc, RpcDeps, RpcOptions } from './rpc.ts'
 export { createTransactor } from './transactor.ts'
-export type { MinedTransaction, SendOptions, Transactor, TransactorDeps, TransactorOptions } from './transactor.ts'
-export { decodeSubmitLog, entriesOf, readMarket, readPrice, SUBMIT_TOPIC, submitCalldata, submitEntries } from './flowChain.ts'
+export type { MinedTransaction, PreparedCall, SendOptions, Transactor, TransactorDeps, TransactorOptions } from './transactor.ts'
+export { decodeSubmitLog, entriesOf, prepareSubmission, readMarket, readPrice, sendSubmission, SUBMIT_TOPIC, submitCalldata, submitEntries } from './flowChain.ts'
+export type { Payment } from './flowChain.ts'
 export { isFinal, readEntry, waitFinal } from './entryOnChain.ts'
 export {
   drainMember,

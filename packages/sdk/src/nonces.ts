@@ -10,6 +10,13 @@ type Sequence = {
   next: number
 }
 const sequences = new Map<string, Sequence>()
+/** Transactions this process has sent: tells whether a count that was read before the turn is still the last word. */
+let usedCount = 0
+
+/** Remember this before reading the pending count: while it stays the same, nobody here has sent anything since. */
+export function nonceEpoch(): number {
+  return usedCount
+}
 
 export type NonceTurn = {
   /** The nonce to use, given what the endpoint says is pending. */
@@ -71,6 +78,7 @@ function turnOf(key: string, sequence: Sequence): NonceTurn {
     choose: (pendingCount) => (sequence.openCount > 0 ? Math.max(pendingCount, sequence.next) : pendingCount),
     used: (nonce) => {
       invariant(Number.isSafeInteger(nonce), 'a nonce is a whole number')
+      usedCount += 1
       sequence.next = nonce + 1
       sequence.openCount += 1
       let isOpen = true

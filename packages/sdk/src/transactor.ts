@@ -15,7 +15,7 @@ import {
 } from '@weightless/core'
 import { fail } from './errors.ts'
 import { feePerGasWeiMax, readFees } from './fees.ts'
-import { inNonceTurn, type NonceTurn } from './nonces.ts'
+import { inNonceTurn, nonceEpoch, type NonceTurn } from './nonces.ts'
 import { parseCount, parseQuantity, toQuantity } from './quantity.ts'
 import { jittered } from './retry.ts'
 import { isRevert, revertReason } from './revert.ts'
@@ -26,10 +26,19 @@ import { senderOf, type Call, type Fees, type Sender, type SignerLike } from './
 /** Sends calls from one wallet. Safe to use from many places at once: nonces are handed out one after the other. */
 export type Transactor = {
   address(options: Abortable): Promise<Address>
-  /** Resolves when the transaction is mined and succeeded. Throws before anything is signed: `FUNDS_INSUFFICIENT`,
-   *  `FEE_ABOVE_CAP`, `TX_REVERTED` (from the estimate), `NETWORK_MISMATCH` (a wallet on another chain). After that:
-   *  `TX_REVERTED`, `TX_NOT_MINED` with the hash, `NONCE_CONFLICT`. */
-  send(call: Call, options: SendOptions): Promise<MinedTransaction>
+  /** Everything that can refuse a call before it is signed, in one round trip. Throws `FUNDS_INSUFFICIENT`, `FEE_ABOVE_CAP`,
+   *  `TX_REVERTED` (from the estimate), `NETWORK_MISMATCH` (a wallet on another chain). */
+  prepare(call: Call, options: Abortable): Promise<PreparedCall>
+  /** Resolves when the transaction is mined and succeeded. Throws what `prepare` throws; once it is out: `TX_REVERTED`,
+   *  `TX_NOT_MINED` with the hash, `NONCE_CONFLICT`. */
+  send(call: Call | PreparedCall, options: SendOptions): Promise<MinedTransaction>
+}
+/** Good for the next few seconds. */
+export type PreparedCall = Call & {
+  readonly gas: bigint
+  readonly fees: Fees
+  /** The pending count, read after `epoch` was taken. */
+  readonly pending: { readonly count: number; readonly epoch: number } | undefined
 }
 export type SendOptions = Abortable & {
   /** How long to wait for the receipt. */
@@ -50,6 +59,8 @@ export type TransactorDeps = { readonly rpc: Rpc; readonly clock: Clock; readonl
 /** The cost of an insert into the flow depends on what lands before it in the block (spec/storage.md 11.1, trap 6); gas that is
  *  not used is not paid for. */
 const GAS_MARGIN_PERCENT = 30n
+/** Two blocks of 0G; what we offer covers six full blocks. */
+const FEES_FRESH_MS = 2_000
 /** Somebody else sends from the same wallet: each round re-reads the count, so five lost races are no accident. */
 const NONCE_ATTEMPTS_MAX = 5
 const NONCE_DELAY_MS = 50
@@ -66,12 +77,22 @@ export function createTransactor(options: TransactorOptions, deps: TransactorDep
     resolved.catch(() => (resolved = undefined))
     return resolved
   }
+  let offered: { readonly fees: Fees; readonly untilMs: number } | undefined
+  const feesNow = async (signal: AbortSignal | undefined): Promise<Fees> => {
+    if (offered !== undefined && deps.clock.nowMs() < offered.untilMs) return offered.fees
+    const fees = await readFees(deps.rpc, { signal })
+    offered = { fees, untilMs: deps.clock.nowMs() + FEES_FRESH_MS }
+    return fees
+  }
+  const prepared = async (call: Call, { signal }: Abortable): Promise<PreparedCall> =>
+    prepare(call, { sender: await senderFor(signal), chainId: options.chainId, fees: feesNow }, deps, { signal })
   return {
     address: async ({ signal }) => (await senderFor(signal)).address,
-    send: async (call, { signal, timeoutMs = MINED_TIMEOUT_MS, onSent }) => {
+    prepare: prepared,
+    send: async (given, { signal, timeoutMs = MINED_TIMEOUT_MS, onSent }) => {
       const sender = await senderFor(signal)
-      const { gas, fees } = await prepare(call, sender, options.chainId, deps, { signal })
-      const sent = await submit({ call, gas, fees, sender, chainId: options.chainId }, deps, { signal })
+      const call = 'gas' in given ? given : await prepared(given, { signal })
+      const sent = await submit({ call, sender, chainId: options.chainId }, deps, { signal })
       try {
         onSent?.(sent.txHash)
         return await waitMined(sent.txHash, { call, from: sender.address, timeoutMs }, deps, { signal })
@@ -82,20 +103,22 @@ export function createTransactor(options: TransactorOptions, deps: TransactorDep
   }
 }
 
-type Prepared = { readonly gas: bigint; readonly fees: Fees }
+type Payer = { readonly sender: Sender; readonly chainId: number; readonly fees: (signal: AbortSignal | undefined) => Promise<Fees> }
 
-/** Everything that can refuse, before anything is signed; one round trip. */
-async function prepare(call: Call, sender: Sender, chainId: number, deps: TransactorDeps, options: Abortable): Promise<Prepared> {
+async function prepare(call: Call, payer: Payer, deps: TransactorDeps, options: Abortable): Promise<PreparedCall> {
   const { rpc } = deps
+  const { sender, chainId } = payer
   const request = { from: sender.address, to: call.to, data: call.data, value: toQuantity(call.valueWei) }
-  const [estimate, fees, balance, walletChainId] = await Promise.all([
+  const epoch = nonceEpoch()
+  const [estimate, fees, balance, walletChainId, pendingCount] = await Promise.all([
     rpc.request('eth_estimateGas', [request], options).catch((error: unknown) => {
       if (isFailure(error, 'RPC_ERROR')) return error
       throw error
     }),
-    readFees(rpc, options),
+    payer.fees(options.signal),
     rpc.request('eth_getBalance', [sender.address, 'latest'], options),
     sender.kind === 'wallet' ? sender.chainId(options) : chainId,
+    sender.kind === 'local' ? readPending(rpc, sender.address, options) : undefined,
   ])
   if (walletChainId !== undefined && walletChainId !== chainId) {
     throw fail('NETWORK_MISMATCH', { what: 'chain id of the wallet', expected: chainId, actual: walletChainId })
@@ -112,10 +135,14 @@ async function prepare(call: Call, sender: Sender, chainId: number, deps: Transa
   const gas = (parseQuantity(estimate, 'gas') * (100n + GAS_MARGIN_PERCENT)) / 100n
   const needWei = call.valueWei + gas * feePerGasWeiMax(fees)
   if (haveWei < needWei) throw funds(needWei)
-  return { gas, fees }
+  return { ...call, gas, fees, pending: pendingCount === undefined ? undefined : { count: pendingCount, epoch } }
 }
 
-type Outgoing = Prepared & { readonly call: Call; readonly sender: Sender; readonly chainId: number }
+async function readPending(rpc: Rpc, address: Address, options: Abortable): Promise<number> {
+  return parseCount(await rpc.request('eth_getTransactionCount', [address, 'pending'], options), 'nonce')
+}
+
+type Outgoing = { readonly call: PreparedCall; readonly sender: Sender; readonly chainId: number }
 type Sent = { readonly txHash: TxHash; settle(): void }
 
 async function submit(out: Outgoing, deps: TransactorDeps, options: Abortable): Promise<Sent> {
@@ -127,7 +154,11 @@ async function submit(out: Outgoing, deps: TransactorDeps, options: Abortable): 
       let last: unknown
       for (let attempt = 1; attempt <= NONCE_ATTEMPTS_MAX; attempt++) {
         try {
-          return sender.kind === 'local' ? await sendSigned(out, sender, turn, deps, options) : await sendByWallet(out, sender, options)
+          if (sender.kind === 'wallet') return await sendByWallet(out, sender, options)
+          const { pending } = out.call
+          const isCurrent = attempt === 1 && pending !== undefined && pending.epoch === nonceEpoch()
+          const count = isCurrent ? pending.count : await readPending(deps.rpc, sender.address, options)
+          return await sendSigned(out, sender, { turn, count }, deps, options)
         } catch (error) {
           if (options.signal?.aborted) throw options.signal.reason
           if (!isNonceMessage(error)) throw refusal(error, out)
@@ -145,14 +176,13 @@ async function submit(out: Outgoing, deps: TransactorDeps, options: Abortable): 
 async function sendSigned(
   out: Outgoing,
   sender: Sender & { readonly kind: 'local' },
-  turn: NonceTurn,
+  { turn, count }: { readonly turn: NonceTurn; readonly count: number },
   { rpc }: TransactorDeps,
   options: Abortable,
 ): Promise<Sent> {
-  const { call, chainId, gas, fees } = out
-  const pending = parseCount(await rpc.request('eth_getTransactionCount', [sender.address, 'pending'], options), 'nonce')
-  const nonce = turn.choose(pending)
-  const raw = await sender.sign({ ...call, chainId, nonce, gas, fees })
+  const { call, chainId } = out
+  const nonce = turn.choose(count)
+  const raw = await sender.sign({ ...call, chainId, nonce })
   options.signal?.throwIfAborted()
   const txHash = parseTxHash(toHex(keccak256(fromHex(raw))))
   // From here on the transaction may be out, whatever the answer is.
@@ -170,7 +200,7 @@ async function sendSigned(
 }
 
 async function sendByWallet(out: Outgoing, sender: Sender & { readonly kind: 'wallet' }, options: Abortable): Promise<Sent> {
-  const txHash = await sender.send({ ...out.call, gas: out.gas }, options)
+  const txHash = await sender.send(out.call, options)
   return { txHash, settle: () => undefined }
 }
 
@@ -252,7 +282,7 @@ async function replayReason(
 function refusal(error: unknown, out: Outgoing): unknown {
   if (isFailure(error) && error.code !== 'RPC_ERROR') return error
   if (isFundsMessage(error)) {
-    const needWei = out.call.valueWei + out.gas * feePerGasWeiMax(out.fees)
+    const needWei = out.call.valueWei + out.call.gas * feePerGasWeiMax(out.call.fees)
     return fail('FUNDS_INSUFFICIENT', { address: out.sender.address, needWei, valueWei: out.call.valueWei }, { cause: error })
   }
   if (isFailure(error)) return error

@@ -19,7 +19,7 @@ import type { Client } from './client.ts'
 import { disperse } from './disperse.ts'
 import { readEntry, waitFinal } from './entryOnChain.ts'
 import { fail } from './errors.ts'
-import { submitEntries } from './flowChain.ts'
+import { prepareSubmission, sendSubmission, type Payment } from './flowChain.ts'
 import { hashSource, type HashedSource } from './hash.ts'
 import { preflight, type Preflight } from './holders.ts'
 import { mapBounded } from './inOrder.ts'
@@ -27,6 +27,7 @@ import type { ProgressEvent } from './progress.ts'
 import { withDeadline } from './scope.ts'
 import { openSource, type OpenSource, type Source } from './source.ts'
 import type { HeldEntry } from './storageNodeClient.ts'
+import type { PreparedCall } from './transactor.ts'
 
 export type UploadOptions<Until extends Stage = Stage> = Abortable & {
   /** The stage to wait for; default 'durable'. 'accepted' computes the root and sends nothing. */
@@ -180,6 +181,9 @@ type Anchored = { readonly entry: Entry; readonly reused: boolean }
 async function anchorAll(client: Client, objects: readonly Accepted[], settings: Settings, signal: AbortSignal): Promise<readonly Anchored[]> {
   const { until, replicas, onExisting, tell } = settings
   const needs = until === 'anchored' ? 'nothing' : 'holders'
+  // Most uploads are new: what their transaction needs is read while the nodes are asked.
+  const guess = objects.length <= BATCH_ENTRIES_MAX ? prepareAll(client, objects, signal) : undefined
+  guess?.catch(() => undefined)
   const found = await mapBounded(objects, { window: OBJECTS_WINDOW, signal }, async (object, scope) => {
     const seen = await preflight(client, object.root, { replicas, needs }, { signal: scope })
     return onExisting === 'reuse' ? findExisting(client, object, seen, scope) : undefined
@@ -202,7 +206,9 @@ async function anchorAll(client: Client, objects: readonly Accepted[], settings:
     const group = unpaid.slice(at, at + BATCH_ENTRIES_MAX)
     const totalBytes = group.reduce((sum, i) => sum + objects[i]!.sizeBytes, 0)
     tell({ phase: 'submit', doneBytes: 0, totalBytes })
-    const entries = await submit(client, group.map((i) => objects[i]!), (txHash) => tell({ phase: 'submit', doneBytes: totalBytes, totalBytes, txHash }), signal)
+    const onSent = (txHash: TxHash): void => tell({ phase: 'submit', doneBytes: totalBytes, totalBytes, txHash })
+    const prepared = group.length === objects.length ? guess : undefined
+    const entries = await submit(client, group.map((i) => objects[i]!), { onSent, prepared }, signal)
     group.forEach((i, k) => anchored.set(i, { entry: entries[k]!, reused: false }))
     tell({ phase: 'anchor', doneBytes: totalBytes, totalBytes, txHash: entries[0]!.txHash })
   }
@@ -214,26 +220,28 @@ async function anchorAll(client: Client, objects: readonly Accepted[], settings:
   })
 }
 
+async function prepareAll(client: Client, objects: readonly Accepted[], signal: AbortSignal): Promise<PreparedCall> {
+  return prepareSubmission(paymentOf(client, objects, await client.price({ signal })), client.transactor!, { signal })
+}
+
+function paymentOf(client: Client, objects: readonly Accepted[], priceWeiPerSector: bigint): Payment {
+  return { flow: client.network.flow, submissions: objects.map(({ submission }) => submission), priceWeiPerSector }
+}
+
 /** One transaction. The price may have changed since it was read: asked once more then. */
 async function submit(
   client: Client,
   objects: readonly Accepted[],
-  onSent: (txHash: TxHash) => void,
+  how: { readonly onSent: (txHash: TxHash) => void; readonly prepared: Promise<PreparedCall> | undefined },
   signal: AbortSignal,
 ): Promise<readonly Entry[]> {
-  const pay = (priceWeiPerSector: bigint): Promise<readonly Entry[]> =>
-    submitEntries(
-      { flow: client.network.flow, submissions: objects.map(({ submission }) => submission), priceWeiPerSector },
-      client.transactor!,
-      { signal, onSent },
-    )
-  try {
-    return await pay(await client.price({ signal }))
-  } catch (error) {
-    const isPrice = isFailure(error, 'TX_REVERTED') && error.facts['when'] === 'before sending' && /^NotEnoughFee/.test(String(error.facts['reason']))
-    if (!isPrice) throw error
-    return pay(await client.price({ signal, renew: true }))
-  }
+  const { transactor, network } = client
+  const submissions = objects.map(({ submission }) => submission)
+  const prepared = await (how.prepared ?? prepareAll(client, objects, signal)).catch(async (error: unknown) => {
+    if (!isFailure(error, 'TX_REVERTED') || !/^NotEnoughFee/.test(String(error.facts['reason']))) throw error
+    return prepareSubmission(paymentOf(client, objects, await client.price({ signal, renew: true })), transactor!, { signal })
+  })
+  return sendSubmission({ flow: network.flow, submissions }, prepared, transactor!, { signal, onSent: how.onSent })
 }
 
 /** Checks made on chain for one upload: nodes may name many entries of a root, and each check is a request. */
