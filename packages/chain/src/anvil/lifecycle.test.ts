@@ -140,6 +140,17 @@ describe('what is refused before anything is started', () => {
   })
 })
 
+test('everything listens on 127.0.0.1 unless told otherwise', async () => {
+  const chain = engine()
+  await chain.start()
+  expect(new URL(chain.rpcUrl).hostname).toBe('127.0.0.1')
+  // Another address of this machine: only who listens on all of them is reached there.
+  await expect(fetch(chain.rpcUrl.replace('127.0.0.1', '127.0.0.2'))).rejects.toThrow('fetch failed')
+  const open = engine({ host: '0.0.0.0' }, join(directory, 'open'))
+  await open.start()
+  expect(await request(open.rpcUrl, 'eth_chainId')).toBe('0x7a69')
+})
+
 test('two engines live side by side and are different chains', async () => {
   const other = await temporaryDirectory()
   const [a, b] = [engine(), engine({}, other.path)]
