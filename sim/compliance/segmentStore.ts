@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { rootOf, type Failure, type Root, type SegmentProof } from '@weightless/core'
+import type { Failure, SegmentProof } from '@weightless/core'
 import type { NewSegment, SegmentStore, SegmentStoreOptions } from '../../packages/node/src/store/store.ts'
-import { createChance } from '../chance.ts'
+import { rootNumber, segmentOf } from './storeSamples.ts'
 
 /** What a segment store must do on any Disk and Index. */
 export function segmentStoreCompliance(make: () => Promise<StoreUnderTest>): void {
@@ -175,20 +175,6 @@ export type StoreUnderTest = {
   /** Deletes the index while no store is open. */
   loseIndex(): Promise<void>
   dispose(): Promise<void>
-}
-
-export function rootNumber(n: number): Root {
-  return rootOf(createChance(n * 7919).bytes(32))
-}
-
-/** Same root, index and shape: same segment. */
-export function segmentOf(rootNumber: number, index: number, shape: { readonly sizeBytes?: number; readonly depth?: number } = {}): NewSegment {
-  const { sizeBytes = 512, depth = 2 } = shape
-  const chance = createChance(rootNumber * 1_000_003 + index * 31 + sizeBytes)
-  const data = new Uint8Array(sizeBytes).map((_, i) => i * 13)
-  data.set(chance.bytes(Math.min(64, sizeBytes)))
-  const siblings = Array.from({ length: depth }, () => chance.bytes(32))
-  return { index, data, proof: { siblings, lefts: siblings.map(() => chance.below(2) === 1) } }
 }
 
 export function expectSame(found: { readonly data: Uint8Array; readonly proof: SegmentProof } | undefined, segment: NewSegment): void {

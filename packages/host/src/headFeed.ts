@@ -25,7 +25,7 @@ export async function* headFeed(
     wake()
   }
   scope.signal.addEventListener('abort', () => wake(), { once: true })
-  const state: FeedState = { isPushed: false, offer, newest: () => newest, reconnect: () => undefined, signal: scope.signal }
+  const state: FeedState = { isPushed: false, pushCount: 0, offer, newest: () => newest, reconnect: () => undefined, signal: scope.signal }
   const producers = [poll(options, deps, state), ...(options.wsUrl === undefined ? [] : [subscribe(options.wsUrl, deps, state)])]
   try {
     while (!scope.signal.aborted) {
@@ -57,6 +57,7 @@ export type HeadFeedDeps = { readonly clock: Clock; readonly random: Random; rea
 const POLL_MS = 1_000
 /** While heads are pushed, how often we make sure that the connection is not silently dead. */
 const CHECK_MS = 15_000
+const PUSH_GRACE_MS = 2_000
 const POLL_TIMEOUT_MS = 10_000
 const RECONNECT_MS_MIN = 200
 const RECONNECT_MS_MAX = 10_000
@@ -65,6 +66,7 @@ const ANSWER_BYTES_MAX: number = 1024 ** 2
 type FeedState = {
   /** True between the confirmation of a subscription and the end of its connection. */
   isPushed: boolean
+  pushCount: number
   readonly offer: (head: Head) => void
   readonly newest: () => Head | undefined
   reconnect: () => void
@@ -78,15 +80,12 @@ async function poll(options: HeadFeedOptions, deps: HeadFeedDeps, state: FeedSta
     const seen = state.newest()
     try {
       const head = await askHead(options.rpcUrl, deps, { signal })
+      failures = 0
       // What was pushed while we asked is newer than the answer.
       if (state.newest() === seen && head.hash !== seen?.hash) {
-        if (state.isPushed && seen !== undefined) {
-          deps.logger?.warn('headFeed.pushSilent', { number: head.number })
-          state.reconnect()
-        }
         state.offer(head)
+        if (state.isPushed) await expectPush(head, deps, state)
       }
-      failures = 0
     } catch (error) {
       if (signal.aborted) return
       failures += 1
@@ -94,6 +93,15 @@ async function poll(options: HeadFeedOptions, deps: HeadFeedDeps, state: FeedSta
     }
     await rest(state.isPushed ? CHECK_MS : (options.pollMs ?? POLL_MS), deps, signal)
   }
+}
+
+/** A head that polling found first is pushed a moment later, unless the connection is dead and nobody has said so. */
+async function expectPush(head: Head, deps: HeadFeedDeps, state: FeedState): Promise<void> {
+  const { pushCount } = state
+  await rest(PUSH_GRACE_MS, deps, state.signal)
+  if (state.signal.aborted || !state.isPushed || state.pushCount !== pushCount) return
+  deps.logger?.warn('headFeed.pushSilent', { number: head.number })
+  state.reconnect()
 }
 
 async function subscribe(url: string, deps: HeadFeedDeps, state: FeedState): Promise<void> {
@@ -122,7 +130,10 @@ async function subscribeOnce(url: string, deps: HeadFeedDeps, state: FeedState):
           const message = parseMessage(text)
           if (message === 'subscribed') state.isPushed = wasPushed = true
           else if (message === 'refused') ended()
-          else if (message !== undefined) state.offer(message)
+          else if (message !== undefined) {
+            state.pushCount += 1
+            state.offer(message)
+          }
         },
         onClose: () => ended(),
       }),

@@ -1,6 +1,9 @@
+import { open } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
+import { join } from 'node:path'
 import { compare, invariant } from '@weightless/core'
 import type { Abortable, Index, IndexChange } from '@weightless/core'
-import { open } from 'lmdb'
+import { open as openDatabase } from 'lmdb'
 import type { RootDatabase } from 'lmdb'
 import { fail } from './errors.ts'
 import { ensureDirectory } from './files.ts'
@@ -11,9 +14,10 @@ import { ensureDirectory } from './files.ts'
 export async function openLmdbIndex(path: string, options: LmdbOptions = {}): Promise<Index> {
   options.signal?.throwIfAborted()
   await ensureDirectory(path)
+  await checkDataFile(path)
   let database: RootDatabase<Buffer, Uint8Array>
   try {
-    database = open<Buffer, Uint8Array>({
+    database = openDatabase<Buffer, Uint8Array>({
       path,
       // Said outright: a path with a dot would else be taken for a file.
       noSubdir: false,
@@ -26,7 +30,7 @@ export async function openLmdbIndex(path: string, options: LmdbOptions = {}): Pr
       // Random reads by hash gain nothing from read-ahead and lose memory to it.
       noReadAhead: true,
       ...(options.mapSizeBytes === undefined ? {} : { mapSize: options.mapSizeBytes }),
-    } as Parameters<typeof open>[0])
+    } as Parameters<typeof openDatabase>[0])
   } catch (cause) {
     throw fail('INDEX_OPEN_FAILED', { path }, { cause })
   }
@@ -69,6 +73,46 @@ export async function openLmdbIndex(path: string, options: LmdbOptions = {}): Pr
 export type LmdbOptions = Abortable & {
   /** Address space to begin with; it grows by itself. */
   readonly mapSizeBytes?: number | undefined
+}
+
+/** lmdb ends the process when it opens a file that is not its own, so its meta pages are looked at first (layout of lmdb 0.9.9x:
+ *  magic at byte 24 of each of the first two pages, page size at 48, last page at 144). */
+async function checkDataFile(path: string): Promise<void> {
+  let handle: FileHandle
+  try {
+    handle = await open(join(path, 'data.mdb'), 'r')
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return
+    throw fail('INDEX_OPEN_FAILED', { path, reason: (cause as NodeJS.ErrnoException).code ?? 'unknown' }, { cause })
+  }
+  try {
+    const { size } = await handle.stat()
+    if (size === 0) return
+    const first = Buffer.alloc(META_BYTES)
+    const second = Buffer.alloc(META_BYTES)
+    await handle.read(first, 0, META_BYTES, 0)
+    const pageBytes = isMeta(first) ? first.readUInt32LE(48) : 0
+    await handle.read(second, 0, META_BYTES, pageBytes)
+    if (pageBytes === 0 || !isMeta(second)) throw fail('INDEX_OPEN_FAILED', { path, reason: 'no index' })
+    // Newer commits may never have been flushed; the oldest that a page names must be whole.
+    const lastPages = [first, second].flatMap((page) => [page.readBigUInt64LE(144), page.readBigUInt64LE(FLUSHED_AT + 144)])
+    const lastPage = lastPages.filter((number) => number > 0n).reduce((a, b) => (a < b ? a : b), 1n << 62n)
+    if (BigInt(size) < (lastPage + 1n) * BigInt(pageBytes)) throw fail('INDEX_OPEN_FAILED', { path, reason: 'cut short' })
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Behind the meta of the last commit a page keeps that of the last flush. */
+const FLUSHED_AT = 2048
+const META_BYTES: number = FLUSHED_AT + 160
+const META_MAGIC = 0xbeefc0de
+const PAGE_BYTES_MIN = 256
+const PAGE_BYTES_MAX = 65_536
+
+function isMeta(page: Buffer): boolean {
+  const pageBytes = page.readUInt32LE(48)
+  return page.readUInt32LE(24) === META_MAGIC && pageBytes >= PAGE_BYTES_MIN && pageBytes <= PAGE_BYTES_MAX
 }
 
 /** One process with one read transaction per open iteration. */

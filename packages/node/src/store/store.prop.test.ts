@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Clock } from '@weightless/core'
 import { createChance, type Chance } from '../../../../sim/chance.ts'
-import { rootNumber, segmentOf } from '../../../../sim/compliance/segmentStore.ts'
+import { rootNumber, segmentOf } from '../../../../sim/compliance/storeSamples.ts'
 import { createMemoryDisk, type MemoryDisk } from '../../../../sim/memoryDisk.ts'
 import { createMemoryIndexStore, type MemoryIndexStore } from '../../../../sim/memoryIndex.ts'
 import { silentLogger } from '../../../../sim/silentLogger.ts'
@@ -30,21 +30,24 @@ type World = {
   readonly puts: Map<string, Calls>
   readonly removals: Map<number, Calls>
   moment: number
+  /** Why a store stopped taking writes though nothing was wrong with its machine. */
+  brokenDown: string | undefined
 }
 
 /** Several lives of one store, each ended by a crash at any moment. Returns the first broken promise. */
 async function live(seed: number, options: { readonly lyingSyncs: boolean }): Promise<string | undefined> {
   const chance = createChance(seed)
-  const world: World = { chance, disk: createMemoryDisk(chance), indexes: createMemoryIndexStore(chance), puts: new Map(), removals: new Map(), moment: 0 }
+  const world: World = { chance, disk: createMemoryDisk(chance), indexes: createMemoryIndexStore(chance), puts: new Map(), removals: new Map(), moment: 0, brokenDown: undefined }
   world.disk.faults.lyingSyncs = options.lyingSyncs
   for (let life = 0; life < 5; life++) {
     const store = await createSegmentStore(
-      { dataDir: '/node/data', capacityBytes: 2 ** 30, pendingBytesMax: 40_000, reservedSlotCount: 2 + chance.below(6) },
+      { dataDir: '/node/data', capacityBytes: 2 ** 30, pendingBytesMax: 40_000, reservedSlotCount: 2 + chance.below(6), onFatal: ({ message }) => (world.brokenDown ??= message) },
       { disk: world.disk.process(), index: world.indexes.open(), clock, logger: silentLogger },
     )
     const broken = await brokenPromise(store, world)
     if (broken !== undefined) return `life ${life}: ${broken}`
     await act(store, world)
+    if (world.brokenDown !== undefined) return `life ${life}: ${world.brokenDown}`
   }
   return undefined
 }
@@ -80,7 +83,10 @@ async function act(store: SegmentStore, world: World): Promise<void> {
       world.disk.losePower()
       world.indexes.losePower()
   }
+  const { brokenDown } = world
   await Promise.allSettled(calls)
+  // What breaks after the end is the end's doing.
+  world.brokenDown = brokenDown
 }
 
 async function put(store: SegmentStore, world: World): Promise<void> {

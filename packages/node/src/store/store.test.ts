@@ -1,7 +1,8 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { Clock, Failure, Index, Root } from '@weightless/core'
 import { createChance } from '../../../../sim/chance.ts'
-import { expectSame, rootNumber, segmentOf } from '../../../../sim/compliance/segmentStore.ts'
+import { expectSame } from '../../../../sim/compliance/segmentStore.ts'
+import { rootNumber, segmentOf } from '../../../../sim/compliance/storeSamples.ts'
 import { createMemoryDisk, type MemoryDisk } from '../../../../sim/memoryDisk.ts'
 import { createMemoryIndexStore, type MemoryIndexStore } from '../../../../sim/memoryIndex.ts'
 import { silentLogger } from '../../../../sim/silentLogger.ts'
@@ -302,15 +303,14 @@ describe('work in hand', () => {
     await store.close()
     store = await open({ pendingBytesMax: 1024 })
     let most = 0
-    const done: number[] = []
-    const puts = Array.from({ length: 40 }, (_, i) => store.put(rootNumber(i), [small(i, 0)]).then(() => done.push(i)))
-    const watch = (async () => {
-      while (done.length < 40) {
-        most = Math.max(most, store.usage().segmentCount - done.length)
-        await undefined
-      }
-    })()
-    await Promise.all([...puts, watch])
+    let doneCount = 0
+    let ended = false
+    const puts = Promise.all(Array.from({ length: 40 }, (_, i) => store.put(rootNumber(i), [small(i, 0)]).then(() => (doneCount += 1)))).finally(() => (ended = true))
+    while (!ended) {
+      most = Math.max(most, store.usage().segmentCount - doneCount)
+      await undefined
+    }
+    await puts
     // 4 × 256 bytes may be inside at once.
     expect(most).toBeLessThanOrEqual(4)
     expect(store.usage().segmentCount).toBe(40)
