@@ -27,7 +27,9 @@ const { outputFiles } = await build({
   // lmdb and anvil find their prebuilt binaries next to their own files.
   external: ['lmdb', '@foundry-rs/*'],
   // Bundled CommonJS packages still call require() for what Node brings along.
-  banner: { js: "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);" },
+  banner: {
+    js: "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);",
+  },
   sourcemap: 'linked',
   sourcesContent: false,
   legalComments: 'none',
@@ -49,8 +51,11 @@ for (const name of readdirSync(dist).filter((name) => name.startsWith('chunk-') 
   if (age > STALE_CHUNK_AGE_MS) rmSync(join(dist, name), { force: true })
 }
 
-const kilobytes = outputFiles.filter((file) => file.path.endsWith('.mjs')).reduce((sum, file) => sum + file.contents.length, 0) / 1024
-process.stderr.write(`built packages/cli/dist: ${kilobytes.toFixed(0)} KB in ${(performance.now() - started).toFixed(0)} ms\n`)
+const kilobytes =
+  outputFiles.filter((file) => file.path.endsWith('.mjs')).reduce((sum, file) => sum + file.contents.length, 0) / 1024
+process.stderr.write(
+  `built packages/cli/dist: ${kilobytes.toFixed(0)} KB in ${(performance.now() - started).toFixed(0)} ms\n`,
+)
 
 function isSame(file) {
   try {

@@ -43,5 +43,7 @@ const started = performance.now()
 const result = await work[command](...words)
 const ms = performance.now() - started
 const { user, system } = process.cpuUsage(cpu)
-say(`${JSON.stringify({ ...result, ms, cpuSeconds: (user + system) / 1e6, rssBytesMax: process.resourceUsage().maxRSS * 1024 })}\n`)
+say(
+  `${JSON.stringify({ ...result, ms, cpuSeconds: (user + system) / 1e6, rssBytesMax: process.resourceUsage().maxRSS * 1024 })}\n`,
+)
 process.exit(0)

@@ -39,6 +39,6 @@ function isStale() {
 function isNewer(path, builtMs) {
   const stat = statSync(path, { throwIfNoEntry: false })
   if (stat === undefined) return false
-  if (stat.mtimeMs > builtMs && !/\.test\.ts$/.test(path)) return true
+  if (stat.mtimeMs > builtMs && !path.endsWith('.test.ts')) return true
   return stat.isDirectory() && readdirSync(path).some((name) => isNewer(join(path, name), builtMs))
 }

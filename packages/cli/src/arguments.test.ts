@@ -12,17 +12,23 @@ describe('arguments', () => {
     expect(parseRange(text)).toEqual(range)
   })
 
-  test.each(['', '-', '-5', '9-5', '1e3-2e3', '0x1-0x2', '1-2-3', ' 1-2', '9999999999999999-'])('--range %j is refused', (text) => {
-    expect(() => parseRange(text)).toThrow(/USAGE/)
-  })
+  test.each(['', '-', '-5', '9-5', '1e3-2e3', '0x1-0x2', '1-2-3', ' 1-2', '9999999999999999-'])(
+    '--range %j is refused',
+    (text) => {
+      expect(() => parseRange(text)).toThrow(/USAGE/)
+    },
+  )
 
   test('several roots are the fragments of one file, in order and in lower case', () => {
     expect(parseRoots(`${root},0x${'CD'.repeat(32)}`)).toEqual([root, `0x${'cd'.repeat(32)}`])
   })
 
-  test.each(['', '0x', 'ab'.repeat(32), `${root},`, `${root}0`, Array.from({ length: 1025 }, () => root).join(',')])('%.70j is no list of roots', (text) => {
-    expect(() => parseRoots(text)).toThrow(/USAGE/)
-  })
+  test.each(['', '0x', 'ab'.repeat(32), `${root},`, `${root}0`, Array.from({ length: 1025 }, () => root).join(',')])(
+    '%.70j is no list of roots',
+    (text) => {
+      expect(() => parseRoots(text)).toThrow(/USAGE/)
+    },
+  )
 
   test.each([
     [parseNodeCount, '6', 6],

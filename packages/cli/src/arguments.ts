@@ -13,10 +13,16 @@ const PORTS_ABOVE_BASE = 10 + 4096
 export type ByteRange = { readonly start: number; readonly end: number | undefined }
 
 /** A whole number in plain decimal digits: `1e3`, `0x10` and ` 7` are mistakes here. Throws `USAGE`. */
-export function parseWhole(text: string, options: { readonly name: string; readonly min: number; readonly max: number }): number {
+export function parseWhole(
+  text: string,
+  options: { readonly name: string; readonly min: number; readonly max: number },
+): number {
   const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN
   if (value >= options.min && value <= options.max) return value
-  throw fail('USAGE', { reason: `${options.name} is a whole number from ${options.min} to ${options.max}`, value: preview(text) })
+  throw fail('USAGE', {
+    reason: `${options.name} is a whole number from ${options.min} to ${options.max}`,
+    value: preview(text),
+  })
 }
 
 export function parseNodeCount(text: string): number {
@@ -49,7 +55,8 @@ export function parseSequence(text: string): number {
 /** `ROOT` or `ROOT,ROOT,...`: fragments of one file in their order. Throws `USAGE`. */
 export function parseRoots(text: string): readonly Root[] {
   const parts = text.split(',')
-  if (parts.length > FRAGMENTS_MAX) throw fail('USAGE', { reason: `at most ${FRAGMENTS_MAX} roots at once`, count: parts.length })
+  if (parts.length > FRAGMENTS_MAX)
+    throw fail('USAGE', { reason: `at most ${FRAGMENTS_MAX} roots at once`, count: parts.length })
   return parts.map((part) => {
     try {
       return parseRoot(part.trim())
@@ -62,10 +69,10 @@ export function parseRoots(text: string): readonly Root[] {
 /** `A-B`: bytes A to B, both included, counted from 0, as in HTTP; `A-`: from A to the end. The result's `end` is exclusive. */
 export function parseRange(text: string): ByteRange {
   const match = /^(\d{1,15})-(\d{1,15})?$/.exec(text)
-  if (match === null) throw fail('USAGE', { reason: '--range is A-B or A-, in bytes counted from 0', value: preview(text) })
+  if (match === null)
+    throw fail('USAGE', { reason: '--range is A-B or A-, in bytes counted from 0', value: preview(text) })
   const start = Number(match[1])
   const end = match[2] === undefined ? undefined : Number(match[2]) + 1
   if (end !== undefined && end <= start) throw fail('USAGE', { reason: 'the range ends before it starts', value: text })
   return { start, end }
 }
-

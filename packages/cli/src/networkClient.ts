@@ -1,12 +1,24 @@
 import { availableParallelism, tmpdir } from 'node:os'
-import { aesCtr, createKernelPool, createSpoolFile, systemClock, systemNet, systemRandom, type KernelPool } from '@weightless/host'
+import {
+  aesCtr,
+  createKernelPool,
+  createSpoolFile,
+  systemClock,
+  systemNet,
+  systemRandom,
+  type KernelPool,
+} from '@weightless/host'
 import { createClient, type Client, type SignerLike, type Spool } from '@weightless/sdk'
 import type { NetworkDescription } from './networkFile.ts'
 
 /** The SDK on this machine: all cores hash, streams are spooled to disk. Disposing ends its threads. */
 export type NetworkClient = AsyncDisposable & { readonly client: Client }
 
-export function openClient(network: NetworkDescription, options: { readonly signer?: SignerLike | undefined } = {}): NetworkClient {
+export function openClient(
+  network: NetworkDescription,
+  options: { readonly signer?: SignerLike | undefined } = {},
+): NetworkClient {
+  const spool = createDiskSpool()
   const kernels: KernelPool = createKernelPool({ threads: availableParallelism() })
   const client = createClient(
     {
@@ -18,22 +30,42 @@ export function openClient(network: NetworkDescription, options: { readonly sign
       },
       ...(options.signer === undefined ? {} : { signer: options.signer }),
     },
-    { net: systemNet, clock: systemClock, random: systemRandom, kernels, spool: diskSpool, ctr: aesCtr },
+    { net: systemNet, clock: systemClock, random: systemRandom, kernels, spool, ctr: aesCtr },
   )
-  return { client, [Symbol.asyncDispose]: () => kernels[Symbol.asyncDispose]() }
+  return {
+    client,
+    [Symbol.asyncDispose]: async () => {
+      await spool.settled()
+      await kernels[Symbol.asyncDispose]()
+    },
+  }
 }
 
-/** A source that can be read only once waits in a file of mode 600 that has no name: it is gone at every end of the process. */
-const diskSpool: Spool = {
-  async create(options) {
-    const file = await createSpoolFile(tmpdir(), options)
-    return {
-      get sizeBytes() {
-        return file.sizeBytes
-      },
-      append: (bytes) => file.append(bytes),
-      read: (start, end, abortable) => file.read(start, end, abortable),
-      dispose: () => file.close(),
-    }
-  },
+type DiskSpool = Spool & {
+  /** Resolves when every file has lost its name. */
+  settled(): Promise<void>
+}
+
+/** A source that can be read only once waits in a file of mode 600 that has no name: it is gone at every end of the process.
+ *  Between its making and the loss of its name there is a moment; a command that is aborted waits that long. */
+function createDiskSpool(): DiskSpool {
+  const making = new Set<Promise<unknown>>()
+  return {
+    async create(options) {
+      const created = createSpoolFile(tmpdir(), options)
+      making.add(created)
+      const file = await created.finally(() => making.delete(created))
+      return {
+        get sizeBytes() {
+          return file.sizeBytes
+        },
+        append: (bytes) => file.append(bytes),
+        read: (start, end, abortable) => file.read(start, end, abortable),
+        dispose: () => file.close(),
+      }
+    },
+    async settled() {
+      await Promise.allSettled(making)
+    },
+  }
 }

@@ -3,7 +3,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { TEST_ACCOUNTS } from './local/accounts.ts'
-import { networkFilePath, parseNetwork, readNetworkFile, removeNetworkFile, writeNetworkFile, type NetworkDescription } from './networkFile.ts'
+import {
+  networkFilePath,
+  parseNetwork,
+  readNetworkFile,
+  removeNetworkFile,
+  writeNetworkFile,
+  type NetworkDescription,
+} from './networkFile.ts'
 
 const address = `0x${'ab'.repeat(20)}`
 const network: NetworkDescription = {
@@ -74,6 +81,8 @@ describe('network.json', () => {
   })
 
   test('takes fields that a later weightless adds', () => {
-    expect(parseNetwork(JSON.stringify({ ...network, kv: { url: 'http://127.0.0.1:1' } }))).toMatchObject({ pid: process.pid })
+    expect(parseNetwork(JSON.stringify({ ...network, kv: { url: 'http://127.0.0.1:1' } }))).toMatchObject({
+      pid: process.pid,
+    })
   })
 })

@@ -61,7 +61,8 @@ export async function readNetworkFile(directory: string): Promise<NetworkDescrip
     throw fail('NETWORK_DOWN', { dir: directory }, { cause })
   }
   const network = parseNetwork(text)
-  if (!isAlive(network.pid)) throw fail('NETWORK_DOWN', { dir: directory, pid: network.pid, reason: 'its process is gone' })
+  if (!isAlive(network.pid))
+    throw fail('NETWORK_DOWN', { dir: directory, pid: network.pid, reason: 'its process is gone' })
   return network
 }
 
@@ -92,7 +93,9 @@ export function parseNetwork(text: string): NetworkDescription {
   check('contracts.flow', () => parseAddress(network.contracts.flow) !== undefined)
   check('contracts.storageRegistry', () => parseAddress(network.contracts.storageRegistry) !== undefined)
   check('storage.gatewayUrl', () => isHttpUrl(network.storage.gatewayUrl))
-  check('storage.nodes', () => network.storage.nodes.every((node) => typeof node.id === 'string' && isHttpUrl(node.url)))
+  check('storage.nodes', () =>
+    network.storage.nodes.every((node) => typeof node.id === 'string' && isHttpUrl(node.url)),
+  )
   return network
 }
 
@@ -106,7 +109,8 @@ export function isAlive(pid: number): boolean {
   }
   try {
     // "pid (name) state …"; the name may hold any character, a ")" too.
-    return !/^\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*(?=\))/s, ''))
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return stat.charAt(stat.lastIndexOf(')') + 2) !== 'Z'
   } catch {
     return true
   }

@@ -5,7 +5,11 @@ import { createPrinter, formatBytes, table, toFailure } from './print.ts'
 function printed(json: boolean): { out: string[]; err: string[]; printer: ReturnType<typeof createPrinter> } {
   const out: string[] = []
   const err: string[] = []
-  return { out, err, printer: createPrinter({ json }, { out: (text) => out.push(text), err: (text) => err.push(text) }) }
+  return {
+    out,
+    err,
+    printer: createPrinter({ json }, { out: (text) => out.push(text), err: (text) => err.push(text) }),
+  }
 }
 
 describe('printing', () => {
@@ -24,7 +28,9 @@ describe('printing', () => {
     const failure = fail('DOWN_FAILED', { pid: 8600 })
     const json = printed(true)
     json.printer.failure(failure)
-    expect(JSON.parse(json.out[0]!)).toMatchObject({ error: { code: 'DOWN_FAILED', facts: { pid: 8600 }, next: failure.next } })
+    expect(JSON.parse(json.out[0]!)).toMatchObject({
+      error: { code: 'DOWN_FAILED', facts: { pid: 8600 }, next: failure.next },
+    })
     expect(json.err).toEqual([])
     const human = printed(false)
     human.printer.failure(failure)
@@ -34,7 +40,13 @@ describe('printing', () => {
 
   test('the cause of an error is shown below it', () => {
     const { err, printer } = printed(false)
-    printer.failure(fail('UP_FAILED', { role: 'chain' }, { cause: fail('ROLE_NOT_READY', { port: 1 }, { cause: new Error('EADDRINUSE') }) }))
+    printer.failure(
+      fail(
+        'UP_FAILED',
+        { role: 'chain' },
+        { cause: fail('ROLE_NOT_READY', { port: 1 }, { cause: new Error('EADDRINUSE') }) },
+      ),
+    )
     expect(err[0]).toContain('because: ROLE_NOT_READY: port=1')
     expect(err[0]).toContain('because: EADDRINUSE')
   })
@@ -47,7 +59,20 @@ describe('printing', () => {
   })
 
   test('columns line up and sizes are read at a glance', () => {
-    expect(table([['a', 'bb'], ['ccc', 'd']])).toBe('a    bb\nccc  d')
-    expect([0, 1023, 1024, 1_500_000, 100 * 1024 ** 2, 2 * 1024 ** 3, 1023 * 1024].map(formatBytes)).toEqual(['0 B', '1023 B', '1.00 KiB', '1.43 MiB', '100 MiB', '2.00 GiB', '1023 KiB'])
+    expect(
+      table([
+        ['a', 'bb'],
+        ['ccc', 'd'],
+      ]),
+    ).toBe('a    bb\nccc  d')
+    expect([0, 1023, 1024, 1_500_000, 100 * 1024 ** 2, 2 * 1024 ** 3, 1023 * 1024].map(formatBytes)).toEqual([
+      '0 B',
+      '1023 B',
+      '1.00 KiB',
+      '1.43 MiB',
+      '100 MiB',
+      '2.00 GiB',
+      '1023 KiB',
+    ])
   })
 })

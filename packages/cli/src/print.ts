@@ -41,7 +41,9 @@ export function table(rows: readonly (readonly string[])[]): string {
   const widths: number[] = []
   for (const row of rows) row.forEach((cell, column) => (widths[column] = Math.max(widths[column] ?? 0, cell.length)))
   return rows
-    .map((row) => row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column]!))).join('  '))
+    .map((row) =>
+      row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column]!))).join('  '),
+    )
     .join('\n')
 }
 
@@ -69,7 +71,12 @@ function describeFailure(error: Failure): string {
   const facts = Object.entries(error.facts)
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => `  ${name}: ${String(value)}`)
-  return [`error ${error.code}`, ...facts, ...causesOf(error).map((cause) => `  because: ${cause}`), `  next: ${error.next}`].join('\n')
+  return [
+    `error ${error.code}`,
+    ...facts,
+    ...causesOf(error).map((cause) => `  because: ${cause}`),
+    `  next: ${error.next}`,
+  ].join('\n')
 }
 
 /** What led to an error, outermost first. A chain of ours is short; five keeps a cycle from going on for ever. */

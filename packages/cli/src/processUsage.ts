@@ -31,7 +31,12 @@ function fromPs(pid: number): Promise<ProcessUsage | undefined> {
     execFile('ps', ['-o', 'rss=,time=', '-p', String(pid)], { timeout: PS_TIMEOUT_MS }, (error, stdout) => {
       const match = /^\s*(\d+)\s+(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)/.exec(stdout)
       if (error !== null || match === null) return resolve(undefined)
-      const [days, hours, minutes, seconds] = match.slice(2).map((part) => Number(part ?? 0)) as [number, number, number, number]
+      const [days, hours, minutes, seconds] = match.slice(2).map((part) => Number(part ?? 0)) as [
+        number,
+        number,
+        number,
+        number,
+      ]
       resolve({ rssBytes: Number(match[1]) * 1024, cpuSeconds: ((days * 24 + hours) * 60 + minutes) * 60 + seconds })
     })
   })

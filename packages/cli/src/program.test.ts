@@ -22,7 +22,14 @@ async function command(...argv: string[]): Promise<{ code: number; out: string; 
   const nowhere = (): Writable => new Writable({ write: (_chunk, _encoding, done) => done() })
   const code = await run(
     argv,
-    { stdin: Readable.from([]), stdout: nowhere(), stderr: nowhere(), signal: new AbortController().signal, entry: 'none', cwd: folder },
+    {
+      stdin: Readable.from([]),
+      stdout: nowhere(),
+      stderr: nowhere(),
+      signal: new AbortController().signal,
+      entry: 'none',
+      cwd: folder,
+    },
     (options) => createPrinter(options, sinks),
   )
   return { code, out: out.join('\n'), err: err.join('\n') }
@@ -79,15 +86,23 @@ describe('the command line', () => {
     expect(err).toBe('')
   })
 
-  test.each([['status'], ['put', 'file'], ['get', root, '-o', 'x'], ['ls'], ['info', root], ['logs'], ['node', 'stop', 'node-0'], ['node', 'add']])(
-    '%j without a running network fails and says how to start one',
-    async (...argv) => {
-      const { code, out } = await command(...argv, '--json')
-      expect(code).toBe(1)
-      expect(JSON.parse(out)).toMatchObject({ error: { code: 'NETWORK_DOWN', next: expect.stringContaining('weightless up') } })
-      expect(await readdir(folder)).toEqual([])
-    },
-  )
+  test.each([
+    ['status'],
+    ['put', 'file'],
+    ['get', root, '-o', 'x'],
+    ['ls'],
+    ['info', root],
+    ['logs'],
+    ['node', 'stop', 'node-0'],
+    ['node', 'add'],
+  ])('%j without a running network fails and says how to start one', async (...argv) => {
+    const { code, out } = await command(...argv, '--json')
+    expect(code).toBe(1)
+    expect(JSON.parse(out)).toMatchObject({
+      error: { code: 'NETWORK_DOWN', next: expect.stringContaining('weightless up') },
+    })
+    expect(await readdir(folder)).toEqual([])
+  })
 
   test('down without a running network has nothing to do', async () => {
     const { code, out } = await command('down', '--json')
@@ -95,10 +110,16 @@ describe('the command line', () => {
     expect(JSON.parse(out)).toMatchObject({ stopped: false })
   })
 
-  test.each([['--help'], ['up', '--help'], ['node', '--help'], ['node', 'add', '--help'], ['put', '-h'], ['get', '--help'], ['kv', '--help'], ['--version']])(
-    '%j explains itself and succeeds',
-    async (...argv) => {
-      expect((await command(...argv)).code).toBe(0)
-    },
-  )
+  test.each([
+    ['--help'],
+    ['up', '--help'],
+    ['node', '--help'],
+    ['node', 'add', '--help'],
+    ['put', '-h'],
+    ['get', '--help'],
+    ['kv', '--help'],
+    ['--version'],
+  ])('%j explains itself and succeeds', async (...argv) => {
+    expect((await command(...argv)).code).toBe(0)
+  })
 })

@@ -16,7 +16,11 @@ import { createPrinter, toFailure, type Printer } from './print.ts'
 
 /** Runs one command line (without node and script) and returns the exit code: 0 ok, 1 failed, 2 usage. Commands are imported
  *  when called, so that a role process loads its role and nothing else. */
-export async function run(argv: readonly string[], io: Io, printers: (options: { readonly json: boolean }) => Printer = createPrinter): Promise<0 | 1 | 2> {
+export async function run(
+  argv: readonly string[],
+  io: Io,
+  printers: (options: { readonly json: boolean }) => Printer = createPrinter,
+): Promise<0 | 1 | 2> {
   // Known before parsing, because parse errors are JSON too. After `--` everything is an operand.
   const operandsFrom = argv.indexOf('--')
   const json = argv.slice(0, operandsFrom === -1 ? argv.length : operandsFrom).includes('--json')
@@ -55,16 +59,21 @@ function createProgram(printer: Printer, io: Io): Command {
     .option('--dir <path>', 'directory of the local network', '.weightless')
     .option('--json', 'print one JSON document on stdout; logs go to stderr', false)
     .configureHelp({ showGlobalOptions: true })
-    .configureOutput({ outputError: () => undefined, writeOut: (text) => void io.stdout.write(text), writeErr: (text) => printer.note(text.trimEnd()) })
+    .configureOutput({
+      outputError: () => undefined,
+      writeOut: (text) => void io.stdout.write(text),
+      writeErr: (text) => printer.note(text.trimEnd()),
+    })
     .exitOverride()
     .addHelpText('after', EXAMPLES)
 
   /** Subcommands inherit settings only when made by the parent, so every one is made here. */
-  const command = (name: string, description: string, parent: Command = program): Command => parent.command(name).description(description)
+  const command = (name: string, description: string, parent: Command = program): Command =>
+    parent.command(name).description(description)
   /** Binds a lazily imported command: operands, own options, then the context. */
-  const action = <Args extends unknown[]>(target: Command, start: (context: Context, ...args: Args) => Promise<void>): Command =>
+  const action = (target: Command, start: (context: Context, ...args: never[]) => Promise<void>): Command =>
     target.action(async (...args: unknown[]) => {
-      const own = args.slice(0, -1) as Args
+      const own = args.slice(0, -1) as never[]
       await start(createContext(target.optsWithGlobals<GlobalOptions>(), printer, io), ...own)
     })
   const timeout = (seconds: string): Option =>
@@ -73,13 +82,20 @@ function createProgram(printer: Printer, io: Io): Command {
 
   action(
     command('up', 'start the whole network on this machine; ready when it has proved itself')
-      .option('--port-base <port>', 'first port: chain, +1 gateway, +2 admin, +10 storage nodes; 0 = any free ports (default: 8600)', parsePortBase)
+      .option(
+        '--port-base <port>',
+        'first port: chain, +1 gateway, +2 admin, +10 storage nodes; 0 = any free ports (default: 8600)',
+        parsePortBase,
+      )
       .option('--nodes <count>', 'storage nodes of a new network (default: 6)', parseNodeCount)
       .addOption(code())
       .option('--reset', 'give up what the directory holds and start anew', false)
       .option('--detach', 'return when the network is ready; it runs on in the background', false)
       .addOption(timeout('60'))
-      .addHelpText('after', '\nStarting again resumes, on the same ports and with the same data. Ctrl-C or `weightless down` stops everything.'),
+      .addHelpText(
+        'after',
+        '\nStarting again resumes, on the same ports and with the same data. Ctrl-C or `weightless down` stops everything.',
+      ),
     async (context, options: UpOptions & { code?: string }) => {
       refuseCode(options.code)
       await (await import('./commands/up.ts')).upCommand(options, context)
@@ -107,18 +123,22 @@ function createProgram(printer: Printer, io: Io): Command {
 
   const node = command('node', 'storage nodes of the local network, or roles on a real machine')
   action(
-    command('add', 'add a storage node', node).option('--replace <id>', 'take the place of this node, which is drained and leaves').addOption(timeout('60')),
+    command('add', 'add a storage node', node)
+      .option('--replace <id>', 'take the place of this node, which is drained and leaves')
+      .addOption(timeout('60')),
     async (context, options: { replace?: string; timeout: number }) =>
       (await import('./commands/node.ts')).nodeAddCommand(options, context),
   )
   for (const [name, description] of [
     ['start', 'start a storage node that is down'],
     ['stop', 'stop a storage node; it stays down until it is started'],
-    ['drain', 'give a storage node no new data; it keeps serving what it holds'],
+    ['drain', 'take a storage node out of the active set: nobody writes to it or asks it any more'],
     ['rm', 'stop a storage node, let it leave the registry, and remove its data'],
   ] as const) {
-    action(command(name, description, node).argument('<id>', 'such as node-0').addOption(timeout('60')), async (context, id: string, options: { timeout: number }) =>
-      (await import('./commands/node.ts')).nodeChangeCommand(name, id, options, context),
+    action(
+      command(name, description, node).argument('<id>', 'such as node-0').addOption(timeout('60')),
+      async (context, id: string, options: { timeout: number }) =>
+        (await import('./commands/node.ts')).nodeChangeCommand(name, id, options, context),
     )
   }
   action(
@@ -133,7 +153,11 @@ function createProgram(printer: Printer, io: Io): Command {
     command('put', 'store a file; prints its root, transaction, stage and receipts')
       .argument('<file>', 'a file, or - for standard input')
       .addOption(code())
-      .addOption(new Option('--until <stage>', 'return at this stage').choices(['accepted', 'anchored', 'durable', 'final']).default('durable'))
+      .addOption(
+        new Option('--until <stage>', 'return at this stage')
+          .choices(['accepted', 'anchored', 'durable', 'final'])
+          .default('durable'),
+      )
       .option('--key-file <file>', 'private key that signs and pays (default: accounts[1] of network.json)')
       .addOption(timeout('3600')),
     async (context, file: string, options: PutOptions & { code?: string }) => {
@@ -147,8 +171,12 @@ function createProgram(printer: Printer, io: Io): Command {
       .option('-o, --output <file>', 'write here; - is standard output (default: -)')
       .option('--range <A-B>', 'only bytes A to B, both included, counted from 0; A- reads to the end', parseRange)
       .addOption(timeout('3600'))
-      .addHelpText('after', '\nFILE is written beside its place and renamed when complete: a failed read leaves what was there before.'),
-    async (context, roots: GetRoots, options: GetOptions) => (await import('./commands/get.ts')).getCommand(roots, options, context),
+      .addHelpText(
+        'after',
+        '\nFILE is written beside its place and renamed when complete: a failed read leaves what was there before.',
+      ),
+    async (context, roots: GetRoots, options: GetOptions) =>
+      (await import('./commands/get.ts')).getCommand(roots, options, context),
   )
   action(
     command('ls', 'the entries of the log, oldest first')
@@ -159,7 +187,9 @@ function createProgram(printer: Printer, io: Io): Command {
       (await import('./commands/ls.ts')).lsCommand(options, context),
   )
   action(
-    command('info', 'what the network knows about a root').argument('<root>', '0x and 64 hex digits', parseRoots).addOption(timeout('60')),
+    command('info', 'what the network knows about a root')
+      .argument('<root>', '0x and 64 hex digits', parseRoots)
+      .addOption(timeout('60')),
     async (context, roots: GetRoots, options: { timeout: number }) => {
       if (roots.length !== 1) throw fail('USAGE', { reason: 'info takes one root', count: roots.length })
       await (await import('./commands/info.ts')).infoCommand(roots[0]!, options, context)
@@ -174,7 +204,10 @@ function createProgram(printer: Printer, io: Io): Command {
   )
 
   for (const [name, description, instead] of NOT_BUILT) {
-    const target = command(name, `${description} (not built yet)`).argument('[words...]').allowUnknownOption().allowExcessArguments()
+    const target = command(name, `${description} (not built yet)`)
+      .argument('[words...]')
+      .allowUnknownOption()
+      .allowExcessArguments()
     action(target, async () => {
       throw fail('NOT_BUILT', { part: `weightless ${name}`, today: instead })
     })
@@ -199,8 +232,16 @@ export type UpOptions = {
   readonly detach: boolean
   readonly timeout: number
 }
-export type PutOptions = { readonly until: 'accepted' | 'anchored' | 'durable' | 'final'; readonly keyFile?: string; readonly timeout: number }
-export type GetOptions = { readonly output?: string; readonly range?: ReturnType<typeof parseRange>; readonly timeout: number }
+export type PutOptions = {
+  readonly until: 'accepted' | 'anchored' | 'durable' | 'final'
+  readonly keyFile?: string
+  readonly timeout: number
+}
+export type GetOptions = {
+  readonly output?: string
+  readonly range?: ReturnType<typeof parseRange>
+  readonly timeout: number
+}
 export type GetRoots = ReturnType<typeof parseRoots>
 
 function refuseCode(code: string | undefined): void {

@@ -34,7 +34,11 @@ export function createProgress(stderr: Io['stderr']): Progress {
       }
       const seconds = (performance.now() - startedMs) / 1000
       bar.setTotal(totalBytes)
-      bar.update(doneBytes, { doing, size: formatBytes(totalBytes), speed: formatBytes(Math.round(doneBytes / Math.max(0.1, seconds))) })
+      bar.update(doneBytes, {
+        doing,
+        size: formatBytes(totalBytes),
+        speed: formatBytes(Math.round(doneBytes / Math.max(0.1, seconds))),
+      })
     },
     stop: () => bar?.stop(),
   }

@@ -3,13 +3,30 @@ import { mkdir, rm } from 'node:fs/promises'
 import { createAnvilEngine, deployContracts, type ChainEngine } from '@weightless/chain'
 import { defaultDeployParams } from '@weightless/contracts'
 import { addressOfPrivateKey, isFailure, REPLICA_COUNT, type Address, type Clock, type Logger } from '@weightless/core'
-import { createLogger, createPrivateKey, lockDirectory, readPrivateKey, serveHttp, systemClock, systemNet, systemRandom, writeFileAtomic } from '@weightless/host'
+import {
+  createLogger,
+  createPrivateKey,
+  lockDirectory,
+  readPrivateKey,
+  serveHttp,
+  systemClock,
+  systemNet,
+  systemRandom,
+  writeFileAtomic,
+} from '@weightless/host'
 import { createRpc, createTransactor, privateKeySigner, readMembers, type Rpc } from '@weightless/sdk'
 import { fail } from './errors.ts'
 import { TEST_ACCOUNTS } from './local/accounts.ts'
 import { createAdminHandler, type AdminFile, type NetworkControl } from './local/admin.ts'
-import { inspectDirectory, layoutOfDirectory, prepareDirectory, resetDirectory, type Layout } from './local/directory.ts'
+import {
+  inspectDirectory,
+  layoutOfDirectory,
+  prepareDirectory,
+  resetDirectory,
+  type Layout,
+} from './local/directory.ts'
 import { capLogs, LOG_BYTES_MAX } from './local/logCap.ts'
+import { createNetworkWriter, describeNetwork } from './local/networkWriter.ts'
 import { checkPorts, choosePorts, DEFAULT_PORT_BASE, LOOPBACK } from './local/ports.ts'
 import { proveNetwork } from './local/proof.ts'
 import { gatewayConfig, type ChainFacts } from './local/roleConfig.ts'
@@ -17,7 +34,7 @@ import { createRoleProcess, type RoleProcess } from './local/roleProcess.ts'
 import { readStatus } from './local/readStatus.ts'
 import { readState, writeState, type NetworkState } from './local/state.ts'
 import { openStorageNodes, type StorageNode, type StorageNodes } from './local/storageNodes.ts'
-import { removeNetworkFile, writeNetworkFile, type NetworkDescription } from './networkFile.ts'
+import { removeNetworkFile, type NetworkDescription } from './networkFile.ts'
 
 /** A whole network on this machine: chain, gateway and storage nodes under one directory. */
 export type LocalNetwork = {
@@ -52,67 +69,41 @@ const STEP_MS = 25
 const LOG_CAP_STEP_MS = 30_000
 
 /** Starts the network and resolves when it has proved itself. What was started is stopped again when anything fails. */
-export async function startLocalNetwork(options: LocalNetworkOptions, { signal }: { readonly signal: AbortSignal }): Promise<LocalNetwork> {
+export async function startLocalNetwork(
+  options: LocalNetworkOptions,
+  { signal }: { readonly signal: AbortSignal },
+): Promise<LocalNetwork> {
   const clock = systemClock
   const layout = layoutOfDirectory(options.dir)
-  const cleanups: (() => Promise<void>)[] = []
   const stopping = new AbortController()
+  const cleanups: Cleanup[] = []
   const stopAll = async (): Promise<void> => {
-    for (let cleanup = cleanups.pop(); cleanup !== undefined; cleanup = cleanups.pop()) await cleanup().catch(() => undefined)
+    for (let cleanup = cleanups.pop(); cleanup !== undefined; cleanup = cleanups.pop()) {
+      await cleanup().catch((error: unknown) => logger?.warn('network.partNotStopped', { error }))
+    }
   }
   // `down` during the start ends the start.
   const scope = AbortSignal.any([signal, stopping.signal])
-  const startedMs = clock.nowMs()
-  let phase = 'starting'
-  let ready = false
-  let log: Logger | undefined
-  const enter = (next: string): void => {
-    phase = next
-    log?.info('phase.entered', { phase: next, ms: clock.nowMs() - startedMs })
-    options.onPhase(next)
+  const parts: Parts = { startedMs: clock.nowMs(), phase: 'starting', ready: false }
+  let logger: Logger | undefined
+  const enter = (phase: string): void => {
+    parts.phase = phase
+    logger?.info('phase.entered', { phase, ms: clock.nowMs() - parts.startedMs })
+    options.onPhase(phase)
     scope.throwIfAborted()
   }
 
   try {
-    await claimDirectory(layout, options, cleanups)
-    const logger = createLogger({ file: layout.log('up'), fileBytesMax: LOG_BYTES_MAX, level: 'info' })
-    log = logger
+    const found = await claimDirectory(layout, options, cleanups)
+    logger = createLogger({ file: layout.log('up'), fileBytesMax: LOG_BYTES_MAX, level: 'info' })
     enter('choosing ports')
     const state = await prepareState(layout, options, clock, scope)
-
-    const gatewayUrl = urlOf(state.gatewayPort)
-    let chain: ChainEngine | undefined
-    let gateway: RoleProcess | undefined
-    let nodes: StorageNodes | undefined
-    const control: NetworkControl = {
-      stop: () => stopping.abort(fail('INTERRUPTED', { reason: 'weightless down' })),
-      status: (abortable) =>
-        readStatus(
-          { ready, phase, startedMs, dir: layout.top, chainId: CHAIN_ID, chainUrl: urlOf(state.chainPort), chain, gatewayUrl, gateway, nodes: nodes?.list() ?? [] },
-          { clock },
-          abortable,
-        ),
-      addNode: (how) => requireReady(nodes).add(how),
-      changeNode: (id, verb, abortable) => requireReady(nodes).change(id, verb, abortable),
-    }
-    await openAdminDoor(control, layout, state.adminPort, cleanups)
+    const stage: Stage = { options, layout, state, parts, cleanups, clock, logger, signal: scope }
+    await openAdminDoor(controlOf(stage, stopping), stage)
 
     enter('starting the chain')
     const deployer = await ownKey(layout.key('deployer'))
-    chain = createAnvilEngine(
-      {
-        dataDir: layout.chain,
-        host: LOOPBACK,
-        port: state.chainPort,
-        chainId: CHAIN_ID,
-        accounts: [...TEST_ACCOUNTS.map((account) => account.address as Address), addressOfPrivateKey(deployer)],
-        logFile: layout.log('chain'),
-      },
-      { clock, logger: logger.child({ role: 'chain' }) },
-    )
-    cleanups.push(() => chain!.stop())
-    await chain.start({ signal: scope })
-
+    const chain = await startChain(deployer, stage)
     enter('deploying the contracts')
     const rpc = createRpc(chain.rpcUrl, { net: systemNet, clock, random: systemRandom })
     const contracts = await deployContracts(rpc, { key: deployer, params: LOCAL_PARAMS }, { signal: scope })
@@ -126,63 +117,75 @@ export async function startLocalNetwork(options: LocalNetworkOptions, { signal }
     }
 
     enter('starting the storage nodes and the gateway')
-    let write: Promise<void> = Promise.resolve()
-    const description = (): NetworkDescription => describeNetwork(facts, contracts, gatewayUrl, nodes?.list() ?? [])
-    const onChange = (): void => {
-      if (!ready) return
-      write = write.then(() => (ready ? writeNetworkFile(options.dir, description()) : undefined)).catch((error: unknown) => {
-        logger.error('networkFile.writeFailed', { error })
-      })
+    const describe = (nodes: readonly StorageNode[] = parts.nodes?.list() ?? []): NetworkDescription =>
+      describeNetwork({ chain: facts, contracts, gatewayUrl: urlOf(state.gatewayPort), nodes })
+    const networkFile = createNetworkWriter(options.dir, { describe, logger })
+    const nodes = await openNodes(facts, { deployer, rpc, onChange: networkFile.rewrite }, stage)
+    const [absent] = await Promise.all([
+      nodes.startAll({ signal: scope, onFailure: found === 'new' ? 'throw' : 'goOn' }),
+      startGateway(facts, { onChange: networkFile.rewrite }, stage),
+    ])
+    for (const { id, error } of absent) {
+      logger.warn('node.absent', { id, error })
+      options.onPhase(`${id} did not start and stays down: ${error instanceof Error ? error.message : String(error)}`)
     }
-    const funder = createTransactor({ chainId: CHAIN_ID, signer: privateKeySigner(deployer) }, { rpc, clock, random: systemRandom })
-    nodes = await openStorageNodes(
-      { layout, entry: options.entry, chain: facts, gatewayUrl, state },
-      { rpc, funder, clock, logger, onChange },
-      { signal: scope },
-    )
-    cleanups.push(() => nodes!.stopAll())
-    await writeFileAtomic(
-      layout.config('gateway'),
-      gatewayConfig(facts, { port: state.gatewayPort, dataDir: layout.gateway, replicas: REPLICA_COUNT }),
-      { mode: 0o600 },
-    )
-    gateway = createRoleProcess(
-      { name: 'gateway', url: gatewayUrl, entry: options.entry, configFile: layout.config('gateway'), logFile: layout.log('gateway'), restart: 'backOff' },
-      { clock, logger, onChange },
-    )
-    cleanups.push(() => gateway!.stop())
-    await Promise.all([nodes.startAll({ signal: scope }), gateway.start({ signal: scope })])
 
     enter('waiting until the nodes are registered')
     await untilRegistered(nodes.list(), facts, { rpc, clock }, scope)
     enter('proving itself')
-    const proof = await proveNetwork(
-      { network: description(), privateKey: deployer, signers: new Map(nodes.list().map((node) => [node.address, node.id])) },
-      { clock },
-      { signal: scope },
-    )
-    logger.info('network.proved', proof)
+    const running = nodes.list().filter((node) => node.state !== 'down')
+    const signers = new Map<string, string>(running.map((node) => [node.address, node.id]))
+    const proof = { network: describe(running), privateKey: deployer, signers }
+    logger.info('network.proved', await proveNetwork(proof, { clock }, { signal: scope }))
 
     startLogCap(layout, cleanups)
-    await writeNetworkFile(options.dir, description())
-    ready = true
+    cleanups.push(() => networkFile.withdraw())
+    await networkFile.publish()
+    parts.ready = true
     cleanups.push(async () => {
-      ready = false
-      await write
-      await removeNetworkFile(options.dir)
+      parts.phase = 'stopping'
+      parts.ready = false
     })
     enter('ready')
-    return { description, stopRequested: stopping.signal, [Symbol.asyncDispose]: stopAll }
+    return { description: describe, stopRequested: stopping.signal, [Symbol.asyncDispose]: stopAll }
   } catch (error) {
-    log?.error('network.failed', { phase, error })
+    logger?.error('network.failed', { phase: parts.phase, error })
     await stopAll()
-    if (scope.aborted && !isFailure(error)) throw scope.reason
-    throw error
+    throw scope.aborted ? scope.reason : error
   }
 }
 
+type Cleanup = () => Promise<void>
+
+/** What has been started so far; `status` looks at it at any time. */
+type Parts = {
+  readonly startedMs: number
+  phase: string
+  ready: boolean
+  chain?: ChainEngine
+  gateway?: RoleProcess
+  nodes?: StorageNodes
+}
+
+/** What every step of the start works with. */
+type Stage = {
+  readonly options: LocalNetworkOptions
+  readonly layout: Layout
+  readonly state: NetworkState
+  readonly parts: Parts
+  /** Run last to first. */
+  readonly cleanups: Cleanup[]
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly signal: AbortSignal
+}
+
 /** Ours or empty, and nobody else's at the moment. */
-async function claimDirectory(layout: Layout, options: LocalNetworkOptions, cleanups: (() => Promise<void>)[]): Promise<void> {
+async function claimDirectory(
+  layout: Layout,
+  options: LocalNetworkOptions,
+  cleanups: Cleanup[],
+): Promise<'new' | 'ours'> {
   const found = await inspectDirectory(layout.top, options)
   await mkdir(layout.logs, { recursive: true, mode: 0o700 })
   const lock = await lockDirectory(layout.top).catch((cause: unknown) => {
@@ -194,12 +197,21 @@ async function claimDirectory(layout: Layout, options: LocalNetworkOptions, clea
   await removeNetworkFile(layout.top)
   if (options.reset && found === 'ours') await resetDirectory(layout)
   await prepareDirectory(layout)
+  return options.reset ? 'new' : found
 }
 
 /** Remembered ports and nodes, or new ones. */
-async function prepareState(layout: Layout, options: LocalNetworkOptions, clock: Clock, signal: AbortSignal): Promise<NetworkState> {
+async function prepareState(
+  layout: Layout,
+  options: LocalNetworkOptions,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<NetworkState> {
   const known = await readState(layout)
-  const state = known === undefined || (options.portBase !== undefined && options.portBase !== known.portBase) ? await newPorts(known, options) : known
+  const state =
+    known === undefined || (options.portBase !== undefined && options.portBase !== known.portBase)
+      ? await newPorts(known, options)
+      : known
   const deadline = clock.nowMs() + (known === undefined ? 0 : PORTS_FREE_MS_MAX)
   for (;;) {
     try {
@@ -217,7 +229,9 @@ async function prepareState(layout: Layout, options: LocalNetworkOptions, clock:
 /** A directory that has nodes keeps them, on other ports. */
 async function newPorts(known: NetworkState | undefined, options: LocalNetworkOptions): Promise<NetworkState> {
   const portBase = options.portBase ?? DEFAULT_PORT_BASE
-  const ids = known?.nodes.map((node) => node.id) ?? Array.from({ length: options.nodes ?? NODES_DEFAULT }, (_, index) => `node-${index}`)
+  const ids =
+    known?.nodes.map((node) => node.id) ??
+    Array.from({ length: options.nodes ?? NODES_DEFAULT }, (_, index) => `node-${index}`)
   const ports = await choosePorts({ portBase, nodeIndexes: ids.map((id) => Number(id.slice('node-'.length))) })
   return {
     portBase,
@@ -225,17 +239,108 @@ async function newPorts(known: NetworkState | undefined, options: LocalNetworkOp
     gatewayPort: ports.gateway,
     adminPort: ports.admin,
     nextNode: known?.nextNode ?? ids.length,
-    nodes: ids.map((id, place) => ({ id, port: ports.nodes[place]!, draining: known?.nodes[place]?.draining ?? false })),
+    nodes: ids.map((id, place) => ({
+      id,
+      port: ports.nodes[place]!,
+      draining: known?.nodes[place]?.draining ?? false,
+    })),
   }
 }
 
-async function openAdminDoor(control: NetworkControl, layout: Layout, port: number, cleanups: (() => Promise<void>)[]): Promise<void> {
+function controlOf({ parts, layout, state, clock }: Stage, stopping: AbortController): NetworkControl {
+  const nodes = (): StorageNodes => {
+    if (parts.nodes === undefined || !parts.ready) throw fail('NETWORK_STARTING', { phase: parts.phase })
+    return parts.nodes
+  }
+  return {
+    stop: () => stopping.abort(fail('INTERRUPTED', { reason: 'weightless down' })),
+    status: (options) =>
+      readStatus(
+        {
+          ...parts,
+          dir: layout.top,
+          chainId: CHAIN_ID,
+          chainUrl: urlOf(state.chainPort),
+          gatewayUrl: urlOf(state.gatewayPort),
+          nodes: parts.nodes?.list() ?? [],
+        },
+        { clock },
+        options,
+      ),
+    addNode: (options) => nodes().add(options),
+    changeNode: (id, verb, options) => nodes().change(id, verb, options),
+  }
+}
+
+async function openAdminDoor(control: NetworkControl, { layout, state, cleanups }: Stage): Promise<void> {
   const token = randomBytes(32).toString('base64url')
-  const server = await serveHttp({ host: LOOPBACK, port, handler: createAdminHandler(control, { token }) })
+  const server = await serveHttp({
+    host: LOOPBACK,
+    port: state.adminPort,
+    handler: createAdminHandler(control, { token }),
+  })
   cleanups.push(() => server.close())
   const file: AdminFile = { pid: process.pid, url: server.url, token }
   await writeFileAtomic(layout.admin, `${JSON.stringify(file)}\n`, { mode: 0o600 })
   cleanups.push(() => rm(layout.admin, { force: true }))
+}
+
+async function startChain(deployer: Uint8Array, stage: Stage): Promise<ChainEngine> {
+  const { layout, state, parts, cleanups, clock, logger, signal } = stage
+  const chain = createAnvilEngine(
+    {
+      dataDir: layout.chain,
+      host: LOOPBACK,
+      port: state.chainPort,
+      chainId: CHAIN_ID,
+      accounts: [...TEST_ACCOUNTS.map((account) => account.address), addressOfPrivateKey(deployer)],
+      logFile: layout.log('chain'),
+    },
+    { clock, logger: logger.child({ role: 'chain' }) },
+  )
+  parts.chain = chain
+  cleanups.push(() => chain.stop())
+  await chain.start({ signal })
+  return chain
+}
+
+async function openNodes(
+  chain: ChainFacts,
+  deps: { readonly deployer: Uint8Array; readonly rpc: Rpc; readonly onChange: () => void },
+  stage: Stage,
+): Promise<StorageNodes> {
+  const { options, layout, state, parts, cleanups, clock, logger, signal } = stage
+  const { rpc, onChange } = deps
+  const signer = privateKeySigner(deps.deployer)
+  const funder = createTransactor({ chainId: CHAIN_ID, signer }, { rpc, clock, random: systemRandom })
+  const nodes = await openStorageNodes(
+    { layout, entry: options.entry, chain, gatewayUrl: urlOf(state.gatewayPort), state },
+    { rpc, funder, clock, logger, onChange },
+    { signal },
+  )
+  parts.nodes = nodes
+  cleanups.push(() => nodes.stopAll())
+  return nodes
+}
+
+async function startGateway(chain: ChainFacts, deps: { readonly onChange: () => void }, stage: Stage): Promise<void> {
+  const { options, layout, state, parts, cleanups, clock, logger, signal } = stage
+  const config = gatewayConfig(chain, { port: state.gatewayPort, dataDir: layout.gateway, replicas: REPLICA_COUNT })
+  await writeFileAtomic(layout.config('gateway'), config, { mode: 0o600 })
+  const gateway = createRoleProcess(
+    {
+      name: 'gateway',
+      url: urlOf(state.gatewayPort),
+      entry: options.entry,
+      configFile: layout.config('gateway'),
+      logFile: layout.log('gateway'),
+      restart: 'backOff',
+    },
+    { clock, logger, onChange: deps.onChange },
+  )
+  parts.gateway = gateway
+  cleanups.push(() => gateway.stop())
+  await gateway.start({ signal })
 }
 
 async function ownKey(path: string): Promise<Uint8Array> {
@@ -248,7 +353,12 @@ async function ownKey(path: string): Promise<Uint8Array> {
 }
 
 /** Placement counts on members, so the proof waits until every node is one. Draining nodes are none. */
-async function untilRegistered(nodes: readonly StorageNode[], chain: ChainFacts, deps: { rpc: Rpc; clock: Clock }, signal: AbortSignal): Promise<void> {
+async function untilRegistered(
+  nodes: readonly StorageNode[],
+  chain: ChainFacts,
+  deps: { rpc: Rpc; clock: Clock },
+  signal: AbortSignal,
+): Promise<void> {
   const awaited = nodes.filter((node) => node.state === 'running')
   const deadline = deps.clock.nowMs() + REGISTERED_MS_MAX
   for (;;) {
@@ -256,41 +366,20 @@ async function untilRegistered(nodes: readonly StorageNode[], chain: ChainFacts,
     const signers = new Set(members.map((member) => member.signer))
     const missing = awaited.filter((node) => !signers.has(node.address))
     if (missing.length === 0) return
-    if (deps.clock.nowMs() > deadline) throw fail('ROLE_NOT_READY', { role: missing.map((node) => node.id).join(', '), reason: 'it is not registered' })
+    if (deps.clock.nowMs() > deadline)
+      throw fail('ROLE_NOT_READY', { role: missing.map((node) => node.id).join(', '), reason: 'it is not registered' })
     await deps.clock.sleep(STEP_MS, { signal })
   }
 }
 
-function startLogCap(layout: Layout, cleanups: (() => Promise<void>)[]): void {
-  const timer = setInterval(() => void capLogs(layout.logs, { bytesMax: LOG_BYTES_MAX }).catch(() => undefined), LOG_CAP_STEP_MS)
+function startLogCap(layout: Layout, cleanups: Cleanup[]): void {
+  const timer = setInterval(
+    () => void capLogs(layout.logs, { bytesMax: LOG_BYTES_MAX }).catch(() => undefined),
+    LOG_CAP_STEP_MS,
+  )
   cleanups.push(async () => clearInterval(timer))
-}
-
-function requireReady(nodes: StorageNodes | undefined): StorageNodes {
-  if (nodes === undefined) throw fail('NETWORK_DOWN', { reason: 'it is still starting' })
-  return nodes
 }
 
 function urlOf(port: number): string {
   return `http://${LOOPBACK}:${port}`
-}
-
-function describeNetwork(
-  chain: ChainFacts,
-  contracts: { readonly flow: string; readonly market: string; readonly reward: string; readonly storageRegistry: string },
-  gatewayUrl: string,
-  nodes: readonly StorageNode[],
-): NetworkDescription {
-  return {
-    version: 1,
-    pid: process.pid,
-    chain: { rpcUrl: chain.rpcUrl, wsUrl: chain.wsUrl, chainId: chain.chainId },
-    accounts: TEST_ACCOUNTS,
-    contracts: { flow: contracts.flow, market: contracts.market, reward: contracts.reward, storageRegistry: contracts.storageRegistry },
-    storage: {
-      indexerUrl: gatewayUrl,
-      gatewayUrl,
-      nodes: nodes.map(({ id, url, process: { pid }, dataDir }) => ({ id, url, pid: pid ?? null, dataDir })),
-    },
-  }
 }

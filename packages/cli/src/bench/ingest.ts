@@ -32,11 +32,17 @@ export const ingest: Scenario = {
     return {
       columns: ['process', 'CPU s per 100 MB'],
       rows: [
-        ...[...taken].map(([role, seconds]) => [role === 'nodes' ? 'six storage nodes together' : role, (seconds * scale).toFixed(2)]),
+        ...[...taken].map(([role, seconds]) => [
+          role === 'nodes' ? 'six storage nodes together' : role,
+          (seconds * scale).toFixed(2),
+        ]),
         ['all servers', (servers * scale).toFixed(2)],
         ['official SDK itself', (upload.cpuSeconds * scale).toFixed(2)],
       ],
-      notes: [`${sizeBytes / 1_000_000} MB in ${(upload.ms / 1000).toFixed(1)} s, three copies`, 'bars: gateway 1.5, all servers 4'],
+      notes: [
+        `${sizeBytes / 1_000_000} MB in ${(upload.ms / 1000).toFixed(1)} s, three copies`,
+        'bars: gateway 1.5, all servers 4',
+      ],
     }
   },
 }

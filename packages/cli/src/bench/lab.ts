@@ -27,9 +27,19 @@ export type Lab = {
 }
 
 /** A finished process. Wall time includes its start. */
-export type Measured = { readonly ms: number; readonly out: string; readonly cpuSeconds: number; readonly rssBytesMax: number }
+export type Measured = {
+  readonly ms: number
+  readonly out: string
+  readonly cpuSeconds: number
+  readonly rssBytesMax: number
+}
 /** `ms` is the work alone, as the process itself measured it. */
-export type OfficialResult = { readonly root: string; readonly ms: number; readonly cpuSeconds: number; readonly rssBytesMax: number }
+export type OfficialResult = {
+  readonly root: string
+  readonly ms: number
+  readonly cpuSeconds: number
+  readonly rssBytesMax: number
+}
 
 export type LabNetwork = {
   readonly dir: string
@@ -56,7 +66,12 @@ const OUTPUT_BYTES_MAX: number = 16 * MIB
 const WRITE_STEP_BYTES: number = 4 * MIB
 
 export async function withLab<T>(
-  options: { readonly quick: boolean; readonly entry: string; readonly signal: AbortSignal; readonly note: (line: string) => void },
+  options: {
+    readonly quick: boolean
+    readonly entry: string
+    readonly signal: AbortSignal
+    readonly note: (line: string) => void
+  },
   work: (lab: Lab) => Promise<T>,
 ): Promise<T> {
   const { entry, signal } = options
@@ -68,7 +83,8 @@ export async function withLab<T>(
     signal,
     note: options.note,
     makeFile: (name, sizeBytes) => makeFile(join(folder, name), sizeBytes, signal),
-    ours: (args, network) => measured([entry, ...args, ...(network === undefined ? [] : ['--dir', network.dir])], {}, signal),
+    ours: (args, network) =>
+      measured([entry, ...args, ...(network === undefined ? [] : ['--dir', network.dir])], {}, signal),
     official: async (args, network) => {
       const script = officialScript(entry)
       const env = network === undefined ? {} : environmentOf(network.description)
@@ -78,7 +94,11 @@ export async function withLab<T>(
     startNetwork: async ({ nodes = 6 } = {}) => {
       const dir = await mkdtemp(join(folder, 'network-'))
       const started = performance.now()
-      const { out } = await measured([entry, 'up', '--detach', '--json', '--dir', dir, '--port-base', '0', '--nodes', String(nodes)], {}, signal)
+      const { out } = await measured(
+        [entry, 'up', '--detach', '--json', '--dir', dir, '--port-base', '0', '--nodes', String(nodes)],
+        {},
+        signal,
+      )
       const readyMs = performance.now() - started
       const network: LabNetwork = {
         dir,
@@ -105,8 +125,11 @@ export async function withLab<T>(
 
 export async function describeMachine(entry: string): Promise<Machine> {
   const commit = await new Promise<string>((done) => {
-    execFile('git', ['describe', '--always', '--dirty', '--abbrev=12'], { cwd: dirname(entry), timeout: 5_000 }, (error, stdout) =>
-      done(error === null ? stdout.trim() : 'unknown'),
+    execFile(
+      'git',
+      ['describe', '--always', '--dirty', '--abbrev=12'],
+      { cwd: dirname(entry), timeout: 5_000 },
+      (error, stdout) => done(error === null ? stdout.trim() : 'unknown'),
     )
   })
   return {
@@ -123,7 +146,10 @@ export async function describeMachine(entry: string): Promise<Machine> {
 async function measured(args: readonly string[], env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<Measured> {
   signal.throwIfAborted()
   const started = performance.now()
-  const child = spawn(process.execPath, [...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } })
+  const child = spawn(process.execPath, [...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...env },
+  })
   let out = ''
   let err = ''
   child.stdout.on('data', (part: Buffer) => {
@@ -158,7 +184,11 @@ function peakBytes(pid: number): number {
   }
 }
 
-async function networkUsage(entry: string, dir: string, signal: AbortSignal): Promise<ReadonlyMap<string, ProcessUsage>> {
+async function networkUsage(
+  entry: string,
+  dir: string,
+  signal: AbortSignal,
+): Promise<ReadonlyMap<string, ProcessUsage>> {
   const { out } = await measured([entry, 'status', '--json', '--dir', dir], {}, signal)
   const status = JSON.parse(out) as NetworkStatus
   const roles: [string, number | null][] = [

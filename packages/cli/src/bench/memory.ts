@@ -21,7 +21,9 @@ export const memory: Scenario = {
       const copy = join(lab.folder, 'memory.copy')
       const get = await lab.ours(['get', root, '-o', copy, '--json'], network)
       const usage = await network.usage()
-      const nodes = Math.max(...[...usage].filter(([role]) => role.startsWith('node-')).map(([, { rssBytes }]) => rssBytes))
+      const nodes = Math.max(
+        ...[...usage].filter(([role]) => role.startsWith('node-')).map(([, { rssBytes }]) => rssBytes),
+      )
       let official = ['-', '-']
       if (sizeBytes <= officialMax) {
         const other = await lab.makeFile('official', sizeBytes)
@@ -32,13 +34,31 @@ export const memory: Scenario = {
       }
       await rm(copy, { force: true })
       const gateway = (await network.usage()).get('gateway')?.rssBytes ?? 0
-      rows.push([formatBytes(sizeBytes), formatBytes(put.rssBytesMax), formatBytes(get.rssBytesMax), formatBytes(nodes), formatBytes(gateway), ...official])
+      rows.push([
+        formatBytes(sizeBytes),
+        formatBytes(put.rssBytesMax),
+        formatBytes(get.rssBytesMax),
+        formatBytes(nodes),
+        formatBytes(gateway),
+        ...official,
+      ])
     }
     await network.stop()
     return {
-      columns: ['file', 'our put', 'our get', 'largest node after', 'gateway after', 'official upload', 'official download'],
+      columns: [
+        'file',
+        'our put',
+        'our get',
+        'largest node after',
+        'gateway after',
+        'official upload',
+        'official download',
+      ],
       rows,
-      notes: ['peaks of the client processes; bar: 200 MB at every size', 'the official SDK is not run above 256 MiB: it takes minutes'],
+      notes: [
+        'peaks of the client processes; bar: 200 MB at every size',
+        'the official SDK is not run above 256 MiB: it takes minutes',
+      ],
     }
   },
 }

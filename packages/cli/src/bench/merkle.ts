@@ -31,14 +31,19 @@ export const merkle: Scenario = {
         if (theirs.root !== tree.root) throw fail('BENCH_FAILED', { said: 'two roots of one file' })
       }
       const official = await lab.official(['merkle', path])
-      if (official.root !== theirs.root) throw fail('BENCH_FAILED', { said: `the official root differs: ${official.root}` })
+      if (official.root !== theirs.root)
+        throw fail('BENCH_FAILED', { said: `the official root differs: ${official.root}` })
       theirs.ms = Math.min(theirs.ms, official.ms)
     }
     const rows = [...best].map(([name, ms]) => [name, ms.toFixed(0), rate(sizeBytes, ms), times(ms, theirs.ms)])
     return {
       columns: ['who', 'ms', 'rate', 'against official'],
       rows: [...rows, ['official SDK 1.2.8', theirs.ms.toFixed(0), rate(sizeBytes, theirs.ms), '1.0 x']],
-      notes: [`${sizeBytes / MIB} MiB from the page cache, best of ${ROUNDS}`, 'bars: one thread 24 x, two threads 45 x', 'the limit is keccak-256: reading the file costs under 2 %'],
+      notes: [
+        `${sizeBytes / MIB} MiB from the page cache, best of ${ROUNDS}`,
+        'bars: one thread 24 x, two threads 45 x',
+        'the limit is keccak-256: reading the file costs under 2 %',
+      ],
     }
   },
 }

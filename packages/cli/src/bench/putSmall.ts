@@ -13,7 +13,9 @@ export const putSmall: Scenario = {
     const count = lab.quick ? 20 : 300
     const officialCount = lab.quick ? 1 : 5
     const network = await lab.startNetwork()
-    await using session = openClient(network.description, { signer: privateKeySigner(network.description.accounts[1]!.privateKey) })
+    await using session = openClient(network.description, {
+      signer: privateKeySigner(network.description.accounts[1]!.privateKey),
+    })
     const times: number[] = []
     const warmUp = 20
     for (let i = 0; i < count + warmUp; i++) {

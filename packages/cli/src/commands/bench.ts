@@ -5,15 +5,34 @@ import type { Scenario } from '../bench/scenario.ts'
 
 /** Each is loaded when asked for. */
 const SCENARIOS: Readonly<Record<string, { readonly about: string; load(): Promise<Scenario> }>> = {
-  merkle: { about: 'Merkle root of a file, one and two threads', load: async () => (await import('../bench/merkle.ts')).merkle },
-  roundtrip: { about: 'upload and download of 256 MiB', load: async () => (await import('../bench/roundtrip.ts')).roundtrip },
-  ingest: { about: 'CPU per 100 MB from the official SDK', load: async () => (await import('../bench/ingest.ts')).ingest },
+  merkle: {
+    about: 'Merkle root of a file, one and two threads',
+    load: async () => (await import('../bench/merkle.ts')).merkle,
+  },
+  roundtrip: {
+    about: 'upload and download of 256 MiB',
+    load: async () => (await import('../bench/roundtrip.ts')).roundtrip,
+  },
+  ingest: {
+    about: 'CPU per 100 MB from the official SDK',
+    load: async () => (await import('../bench/ingest.ts')).ingest,
+  },
   memory: { about: 'peak memory against file size', load: async () => (await import('../bench/memory.ts')).memory },
-  up: { about: 'time to ready and memory of the network', load: async () => (await import('../bench/upTime.ts')).upTime },
-  put: { about: 'latency of a 50 KB put to durable', load: async () => (await import('../bench/putSmall.ts')).putSmall },
+  up: {
+    about: 'time to ready and memory of the network',
+    load: async () => (await import('../bench/upTime.ts')).upTime,
+  },
+  put: {
+    about: 'latency of a 50 KB put to durable',
+    load: async () => (await import('../bench/putSmall.ts')).putSmall,
+  },
 }
 
-export async function benchCommand(name: string | undefined, options: { readonly quick: boolean }, context: Context): Promise<void> {
+export async function benchCommand(
+  name: string | undefined,
+  options: { readonly quick: boolean },
+  context: Context,
+): Promise<void> {
   const { printer, signal, io } = context
   if (name === undefined) {
     const list = Object.entries(SCENARIOS).map(([key, { about }]) => ({ name: key, about }))
@@ -21,13 +40,19 @@ export async function benchCommand(name: string | undefined, options: { readonly
     return
   }
   const found = Object.hasOwn(SCENARIOS, name) ? SCENARIOS[name] : undefined
-  if (found === undefined) throw fail('USAGE', { reason: 'no such scenario', name: name.slice(0, 64), known: Object.keys(SCENARIOS).join(', ') })
+  if (found === undefined)
+    throw fail('USAGE', {
+      reason: 'no such scenario',
+      name: name.slice(0, 64),
+      known: Object.keys(SCENARIOS).join(', '),
+    })
   const { describeMachine, withLab } = await import('../bench/lab.ts')
   const scenario = await found.load()
   const machine = await describeMachine(io.entry)
   printer.note(`${scenario.name}: ${scenario.about}`)
-  const outcome = await withLab({ quick: options.quick, entry: io.entry, signal, note: (line) => printer.note(`  ${line}`) }, (lab) =>
-    scenario.run(lab),
+  const outcome = await withLab(
+    { quick: options.quick, entry: io.entry, signal, note: (line) => printer.note(`  ${line}`) },
+    (lab) => scenario.run(lab),
   )
   printer.result({ name: scenario.name, about: scenario.about, quick: options.quick, machine, ...outcome }, () =>
     [

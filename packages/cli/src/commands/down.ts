@@ -21,8 +21,15 @@ export async function downCommand(options: { readonly timeout: number }, context
   } catch (error) {
     if (isAlive(admin.pid)) {
       if (context.signal.aborted) throw context.signal.reason
-      throw fail('DOWN_FAILED', { pid: admin.pid, seconds: deadline.aborted ? options.timeout : undefined }, { cause: error })
+      throw fail(
+        'DOWN_FAILED',
+        { pid: admin.pid, seconds: deadline.aborted ? options.timeout : undefined },
+        { cause: error },
+      )
     }
   }
-  context.printer.result({ stopped: true, pid: admin.pid, dir: context.dir }, () => `stopped; 'weightless up' resumes it`)
+  context.printer.result(
+    { stopped: true, pid: admin.pid, dir: context.dir },
+    () => `stopped; 'weightless up' resumes it`,
+  )
 }

@@ -13,7 +13,8 @@ import { createProgress } from '../progress.ts'
 export async function getCommand(roots: GetRoots, options: GetOptions, context: Context): Promise<void> {
   const { dir, printer, signal, io } = context
   const output = options.output ?? '-'
-  if (output === '-' && printer.json) throw fail('USAGE', { reason: '--json and the file itself cannot both be on stdout: name a file with -o' })
+  if (output === '-' && printer.json)
+    throw fail('USAGE', { reason: '--json and the file itself cannot both be on stdout: name a file with -o' })
   if (output === '-' && options.output === undefined && io.stdout.isTTY === true) {
     throw fail('USAGE', { reason: 'a terminal is no place for bytes: name a file with -o, or insist with -o -' })
   }
@@ -67,23 +68,30 @@ function drained(stream: Io['stdout'], signal: AbortSignal): Promise<void> {
 }
 
 /** Beside its place and renamed when complete; devices and pipes are written as they are. */
-async function toFile(parts: AsyncIterable<Uint8Array>, path: string): Promise<{ readonly sizeBytes: number; readonly replaced: boolean }> {
+async function toFile(
+  parts: AsyncIterable<Uint8Array>,
+  path: string,
+): Promise<{ readonly sizeBytes: number; readonly replaced: boolean }> {
   const there = await stat(path).catch(() => undefined)
   if (there?.isDirectory()) throw fail('FILE_UNWRITABLE', { file: path, reason: 'a directory' })
   const isSpecial = there !== undefined && !there.isFile()
   // Through a link: the file it names is replaced, not the link.
   const target = there === undefined ? path : await realpath(path)
-  const temporary = isSpecial ? target : join(dirname(target), `.${basename(target)}.${randomBytes(6).toString('hex')}.part`)
+  const temporary = isSpecial
+    ? target
+    : join(dirname(target), `.${basename(target)}.${randomBytes(6).toString('hex')}.part`)
   let handle: FileHandle
   try {
-    handle = isSpecial ? await open(target, 'w') : await open(temporary, 'wx', there === undefined ? 0o666 : there.mode & 0o777)
+    handle = isSpecial
+      ? await open(target, 'w')
+      : await open(temporary, 'wx', there === undefined ? 0o666 : there.mode & 0o777)
   } catch (cause) {
     throw fail('FILE_UNWRITABLE', { file: path, reason: (cause as NodeJS.ErrnoException).code }, { cause })
   }
   let sizeBytes = 0
   try {
     for await (const part of parts) {
-      for (let at = 0; at < part.length; ) at += (await handle.write(part, at, part.length - at)).bytesWritten
+      for (let at = 0; at < part.length;) at += (await handle.write(part, at, part.length - at)).bytesWritten
       sizeBytes += part.length
     }
     if (!isSpecial) {

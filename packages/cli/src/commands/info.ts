@@ -33,7 +33,12 @@ function describe(found: ObjectInfo): string {
     '',
     table([
       ['ENTRY', 'SIZE', 'BLOCK', 'TRANSACTION'],
-      ...found.entries.map((entry) => [String(entry.seq), formatBytes(entry.sizeBytes), String(entry.blockNumber), entry.txHash]),
+      ...found.entries.map((entry) => [
+        String(entry.seq),
+        formatBytes(entry.sizeBytes),
+        String(entry.blockNumber),
+        entry.txHash,
+      ]),
     ]),
     '',
     table([

@@ -13,11 +13,13 @@ export async function logsCommand(
   options: { readonly follow: boolean; readonly lines: number },
   context: Context,
 ): Promise<void> {
-  if (options.follow && context.printer.json) throw fail('USAGE', { reason: '--follow has no end, --json is one document: use one of them' })
+  if (options.follow && context.printer.json)
+    throw fail('USAGE', { reason: '--follow has no end, --json is one document: use one of them' })
   const layout = layoutOfDirectory(context.dir)
   const roles = await chooseRoles(layout.logs, role, context.dir)
   const width = Math.max(...roles.map((one) => one.length))
-  const show = (name: string, line: string): string => (roles.length === 1 ? renderLine(line) : `${name.padEnd(width)} ${renderLine(line)}`)
+  const show = (name: string, line: string): string =>
+    roles.length === 1 ? renderLine(line) : `${name.padEnd(width)} ${renderLine(line)}`
 
   const followers: { readonly role: string; readonly next: () => Promise<readonly string[]> }[] = []
   const tails: { role: string; line: string; timeMs: number }[] = []
@@ -40,7 +42,8 @@ export async function logsCommand(
   while (options.follow && !context.signal.aborted) {
     for (const follower of followers) {
       const lines = await follower.next()
-      if (lines.length > 0) context.printer.result(undefined, () => lines.map((line) => show(follower.role, line)).join('\n'))
+      if (lines.length > 0)
+        context.printer.result(undefined, () => lines.map((line) => show(follower.role, line)).join('\n'))
     }
     // Ctrl-C is how following ends: no failure.
     await sleep(FOLLOW_STEP_MS, undefined, { signal: context.signal }).catch(() => undefined)
@@ -49,7 +52,10 @@ export async function logsCommand(
 
 async function chooseRoles(folder: string, role: string | undefined, directory: string): Promise<readonly string[]> {
   const names = await readdir(folder).catch(() => [])
-  const roles = names.filter((name) => name.endsWith('.log')).map((name) => name.slice(0, -'.log'.length)).sort()
+  const roles = names
+    .filter((name) => name.endsWith('.log'))
+    .map((name) => name.slice(0, -'.log'.length))
+    .sort()
   if (roles.length === 0) throw fail('NETWORK_DOWN', { dir: directory, reason: 'it has no logs' })
   if (role === undefined) return roles
   if (!roles.includes(role)) throw fail('ROLE_UNKNOWN', { role: role.slice(0, 64), roles: roles.join(', ') })

@@ -5,7 +5,10 @@ import { readNetworkFile } from '../networkFile.ts'
 import { formatBytes, table } from '../print.ts'
 
 /** Pages through the log in its order. */
-export async function lsCommand(options: { readonly after?: number; readonly limit: number; readonly timeout: number }, context: Context): Promise<void> {
+export async function lsCommand(
+  options: { readonly after?: number; readonly limit: number; readonly timeout: number },
+  context: Context,
+): Promise<void> {
   const network = await readNetworkFile(context.dir)
   await using session = openClient(network)
   const entries: LoggedEntry[] = []
@@ -20,7 +23,12 @@ export async function lsCommand(options: { readonly after?: number; readonly lim
   context.printer.result({ entries }, () =>
     table([
       ['SEQ', 'SIZE', 'BLOCK', 'ROOT'],
-      ...entries.map(({ seq, sizeBytes, blockNumber, root }) => [String(seq), formatBytes(sizeBytes), String(blockNumber), root]),
+      ...entries.map(({ seq, sizeBytes, blockNumber, root }) => [
+        String(seq),
+        formatBytes(sizeBytes),
+        String(blockNumber),
+        root,
+      ]),
     ]),
   )
 }

@@ -8,15 +8,22 @@ import { fail } from '../errors.ts'
 const CONFIG_BYTES_MAX = 1024 * 1024
 
 /** Runs roles until a signal comes, or until the parent is gone. Logs go to stderr, as JSON lines. */
-export async function nodeRunCommand(options: { readonly config: string; readonly exitWithParent: boolean }, context: Context): Promise<void> {
+export async function nodeRunCommand(
+  options: { readonly config: string; readonly exitWithParent: boolean },
+  context: Context,
+): Promise<void> {
   const config = parseRolesConfig(parseToml(await readConfig(options.config), { file: options.config }))
   const logger = createLogger({ level: config.log.level })
   const parentGone = new AbortController()
-  const release = options.exitWithParent ? exitWithParent(() => parentGone.abort(fail('INTERRUPTED', { reason: 'the parent is gone' }))) : undefined
+  const release = options.exitWithParent
+    ? exitWithParent(() => parentGone.abort(fail('INTERRUPTED', { reason: 'the parent is gone' })))
+    : undefined
   const signal = AbortSignal.any([context.signal, parentGone.signal])
   try {
     await using running = await startRoles(config, { logger }, { signal })
-    context.printer.result({ roles: running.roles }, () => running.roles.map(({ name, url }) => `${name} at ${url}`).join('\n'))
+    context.printer.result({ roles: running.roles }, () =>
+      running.roles.map(({ name, url }) => `${name} at ${url}`).join('\n'),
+    )
     await Promise.race([running.failed, untilAborted(signal)])
     logger.info('roles.stopping')
   } catch (error) {
@@ -37,7 +44,8 @@ async function readConfig(path: string): Promise<string> {
     const file = await open(path, 'r')
     try {
       const { size } = await file.stat()
-      if (size > CONFIG_BYTES_MAX) throw fail('FILE_UNREADABLE', { file: path, sizeBytes: size, sizeBytesMax: CONFIG_BYTES_MAX })
+      if (size > CONFIG_BYTES_MAX)
+        throw fail('FILE_UNREADABLE', { file: path, sizeBytes: size, sizeBytesMax: CONFIG_BYTES_MAX })
       return await file.readFile('utf8')
     } finally {
       await file.close()

@@ -17,7 +17,10 @@ const SIGNING_ACCOUNT = 1
 export async function putCommand(file: string, options: PutOptions, context: Context): Promise<void> {
   const { dir, printer, signal, io } = context
   const network = await readNetworkFile(dir)
-  const key = options.keyFile === undefined ? network.accounts[SIGNING_ACCOUNT]!.privateKey : await readPrivateKey(options.keyFile, { signal })
+  const key =
+    options.keyFile === undefined
+      ? network.accounts[SIGNING_ACCOUNT]!.privateKey
+      : await readPrivateKey(options.keyFile, { signal })
   await using opened = await openInput(file, context)
   await using session = openClient(network, { signer: privateKeySigner(key) })
   const progress = createProgress(io.stderr)

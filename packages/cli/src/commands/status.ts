@@ -7,28 +7,37 @@ import { describeStatus, type NetworkStatus } from '../local/status.ts'
 /** A network that starts is asked this often. */
 const WAIT_STEP_MS = 100
 
-export async function statusCommand(options: { readonly wait: boolean; readonly timeout: number }, context: Context): Promise<void> {
+export async function statusCommand(
+  options: { readonly wait: boolean; readonly timeout: number },
+  context: Context,
+): Promise<void> {
   const deadline = AbortSignal.timeout(options.timeout * 1000)
   const signal = AbortSignal.any([context.signal, deadline])
   try {
     const status = await readStatus(context.dir, { wait: options.wait, signal })
     context.printer.result(status, () => describeStatus(status))
   } catch (error) {
-    if (deadline.aborted && !context.signal.aborted) throw fail('TIMED_OUT', { seconds: options.timeout }, { cause: error })
+    if (deadline.aborted && !context.signal.aborted)
+      throw fail('TIMED_OUT', { seconds: options.timeout }, { cause: error })
     throw context.signal.aborted ? context.signal.reason : error
   }
 }
 
 /** With `wait`, a network that is not there yet or not ready yet is asked again until the signal aborts. */
-async function readStatus(directory: string, options: { readonly wait: boolean; readonly signal: AbortSignal }): Promise<NetworkStatus> {
+async function readStatus(
+  directory: string,
+  options: { readonly wait: boolean; readonly signal: AbortSignal },
+): Promise<NetworkStatus> {
   for (;;) {
     const admin = await openAdmin(directory)
     if (admin === undefined && !options.wait) throw fail('NETWORK_DOWN', { dir: directory })
-    const status = await admin?.request<NetworkStatus>('GET', '/v1/status', { signal: options.signal }).catch((error: unknown) => {
-      // It may have just gone, or not be listening yet.
-      if (!options.wait || options.signal.aborted) throw error
-      return undefined
-    })
+    const status = await admin
+      ?.request<NetworkStatus>('GET', '/v1/status', { signal: options.signal })
+      .catch((error: unknown) => {
+        // It may have just gone, or not be listening yet.
+        if (!options.wait || options.signal.aborted) throw error
+        return undefined
+      })
     if (status !== undefined && (status.ready || !options.wait)) return status
     await sleep(WAIT_STEP_MS, undefined, { signal: options.signal })
   }

@@ -3,7 +3,6 @@ import { mkdir, open } from 'node:fs/promises'
 import { Failure } from '@weightless/core'
 import type { Context } from '../context.ts'
 import { fail } from '../errors.ts'
-import { openAdmin } from '../local/adminClient.ts'
 import { inspectDirectory, layoutOfDirectory } from '../local/directory.ts'
 import { tailLines } from '../local/logLines.ts'
 import type { NetworkDescription } from '../networkFile.ts'
@@ -24,7 +23,10 @@ async function upHere(options: UpOptions, context: Context): Promise<void> {
   const { printer, signal, dir } = context
   const { startLocalNetwork } = await import('../up.ts')
   const deadline = new AbortController()
-  const timer = setTimeout(() => deadline.abort(fail('TIMED_OUT', { seconds: options.timeout })), options.timeout * 1000)
+  const timer = setTimeout(
+    () => deadline.abort(fail('TIMED_OUT', { seconds: options.timeout })),
+    options.timeout * 1000,
+  )
   const startedMs = performance.now()
   await using network = await startLocalNetwork(
     {
@@ -33,7 +35,8 @@ async function upHere(options: UpOptions, context: Context): Promise<void> {
       nodes: options.nodes,
       reset: options.reset,
       entry: context.io.entry,
-      onPhase: (phase) => printer.note(`${((performance.now() - startedMs) / 1000).toFixed(1).padStart(5)} s  ${phase}`),
+      onPhase: (phase) =>
+        printer.note(`${((performance.now() - startedMs) / 1000).toFixed(1).padStart(5)} s  ${phase}`),
     },
     { signal: AbortSignal.any([signal, deadline.signal]) },
   )
@@ -48,24 +51,35 @@ async function upHere(options: UpOptions, context: Context): Promise<void> {
 /** The same command again, in a session of its own: its stdout is the answer, its stderr goes to the log. */
 async function upInBackground(options: UpOptions, context: Context): Promise<void> {
   const { dir, io, printer, signal } = context
-  const running = await openAdmin(dir)
-  if (running !== undefined) throw fail('NETWORK_RUNNING', { dir, pid: running.pid })
   await inspectDirectory(dir, options)
   const layout = layoutOfDirectory(dir)
   await mkdir(layout.logs, { recursive: true, mode: 0o700 })
   const log = await open(layout.log('up'), 'a', 0o600)
   const args = [
-    ...['up', '--dir', dir, '--json', '--timeout', String(options.timeout)],
+    'up',
+    '--dir',
+    dir,
+    '--json',
+    '--timeout',
+    String(options.timeout),
     ...(options.portBase === undefined ? [] : ['--port-base', String(options.portBase)]),
     ...(options.nodes === undefined ? [] : ['--nodes', String(options.nodes)]),
     ...(options.reset ? ['--reset'] : []),
   ]
-  const child = spawn(process.execPath, [io.entry, ...args], { detached: true, stdio: ['ignore', 'pipe', log.fd], cwd: io.cwd })
+  const child = spawn(process.execPath, [io.entry, ...args], {
+    detached: true,
+    stdio: ['ignore', 'pipe', log.fd],
+    cwd: io.cwd,
+  })
   await log.close()
   const answer = await readAnswer(child, signal)
   if (answer === undefined) {
     const { lines } = await tailLines(layout.log('up'), FAILURE_LINES)
-    throw fail('UP_FAILED', { reason: 'the process ended without an answer', exitCode: child.exitCode, log: lines.join('\n    ') })
+    throw fail('UP_FAILED', {
+      reason: 'the process ended without an answer',
+      exitCode: child.exitCode,
+      log: lines.join('\n    '),
+    })
   }
   if ('error' in answer) throw answer.error
   child.unref()
@@ -93,7 +107,9 @@ async function readAnswer(child: ChildProcess, signal: AbortSignal): Promise<Ans
     child.stdout!.once('close', () => resolve(parseAnswer(text)))
     child.once('error', () => resolve(undefined))
   })
-  const aborted = new Promise<'aborted'>((resolve) => signal.addEventListener('abort', () => resolve('aborted'), { once: true }))
+  const aborted = new Promise<'aborted'>((resolve) =>
+    signal.addEventListener('abort', () => resolve('aborted'), { once: true }),
+  )
   const first = await Promise.race([answered, aborted])
   if (first !== 'aborted') {
     if (first === undefined || 'error' in first) await ended
@@ -108,7 +124,15 @@ async function readAnswer(child: ChildProcess, signal: AbortSignal): Promise<Ans
 
 /** `undefined` while the document is not complete. */
 function parseAnswer(text: string): Answer | undefined {
-  let value: NetworkDescription & { error?: { code: string; facts: Record<string, string>; next: string; retryable: boolean; causes?: readonly string[] } }
+  let value: NetworkDescription & {
+    error?: {
+      code: string
+      facts: Record<string, string>
+      next: string
+      retryable: boolean
+      causes?: readonly string[]
+    }
+  }
   try {
     value = JSON.parse(text) as typeof value
   } catch {
@@ -116,7 +140,10 @@ function parseAnswer(text: string): Answer | undefined {
   }
   if (value.error === undefined) return { network: value }
   const { code, facts, next, retryable, causes = [] } = value.error
-  const cause = causes.reduceRight<Error | undefined>((inner, message) => new Error(message, { cause: inner }), undefined)
+  const cause = causes.reduceRight<Error | undefined>(
+    (inner, message) => new Error(message, { cause: inner }),
+    undefined,
+  )
   return { error: new Failure(code, { next, retryable, blame: 'none' }, facts, cause === undefined ? {} : { cause }) }
 }
 
@@ -143,4 +170,3 @@ function describeNetwork(network: NetworkDescription, dir: string): string {
     `${dir}/network.json holds all of this for scripts.`,
   ].join('\n')
 }
-

@@ -4,7 +4,10 @@ import { createAdminHandler, type NetworkControl } from './admin.ts'
 
 const token = 'a-secret-of-this-start'
 
-function door(): { calls: string[]; ask: (method: string, path: string, options?: { token?: string | null; body?: string }) => Promise<Response> } {
+function door(): {
+  calls: string[]
+  ask: (method: string, path: string, options?: { token?: string | null; body?: string }) => Promise<Response>
+} {
   const calls: string[] = []
   const change = { id: 'node-0', url: 'http://127.0.0.1:1', pid: 5, state: 'running' }
   const control: NetworkControl = {
@@ -53,15 +56,22 @@ describe('the admin door', () => {
     expect(calls).toEqual([call])
   })
 
-  test.each([[null], [''], ['a'], [`${token}x`], [token.slice(0, -1)], [token.toUpperCase()]])('the token %j opens nothing', async (wrong) => {
-    const { calls, ask } = door()
-    for (const [method, path] of [['GET', '/v1/status'], ['POST', '/v1/stop'], ['POST', '/v1/nodes']] as const) {
-      const response = await ask(method, path, { token: wrong })
-      expect(response.status).toBe(401)
-      expect(await response.json()).toMatchObject({ error: { code: 'ADMIN_REFUSED' } })
-    }
-    expect(calls).toEqual([])
-  })
+  test.each([[null], [''], ['a'], [`${token}x`], [token.slice(0, -1)], [token.toUpperCase()]])(
+    'the token %j opens nothing',
+    async (wrong) => {
+      const { calls, ask } = door()
+      for (const [method, path] of [
+        ['GET', '/v1/status'],
+        ['POST', '/v1/stop'],
+        ['POST', '/v1/nodes'],
+      ] as const) {
+        const response = await ask(method, path, { token: wrong })
+        expect(response.status).toBe(401)
+        expect(await response.json()).toMatchObject({ error: { code: 'ADMIN_REFUSED' } })
+      }
+      expect(calls).toEqual([])
+    },
+  )
 
   test.each([
     ['GET', '/', undefined],

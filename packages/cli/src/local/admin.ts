@@ -13,7 +13,13 @@ export type NetworkControl = {
   changeNode(id: string, change: NodeVerb, options: { readonly signal: AbortSignal }): Promise<NodeChange>
 }
 export type NodeVerb = 'start' | 'stop' | 'drain' | 'rm'
-export type NodeChange = { readonly id: string; readonly url: string; readonly pid: number | null; readonly state: string; readonly replaced?: string }
+export type NodeChange = {
+  readonly id: string
+  readonly url: string
+  readonly pid: number | null
+  readonly state: string
+  readonly replaced?: string
+}
 
 /** admin.json, mode 600: how the command line of the same user finds the running network. */
 export type AdminFile = { readonly pid: number; readonly url: string; readonly token: string }
@@ -23,7 +29,10 @@ const ADMIN_BODY_BYTES_MAX = 1024
 const VERBS: readonly NodeVerb[] = ['start', 'stop', 'drain', 'rm']
 
 /** The admin door of `up`: loopback only, a random bearer token, a handful of routes. */
-export function createAdminHandler(control: NetworkControl, options: { readonly token: string }): (request: Request) => Promise<Response> {
+export function createAdminHandler(
+  control: NetworkControl,
+  options: { readonly token: string },
+): (request: Request) => Promise<Response> {
   const expected = digest(options.token)
   return async (request) => {
     try {
@@ -51,13 +60,15 @@ async function route(request: Request, control: NetworkControl): Promise<unknown
   }
   const match = /^\/v1\/nodes\/([a-z0-9-]{1,64})\/([a-z]{1,16})$/.exec(pathname)
   const verb = VERBS.find((one) => one === match?.[2])
-  if (request.method === 'POST' && match !== null && verb !== undefined) return control.changeNode(match[1]!, verb, { signal })
+  if (request.method === 'POST' && match !== null && verb !== undefined)
+    return control.changeNode(match[1]!, verb, { signal })
   throw fail('ADMIN_REQUEST_INVALID', { method: request.method, path: pathname.slice(0, 80) })
 }
 
 async function readReplace(request: Request): Promise<string | undefined> {
   const length = Number(request.headers.get('content-length') ?? 0)
-  if (!(length <= ADMIN_BODY_BYTES_MAX)) throw fail('ADMIN_REQUEST_INVALID', { reason: 'body too large', nodesMax: LOCAL_NODES_MAX })
+  if (!(length <= ADMIN_BODY_BYTES_MAX))
+    throw fail('ADMIN_REQUEST_INVALID', { reason: 'body too large', nodesMax: LOCAL_NODES_MAX })
   const text = await request.text()
   if (text === '') return undefined
   try {

@@ -11,7 +11,11 @@ const ADMIN_ANSWER_BYTES_MAX = 4 * 1024 * 1024
 /** Speaks to the `up` process of a directory. */
 export type AdminClient = {
   readonly pid: number
-  request<T>(method: 'GET' | 'POST', path: string, options: { readonly signal: AbortSignal; readonly body?: unknown }): Promise<T>
+  request<T>(
+    method: 'GET' | 'POST',
+    path: string,
+    options: { readonly signal: AbortSignal; readonly body?: unknown },
+  ): Promise<T>
 }
 
 /** `undefined` when no `up` lives for this directory. Throws `ADMIN_REFUSED` when its token cannot be read. */
@@ -47,8 +51,11 @@ async function send<T>(
     if (options.signal.aborted) throw options.signal.reason
     throw fail('NETWORK_DOWN', { pid: file.pid, reason: 'it does not answer' }, { cause })
   }
-  if (text.length > ADMIN_ANSWER_BYTES_MAX) throw fail('NETWORK_DOWN', { pid: file.pid, reason: 'its answer is too long' })
-  const answer = JSON.parse(text) as T & { error?: { code: string; facts: Record<string, string>; next: string; retryable: boolean } }
+  if (text.length > ADMIN_ANSWER_BYTES_MAX)
+    throw fail('NETWORK_DOWN', { pid: file.pid, reason: 'its answer is too long' })
+  const answer = JSON.parse(text) as T & {
+    error?: { code: string; facts: Record<string, string>; next: string; retryable: boolean }
+  }
   if (response.ok) return answer
   const { code, facts, next, retryable } = answer.error!
   throw new Failure(code, { next, retryable, blame: 'none' }, facts)

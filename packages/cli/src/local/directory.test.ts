@@ -32,7 +32,10 @@ describe('the directory of a network', () => {
 
   test.each([{ reset: false }, { reset: true }])("with others' files is never touched, %o", async (options) => {
     await writeFile(join(top, 'thesis.txt'), 'precious')
-    await expect(inspectDirectory(top, options)).rejects.toMatchObject({ code: 'DIRECTORY_FOREIGN', facts: { found: 'thesis.txt' } })
+    await expect(inspectDirectory(top, options)).rejects.toMatchObject({
+      code: 'DIRECTORY_FOREIGN',
+      facts: { found: 'thesis.txt' },
+    })
   })
 
   test('of a newer weightless is refused with the next step unless its content is given up', async () => {
@@ -40,7 +43,10 @@ describe('the directory of a network', () => {
     const path = join(top, 'format.json')
     const format = JSON.parse(await readFile(path, 'utf8')) as { version: number }
     await writeFile(path, JSON.stringify({ ...format, version: format.version + 1 }))
-    await expect(inspectDirectory(top, { reset: false })).rejects.toMatchObject({ code: 'DIRECTORY_TOO_NEW', facts: { version: 2, supported: 1 } })
+    await expect(inspectDirectory(top, { reset: false })).rejects.toMatchObject({
+      code: 'DIRECTORY_TOO_NEW',
+      facts: { version: 2, supported: 1 },
+    })
     expect(await inspectDirectory(top, { reset: true })).toBe('ours')
   })
 
@@ -56,7 +62,14 @@ describe('the directory of a network', () => {
   test('a reset removes everything but the lock and the log that the running up holds open', async () => {
     await prepareDirectory(layout)
     await mkdir(layout.node('node-0'), { recursive: true })
-    for (const path of [layout.lock, layout.state, layout.key('deployer'), layout.log('up'), layout.log('node-0'), join(layout.node('node-0'), 'data')]) {
+    for (const path of [
+      layout.lock,
+      layout.state,
+      layout.key('deployer'),
+      layout.log('up'),
+      layout.log('node-0'),
+      join(layout.node('node-0'), 'data'),
+    ]) {
       await writeFile(path, 'x')
     }
     await resetDirectory(layout)

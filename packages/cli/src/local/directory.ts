@@ -50,7 +50,11 @@ export async function inspectDirectory(top: string, options: { readonly reset: b
     names = await readdir(top)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 'new'
-    throw fail('DIRECTORY_FOREIGN', { dir: top, reason: (error as NodeJS.ErrnoException).code ?? 'unreadable' }, { cause: error })
+    throw fail(
+      'DIRECTORY_FOREIGN',
+      { dir: top, reason: (error as NodeJS.ErrnoException).code ?? 'unreadable' },
+      { cause: error },
+    )
   }
   if (!names.includes(FORMAT_FILE)) {
     const foreign = names.filter((name) => !TRACE.test(name))
@@ -67,10 +71,20 @@ export async function inspectDirectory(top: string, options: { readonly reset: b
 
 /** Makes the folders, and the format file last: from here on the directory is ours. Mode 700, because keys are inside. */
 export async function prepareDirectory(layout: Layout): Promise<void> {
-  for (const folder of [layout.top, layout.logs, join(layout.top, 'keys'), join(layout.top, 'config'), join(layout.top, 'nodes')]) {
+  for (const folder of [
+    layout.top,
+    layout.logs,
+    join(layout.top, 'keys'),
+    join(layout.top, 'config'),
+    join(layout.top, 'nodes'),
+  ]) {
     await mkdir(folder, { recursive: true, mode: 0o700 })
   }
-  await writeFileAtomic(join(layout.top, FORMAT_FILE), `${JSON.stringify({ format: 'weightless network', version: FORMAT_VERSION })}\n`, { mode: 0o600 })
+  await writeFileAtomic(
+    join(layout.top, FORMAT_FILE),
+    `${JSON.stringify({ format: 'weightless network', version: FORMAT_VERSION })}\n`,
+    { mode: 0o600 },
+  )
 }
 
 /** Removes all content but what the running `up` itself holds open: its lock and its own log, which is emptied. The format file

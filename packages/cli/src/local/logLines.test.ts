@@ -50,7 +50,8 @@ describe('logs', () => {
   })
 
   test('JSON events are rendered for people and other lines are left alone', () => {
-    const line = '{"level":"info","time":"2023-11-14T22:13:20.000Z","event":"segment.stored","root":"0xab","sizeBytes":5}'
+    const line =
+      '{"level":"info","time":"2023-11-14T22:13:20.000Z","event":"segment.stored","root":"0xab","sizeBytes":5}'
     expect(renderLine(line)).toBe('22:13:20.000 info  segment.stored root=0xab sizeBytes=5')
     expect(renderLine('listening on 8545')).toBe('listening on 8545')
     expect(renderLine('5')).toBe('5')

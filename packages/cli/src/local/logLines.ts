@@ -8,7 +8,10 @@ const TAIL_BYTES_MAX = 4 * 1024 * 1024
 const LINE_CHARACTERS_MAX = 16 * 1024
 
 /** The last `count` lines of a log and the position behind them; nothing for a log that is not there. */
-export async function tailLines(path: string, count: number): Promise<{ readonly lines: readonly string[]; readonly position: number }> {
+export async function tailLines(
+  path: string,
+  count: number,
+): Promise<{ readonly lines: readonly string[]; readonly position: number }> {
   const file = await openOrNothing(path)
   if (file === undefined) return { lines: [], position: 0 }
   try {
@@ -77,7 +80,9 @@ export function renderLine(line: string): string {
   }
   if (typeof event !== 'object' || event === null) return line
   const { time, level, event: name, ...fields } = event
-  const facts = Object.entries(fields).map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
+  const facts = Object.entries(fields).map(
+    ([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
+  )
   return [timeOf(time), String(level ?? '').padEnd(5), String(name ?? ''), ...facts].join(' ')
 }
 

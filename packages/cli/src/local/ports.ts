@@ -6,10 +6,18 @@ export const DEFAULT_PORT_BASE = 8600
 /** Storage node i listens ten above the base and i further. */
 const NODE_PORT_OFFSET = 10
 
-export type Ports = { readonly chain: number; readonly gateway: number; readonly admin: number; readonly nodes: readonly number[] }
+export type Ports = {
+  readonly chain: number
+  readonly gateway: number
+  readonly admin: number
+  readonly nodes: readonly number[]
+}
 
 /** Ports counted from the base, or any free ones when the base is 0. */
-export async function choosePorts(options: { readonly portBase: number; readonly nodeIndexes: readonly number[] }): Promise<Ports> {
+export async function choosePorts(options: {
+  readonly portBase: number
+  readonly nodeIndexes: readonly number[]
+}): Promise<Ports> {
   const { portBase, nodeIndexes } = options
   if (portBase !== 0) {
     return {

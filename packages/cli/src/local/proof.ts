@@ -13,12 +13,21 @@ const PROOF_MS_MAX = 30_000
 /** Stores an object through the SDK that users have, and reads it back byte for byte with one of its holders left out (when
  *  there is more than one node). Throws `PROOF_FAILED`. */
 export async function proveNetwork(
-  options: { readonly network: NetworkDescription; readonly privateKey: Uint8Array; readonly signers: ReadonlyMap<string, string> },
+  options: {
+    readonly network: NetworkDescription
+    readonly privateKey: Uint8Array
+    readonly signers: ReadonlyMap<string, string>
+  },
   deps: { readonly clock: Clock },
   { signal }: Abortable,
 ): Promise<{ readonly root: string; readonly leftOut: string | undefined }> {
   const { network } = options
-  const at = { rpcUrl: network.chain.rpcUrl, chainId: network.chain.chainId, flow: network.contracts.flow, registry: network.contracts.storageRegistry }
+  const at = {
+    rpcUrl: network.chain.rpcUrl,
+    chainId: network.chain.chainId,
+    flow: network.contracts.flow,
+    registry: network.contracts.storageRegistry,
+  }
   const scope = AbortSignal.any([deps.clock.deadline(PROOF_MS_MAX), ...(signal === undefined ? [] : [signal])])
   const bytes = systemRandom.bytes(PROOF_BYTES)
   try {
@@ -29,7 +38,8 @@ export async function proveNetwork(
     const others = network.storage.nodes.filter((node) => node.id !== holder).map((node) => node.url)
     const reader: Client = createClient({ network: at, storageNodes: others })
     const read = await downloadBytes(reader, root, { signal: scope })
-    if (toHex(keccak256(read)) !== toHex(keccak256(bytes))) throw fail('PROOF_FAILED', { root, reason: 'other bytes came back' })
+    if (toHex(keccak256(read)) !== toHex(keccak256(bytes)))
+      throw fail('PROOF_FAILED', { root, reason: 'other bytes came back' })
     return { root, leftOut: holder }
   } catch (error) {
     if (signal?.aborted) throw signal.reason

@@ -14,9 +14,9 @@ export type NetworkParts = {
   readonly dir: string
   readonly chainId: number
   readonly chainUrl: string
-  readonly chain: ChainEngine | undefined
+  readonly chain?: ChainEngine | undefined
   readonly gatewayUrl: string
-  readonly gateway: RoleProcess | undefined
+  readonly gateway?: RoleProcess | undefined
   readonly nodes: readonly StorageNode[]
 }
 
@@ -25,7 +25,11 @@ const STATUS_MS_MAX = 2_000
 /** What a node says of itself has some hundred bytes. */
 const NODE_STATUS_BYTES_MAX = 64 * 1024
 
-export async function readStatus(parts: NetworkParts, deps: { readonly clock: Clock }, { signal }: Abortable): Promise<NetworkStatus> {
+export async function readStatus(
+  parts: NetworkParts,
+  deps: { readonly clock: Clock },
+  { signal }: Abortable,
+): Promise<NetworkStatus> {
   const { chain, gateway } = parts
   const scope = AbortSignal.any([deps.clock.deadline(STATUS_MS_MAX), ...(signal === undefined ? [] : [signal])])
   const [chainStatus, gatewayStatus, disk, ...nodes] = await Promise.all([
@@ -58,7 +62,9 @@ export async function readStatus(parts: NetworkParts, deps: { readonly clock: Cl
   }
 }
 
-async function roleStatus(role: Pick<RoleProcess, 'url' | 'pid' | 'restarts'> & { readonly state: RoleStatus['state'] }): Promise<RoleStatus> {
+async function roleStatus(
+  role: Pick<RoleProcess, 'url' | 'pid' | 'restarts'> & { readonly state: RoleStatus['state'] },
+): Promise<RoleStatus> {
   const { url, pid, state, restarts } = role
   const usage = pid === undefined ? undefined : await processUsage(pid)
   return { url, pid: pid ?? null, state, restarts, rssBytes: usage?.rssBytes ?? null }

@@ -12,7 +12,13 @@ export type ChainFacts = {
 
 export function storageConfig(
   chain: ChainFacts,
-  node: { readonly id: string; readonly port: number; readonly dataDir: string; readonly keyFile: string; readonly gatewayUrl: string },
+  node: {
+    readonly id: string
+    readonly port: number
+    readonly dataDir: string
+    readonly keyFile: string
+    readonly gatewayUrl: string
+  },
 ): string {
   return toToml({
     chain: chainSection(chain),
@@ -29,7 +35,10 @@ export function storageConfig(
   })
 }
 
-export function gatewayConfig(chain: ChainFacts, gateway: { readonly port: number; readonly dataDir: string; readonly replicas: number }): string {
+export function gatewayConfig(
+  chain: ChainFacts,
+  gateway: { readonly port: number; readonly dataDir: string; readonly replicas: number },
+): string {
   return toToml({
     chain: chainSection(chain),
     gateway: {
@@ -48,7 +57,11 @@ type Sections = { readonly [section: string]: { readonly [key: string]: string |
 export function toToml(sections: Sections): string {
   return Object.entries(sections)
     .map(([section, fields]) =>
-      [`[${section}]`, ...Object.entries(fields).map(([key, value]) => `${key} = ${typeof value === 'string' ? quote(value) : value}`), ''].join('\n'),
+      [
+        `[${section}]`,
+        ...Object.entries(fields).map(([key, value]) => `${key} = ${typeof value === 'string' ? quote(value) : value}`),
+        '',
+      ].join('\n'),
     )
     .join('\n')
 }

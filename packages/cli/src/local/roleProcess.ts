@@ -55,9 +55,16 @@ export function createRoleProcess(options: RoleOptions, deps: RoleDeps): RolePro
     deps.onChange()
   }
 
-  async function waitReady(current: Child, scope: { readonly ended: AbortSignal; readonly signal?: AbortSignal | undefined }): Promise<void> {
+  async function waitReady(
+    current: Child,
+    scope: { readonly ended: AbortSignal; readonly signal?: AbortSignal | undefined },
+  ): Promise<void> {
     const { ended, signal } = scope
-    const patience = AbortSignal.any([ended, deps.clock.deadline(READY_MS_MAX), ...(signal === undefined ? [] : [signal])])
+    const patience = AbortSignal.any([
+      ended,
+      deps.clock.deadline(READY_MS_MAX),
+      ...(signal === undefined ? [] : [signal]),
+    ])
     try {
       await current.started
       while (!(await isHealthy(options.url, deps.clock))) await deps.clock.sleep(HEALTH_STEP_MS, { signal: patience })
@@ -66,7 +73,11 @@ export function createRoleProcess(options: RoleOptions, deps: RoleDeps): RolePro
       const { lines } = await tailLines(options.logFile, FAILURE_LINES)
       throw fail(
         'ROLE_NOT_READY',
-        { role: options.name, reason: ended.aborted ? 'its process ended' : 'it did not answer in time', log: lines.join('\n    ') },
+        {
+          role: options.name,
+          reason: ended.aborted ? 'its process ended' : 'it did not answer in time',
+          log: lines.join('\n    '),
+        },
         isFailure(cause) ? { cause } : {},
       )
     }
@@ -102,7 +113,9 @@ export function createRoleProcess(options: RoleOptions, deps: RoleDeps): RolePro
             if (isFirstRun) return deps.onChange()
             restarts += 1
             become('starting')
-            waitReady(current, { ended: NEVER }).catch((error: unknown) => deps.logger.warn('role.notReady', { role: options.name, error }))
+            waitReady(current, { ended: NEVER }).catch((error: unknown) =>
+              deps.logger.warn('role.notReady', { role: options.name, error }),
+            )
           },
           onExit: () => {
             isFirstRun = false

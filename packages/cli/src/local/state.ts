@@ -38,7 +38,8 @@ export async function writeState(layout: Layout, state: NetworkState): Promise<v
 
 function parseState(value: unknown): NetworkState {
   const { portBase, chainPort, gatewayPort, adminPort, nextNode, nodes } = value as NetworkState
-  for (const port of [chainPort, gatewayPort, adminPort, ...nodes.map((node) => node.port)]) requireWhole(port, 1, 65_535)
+  for (const port of [chainPort, gatewayPort, adminPort, ...nodes.map((node) => node.port)])
+    requireWhole(port, 1, 65_535)
   requireWhole(portBase, 0, 65_535)
   requireWhole(nextNode, 0, Number.MAX_SAFE_INTEGER)
   for (const { id } of nodes) if (!/^node-\d{1,15}$/.test(id)) throw new TypeError('not the id of a node')
@@ -48,10 +49,11 @@ function parseState(value: unknown): NetworkState {
     gatewayPort,
     adminPort,
     nextNode,
-    nodes: nodes.map(({ id, port, draining }) => ({ id, port, draining: draining === true })),
+    nodes: nodes.map(({ id, port, draining }) => ({ id, port, draining })),
   }
 }
 
 function requireWhole(value: unknown, min: number, max: number): void {
-  if (!Number.isSafeInteger(value) || (value as number) < min || (value as number) > max) throw new TypeError('not a number of ours')
+  if (!Number.isSafeInteger(value) || (value as number) < min || (value as number) > max)
+    throw new TypeError('not a number of ours')
 }

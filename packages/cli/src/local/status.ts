@@ -8,7 +8,11 @@ export type NetworkStatus = {
   readonly pid: number
   readonly startedMs: number
   readonly dir: string
-  readonly chain: RoleStatus & { readonly chainId: number; readonly headBlock: number | null; readonly finalizedBlock: number | null }
+  readonly chain: RoleStatus & {
+    readonly chainId: number
+    readonly headBlock: number | null
+    readonly finalizedBlock: number | null
+  }
   readonly gateway: RoleStatus
   readonly storage: {
     /** Entries of the log; `null` while nobody answers. */
@@ -27,7 +31,7 @@ export type RoleStatus = {
   readonly rssBytes: number | null
 }
 
-/** `waiting`: it failed and is started again after a pause. `draining`: it serves, and gets no new data. */
+/** `waiting`: it failed and is started again after a pause. `draining`: it runs, and is out of the active set. */
 export type RoleState = 'starting' | 'running' | 'draining' | 'waiting' | 'down'
 
 export type NodeStatus = RoleStatus & {

@@ -25,8 +25,10 @@ import type { RoleState } from './status.ts'
 /** The storage nodes of a local network: each a process, a key, a port and a data directory. */
 export type StorageNodes = {
   list(): readonly StorageNode[]
-  /** Starts all, each for itself: one that fails does not hold up the others. Throws the first failure. */
-  startAll(options: Abortable): Promise<void>
+  /** Starts all, each for itself, and answers with those that did not start. Throws when none did, or the first failure. */
+  startAll(
+    options: { readonly onFailure: 'throw' | 'goOn' } & Abortable,
+  ): Promise<readonly { readonly id: string; readonly error: unknown }[]>
   add(options: { readonly replace: string | undefined } & Abortable): Promise<NodeChange>
   change(id: string, verb: NodeVerb, options: Abortable): Promise<NodeChange>
   stopAll(): Promise<void>
@@ -59,7 +61,11 @@ export type StorageNodesDeps = {
 
 type Held = { readonly address: Address; readonly wallet: Transactor; readonly process: RoleProcess }
 
-export async function openStorageNodes(options: StorageNodesOptions, deps: StorageNodesDeps, { signal }: Abortable): Promise<StorageNodes> {
+export async function openStorageNodes(
+  options: StorageNodesOptions,
+  deps: StorageNodesDeps,
+  { signal }: Abortable,
+): Promise<StorageNodes> {
   const { layout, chain } = options
   const registry = chain.registry as Address
   let state = options.state
@@ -84,7 +90,13 @@ export async function openStorageNodes(options: StorageNodesOptions, deps: Stora
       if (isFailure(error, 'KEY_FILE_MISSING')) return createPrivateKey(keyFile)
       throw error
     })
-    const config = storageConfig(chain, { id: node.id, port: node.port, dataDir: layout.node(node.id), keyFile, gatewayUrl: options.gatewayUrl })
+    const config = storageConfig(chain, {
+      id: node.id,
+      port: node.port,
+      dataDir: layout.node(node.id),
+      keyFile,
+      gatewayUrl: options.gatewayUrl,
+    })
     await writeFileAtomic(layout.config(node.id), config, { mode: 0o600 })
     const process = createRoleProcess(
       {
@@ -97,7 +109,10 @@ export async function openStorageNodes(options: StorageNodesOptions, deps: Stora
       },
       deps,
     )
-    const wallet = createTransactor({ chainId: chain.chainId, signer: privateKeySigner(key) }, { ...deps, random: systemRandom })
+    const wallet = createTransactor(
+      { chainId: chain.chainId, signer: privateKeySigner(key) },
+      { ...deps, random: systemRandom },
+    )
     const one: Held = { address: addressOfPrivateKey(key), wallet, process }
     held.set(node.id, one)
     return one
@@ -106,12 +121,14 @@ export async function openStorageNodes(options: StorageNodesOptions, deps: Stora
   function find(id: string): { readonly node: NodeState; readonly one: Held } {
     const node = state.nodes.find((candidate) => candidate.id === id)
     const one = held.get(id)
-    if (node === undefined || one === undefined) throw fail('NODE_UNKNOWN', { id, known: state.nodes.map((other) => other.id).join(', ') })
+    if (node === undefined || one === undefined)
+      throw fail('NODE_UNKNOWN', { id, known: state.nodes.map((other) => other.id).join(', ') })
     return { node, one }
   }
 
   async function add(abortable: Abortable): Promise<NodeState> {
-    if (state.nodes.length >= LOCAL_NODES_MAX) throw fail('NODE_LIMIT', { nodes: state.nodes.length, nodesMax: LOCAL_NODES_MAX })
+    if (state.nodes.length >= LOCAL_NODES_MAX)
+      throw fail('NODE_LIMIT', { nodes: state.nodes.length, nodesMax: LOCAL_NODES_MAX })
     const port = state.portBase === 0 ? (await freePorts(1))[0]! : nodePort(state.portBase, state.nextNode)
     const node: NodeState = { id: `node-${state.nextNode}`, port, draining: false }
     const one = await open(node)
@@ -152,7 +169,11 @@ export async function openStorageNodes(options: StorageNodesOptions, deps: Stora
   }
 
   for (const node of state.nodes) await open(node)
-  await fundNodes([...held.values()].map((one) => one.address), deps, { signal })
+  await fundNodes(
+    [...held.values()].map((one) => one.address),
+    deps,
+    { signal },
+  )
 
   return {
     list: () =>
@@ -160,13 +181,24 @@ export async function openStorageNodes(options: StorageNodesOptions, deps: Stora
         const one = held.get(node.id)
         if (one === undefined) return []
         return [
-          { id: node.id, url: urlOf(node), dataDir: layout.node(node.id), address: one.address, process: one.process, state: stateOf(node, one) },
+          {
+            id: node.id,
+            url: urlOf(node),
+            dataDir: layout.node(node.id),
+            address: one.address,
+            process: one.process,
+            state: stateOf(node, one),
+          },
         ]
       }),
-    startAll: async (abortable) => {
+    startAll: async ({ onFailure, ...abortable }) => {
+      const ids = [...held.keys()]
       const started = await Promise.allSettled([...held.values()].map((one) => one.process.start(abortable)))
-      const failed = started.find((result) => result.status === 'rejected')
-      if (failed !== undefined) throw failed.reason
+      const absent = started.flatMap((result, place) =>
+        result.status === 'rejected' ? [{ id: ids[place]!, error: result.reason as unknown }] : [],
+      )
+      if (absent.length > 0 && (onFailure === 'throw' || absent.length === started.length)) throw absent[0]!.error
+      return absent
     },
     add: ({ replace, signal: scope }) =>
       inTurn(async () => {
