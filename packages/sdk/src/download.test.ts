@@ -138,6 +138,18 @@ describe('holders that lie, hang or are gone', () => {
     expect(reads(network).filter((line) => line.includes(homes[0]!.url)).length).toBeLessThan(4)
   })
 
+  test('the request that was overtaken is aborted at once, not at the end of the download', async () => {
+    const { client, root, homes, network } = await stored(10 * SEGMENT_SIZE_BYTES)
+    const hanging: Fault = (request, node) => (request.url.includes('from=0&') ? hangs(request, node) : node.handle(request))
+    homes[0]!.fault = hanging
+    homes[1]!.fault = hanging
+    const parts = download(client, root)
+    await parts.next()
+    await turns(2)
+    expect([...network.open].filter(({ url }) => url.includes('from=0&'))).toEqual([])
+    await parts.return()
+  })
+
   test('a holder that hangs over the lookup is not waited for', async () => {
     const { client, root, bytes, homes, network } = await stored(1_000)
     homes[0]!.fault = hangs
@@ -179,6 +191,9 @@ describe('holders that lie, hang or are gone', () => {
     expect(failures).toContain(`${homes[1]!.url} SEGMENT_PROOF_INVALID`)
     expect(failures).toContain(`${homes[0]!.url} NODE_UNREACHABLE`)
     expect(failures).toContain('SEGMENTS_NOT_HELD')
+    // The others are asked in three rounds; who lied once is not asked again.
+    expect(reads(network).filter((line) => line.includes(homes[1]!.url) && line.includes('from=0'))).toHaveLength(1)
+    expect(reads(network).filter((line) => line.includes(homes[0]!.url) && line.includes('from=0'))).toHaveLength(3)
     expect(network.open.size).toBe(0)
   })
 

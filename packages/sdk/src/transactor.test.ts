@@ -64,6 +64,15 @@ describe('one wallet, many senders', () => {
     expect(chain.nonces.get(address)).toEqual([0, 1])
   })
 
+  test('a call that was prepared before another one was sent does not use that one’s nonce', async () => {
+    const { chain, address, transactor } = world()
+    const prepared = await transactor.prepare(call, {})
+    await transactor.send(call, {})
+    await transactor.send(prepared, {})
+    expect(chain.nonces.get(address)).toEqual([0, 1])
+    expect(chain.calls.get('eth_sendRawTransaction')).toBe(2)
+  })
+
   test('a wallet that is always a step behind ends in an error, not in a loop', async () => {
     const { transactor } = world((method, _, next) => (method === 'eth_sendRawTransaction' ? Promise.reject(rpcError('nonce too low')) : next()))
     expect(await failureOf(transactor.send(call, {}))).toMatchObject({ code: 'NONCE_CONFLICT', retryable: true, facts: { attempts: 5 } })

@@ -1,4 +1,4 @@
-import { paddedChunkCountOf, placeHomes, SEGMENT_SIZE_BYTES, verifyReceipt, type Clock, type Failure } from '@weightless/core'
+import { paddedChunkCountOf, placeHomes, SEGMENT_SIZE_BYTES, signReceipt, verifyReceipt, type Address, type Clock, type Failure, type Receipt, type Root, type UnsignedReceipt } from '@weightless/core'
 import { describe, expect, test } from 'vitest'
 import { content, createFakeNetwork, hangs, isDown, keyOf, type FakeNetwork, type Fault, type NetworkNode } from '../../../sim/fakes/network.ts'
 import { failureOf, reasonOf, turns, turnsUntil } from '../../../sim/fakes/outcome.ts'
@@ -273,6 +273,31 @@ describe('holders that fail', () => {
     const result = await upload(network.client(), bytes)
     expect(result.receipts).toHaveLength(3)
     expect(result.receipts.map(({ signer }) => signer)).not.toContain(first!.signer)
+  })
+
+  test.each<[string, Partial<UnsignedReceipt>, number]>([
+    ['by a key that is no member’s', {}, 99],
+    ['by another member’s key', {}, 6],
+    ['for another entry', { entrySeq: 77 }, 0],
+    ['for another chain', { chainId: 1 }, 0],
+    ['for another root', { dataRoot: `0x${'44'.repeat(32)}` as Root }, 0],
+    ['for another registry', { registry: `0x${'33'.repeat(20)}` as Address }, 0],
+  ])('a receipt that is signed well, but %s, does not count', async (_, other, keyByte) => {
+    const network = createFakeNetwork()
+    const bytes = content(1_000, 1)
+    const { root } = await upload(network.client(), bytes, { until: 'accepted' })
+    const [first] = homesOf(network, root)
+    first!.fault = async (request, real) => {
+      const response = await real.handle(request)
+      if (request.method !== 'PUT') return response
+      const answer = (await response.json()) as { receipt: Receipt }
+      const privateKey = new Uint8Array(32).fill(keyByte === 0 ? first!.member.id : keyByte)
+      return Response.json({ ...answer, receipt: signReceipt({ ...answer.receipt, ...other }, privateKey) })
+    }
+    const result = await upload(network.client(), bytes)
+    expect(result.receipts).toHaveLength(3)
+    expect(result.receipts.every(({ entrySeq, dataRoot, chainId }) => entrySeq === 0 && dataRoot === root && chainId === 31337)).toBe(true)
+    expect(network.nodes.filter((node) => node.holds(root) > 0)).toHaveLength(4)
   })
 
   test('a holder that takes everything and signs nothing is replaced', async () => {
