@@ -39,13 +39,28 @@ describe('a server', () => {
     const server = await serve(async (request, info) => {
       const text = await request.text()
       const { pathname, search } = new URL(request.url)
-      return Response.json({ method: request.method, pathname, search, text, header: request.headers.get('x-a'), info }, { status: 201 })
+      return Response.json(
+        {
+          method: request.method,
+          pathname,
+          search,
+          text,
+          header: request.headers.get('x-a'),
+          from: info.remoteAddress,
+        },
+        { status: 201 },
+      )
     })
     const response = await fetch(`${server.url}/a/b?c=1`, { method: 'POST', body: 'hello', headers: { 'x-a': 'b' } })
     expect(response.status).toBe(201)
     expect(response.headers.get('content-length')).not.toBeNull()
     expect(await response.json()).toEqual({
-      method: 'POST', pathname: '/a/b', search: '?c=1', text: 'hello', header: 'b', info: { remoteAddress: '127.0.0.1' },
+      method: 'POST',
+      pathname: '/a/b',
+      search: '?c=1',
+      text: 'hello',
+      header: 'b',
+      from: '127.0.0.1',
     })
   })
 
@@ -57,18 +72,27 @@ describe('a server', () => {
 
   test('a port that is taken is PORT_TAKEN, with the port and the next step', async () => {
     const server = await serve(async () => new Response())
-    const error = await serveHttp({ port: server.port, handler: async () => new Response() }).catch((failure: unknown) => failure)
+    const error = await serveHttp({ port: server.port, handler: async () => new Response() }).catch(
+      (failure: unknown) => failure,
+    )
     expect(isFailure(error, 'PORT_TAKEN')).toBe(true)
     expect(error).toMatchObject({ facts: { port: server.port } })
   })
 
   test('an address of another machine is LISTEN_FAILED', async () => {
-    await expect(serveHttp({ host: '192.0.2.1', port: 0, handler: async () => new Response() })).rejects.toMatchObject({ code: 'LISTEN_FAILED' })
+    await expect(serveHttp({ host: '192.0.2.1', port: 0, handler: async () => new Response() })).rejects.toMatchObject({
+      code: 'LISTEN_FAILED',
+    })
   })
 
   test('a handler that throws is answered by 500 without its words, which go to the log', async () => {
     const { logger, events } = recorder()
-    const server = await serve(async () => { throw new Error('cannot open /home/somebody/secret.key') }, { logger })
+    const server = await serve(
+      async () => {
+        throw new Error('cannot open /home/somebody/secret.key')
+      },
+      { logger },
+    )
     const response = await fetch(server.url)
     expect(response.status).toBe(500)
     const text = await response.text()
@@ -78,7 +102,11 @@ describe('a server', () => {
   })
 
   test('HEAD gets the headers only, 204 no length', async () => {
-    const server = await serve(async (request) => (request.method === 'HEAD' ? new Response('body', { headers: { 'x-a': '1' } }) : new Response(null, { status: 204 })))
+    const server = await serve(async (request) =>
+      request.method === 'HEAD'
+        ? new Response('body', { headers: { 'x-a': '1' } })
+        : new Response(null, { status: 204 }),
+    )
     const head = await fetch(server.url, { method: 'HEAD' })
     expect(head.headers.get('x-a')).toBe('1')
     expect(await head.text()).toBe('')
@@ -88,38 +116,82 @@ describe('a server', () => {
   })
 
   test('several cookies stay several', async () => {
-    const server = await serve(async () => new Response('', { headers: [['set-cookie', 'a=1'], ['set-cookie', 'b=2']] }))
+    const server = await serve(
+      async () =>
+        new Response('', {
+          headers: [
+            ['set-cookie', 'a=1'],
+            ['set-cookie', 'b=2'],
+          ],
+        }),
+    )
     expect((await fetch(server.url)).headers.getSetCookie()).toEqual(['a=1', 'b=2'])
   })
 
   test('a target in absolute form keeps its path and asks no other host', async () => {
     const server = await serve(async (request) => new Response(request.url))
-    const said = await rawAnswer(server, 'GET http://elsewhere.example/x?y=1 HTTP/1.1\r\nhost: me.example\r\nconnection: close\r\n\r\n')
+    const said = await rawAnswer(
+      server,
+      'GET http://elsewhere.example/x?y=1 HTTP/1.1\r\nhost: me.example\r\nconnection: close\r\n\r\n',
+    )
     expect(said).toContain('http://me.example/x?y=1')
   })
 })
 
 describe('the body of a request', () => {
-  test.each([['whole', 'content-length'], ['whole', 'chunked'], ['in steps', 'content-length'], ['in steps', 'chunked']])(
-    'is read %s when it came with %s',
-    async (reading, framing) => {
-      const server = await serve(async (request) => {
-        if (reading === 'whole') return new Response(await request.arrayBuffer())
-        const parts: Uint8Array[] = []
-        for await (const part of request.body!) parts.push(part)
-        return new Response(Buffer.concat(parts))
-      })
-      const sent = Buffer.alloc(1_000_003, 7).map((_, i) => (i * 31) & 255)
-      const body = framing === 'chunked' ? new Blob([sent]).stream() : sent
-      const response = await fetch(server.url, { method: 'PUT', body, duplex: 'half' } as RequestInit)
-      expect(Buffer.from(await response.arrayBuffer()).equals(sent)).toBe(true)
-    },
-  )
+  test.each([
+    ['whole', 'content-length'],
+    ['whole', 'chunked'],
+    ['in steps', 'content-length'],
+    ['in steps', 'chunked'],
+  ])('is read %s when it came with %s', async (reading, framing) => {
+    const server = await serve(async (request) => {
+      if (reading === 'whole') return new Response(await request.arrayBuffer())
+      const parts: Uint8Array[] = []
+      for await (const part of request.body!) parts.push(part)
+      return new Response(Buffer.concat(parts))
+    })
+    const sent = Buffer.alloc(1_000_003, 7).map((_, i) => (i * 31) & 255)
+    const body = framing === 'chunked' ? new Blob([sent]).stream() : sent
+    const response = await fetch(server.url, { method: 'PUT', body, duplex: 'half' } as RequestInit)
+    expect(Buffer.from(await response.arrayBuffer()).equals(sent)).toBe(true)
+  })
+
+  test('tells how much of it has come before and while it is read', async () => {
+    let gate: () => void = () => undefined
+    const counts: number[] = []
+    const server = await serve(async (request, { receivedBytes }) => {
+      await settled(receivedBytes)
+      counts.push(receivedBytes())
+      const body = request.arrayBuffer()
+      await settled(receivedBytes)
+      counts.push(receivedBytes())
+      gate()
+      await body
+      counts.push(receivedBytes())
+      return new Response()
+    })
+    const client = httpRequest(server.url, { method: 'PUT', headers: { 'content-length': 1_000_000 } })
+    const answered = once(client, 'response')
+    const halfWay = new Promise<void>((resolve) => (gate = resolve))
+    client.write(new Uint8Array(500_000))
+    await halfWay
+    client.end(new Uint8Array(500_000))
+    await answered
+    expect(counts[0]).toBeGreaterThan(8 * 1024)
+    expect(counts[0]).toBeLessThan(500_000)
+    expect(counts.slice(1)).toEqual([500_000, 1_000_000])
+  })
 
   test('cannot be read twice', async () => {
     const server = await serve(async (request) => {
       await request.arrayBuffer()
-      return new Response(await request.arrayBuffer().then(() => 'twice', () => 'once'))
+      return new Response(
+        await request.arrayBuffer().then(
+          () => 'twice',
+          () => 'once',
+        ),
+      )
     })
     expect(await (await fetch(server.url, { method: 'PUT', body: 'x' })).text()).toBe('once')
   })
@@ -140,8 +212,13 @@ describe('the body of a request', () => {
   })
 
   test('that stops in the middle while it is read is BODY_STALLED, and the server goes on', async () => {
-    const server = await serve(async (request) => new Response(await request.arrayBuffer()), { limits: { bodyIdleMsMax: 50 } })
-    const said = await rawAnswer(server, 'PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\nconnection: close\r\n\r\n12345')
+    const server = await serve(async (request) => new Response(await request.arrayBuffer()), {
+      limits: { bodyIdleMsMax: 50 },
+    })
+    const said = await rawAnswer(
+      server,
+      'PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\nconnection: close\r\n\r\n12345',
+    )
     expect(said).toMatch(/^HTTP\/1.1 408 /)
     expect(said).toContain('BODY_STALLED')
     expect((await fetch(server.url, { method: 'PUT', body: 'x' })).status).toBe(200)
@@ -157,7 +234,9 @@ describe('the body of a request', () => {
   })
 
   test('more than the linger limit of an unread body cuts the connection', async () => {
-    const server = await serve(async () => new Response('no', { status: 413 }), { limits: { lingerBytesMax: 1024 ** 2 } })
+    const server = await serve(async () => new Response('no', { status: 413 }), {
+      limits: { lingerBytesMax: 1024 ** 2 },
+    })
     const client = httpRequest(server.url, { method: 'PUT', headers: { 'content-length': 512 * 1024 ** 2 } })
     client.on('error', () => undefined)
     const closed = new Promise((resolve) => client.once('close', resolve))
@@ -201,19 +280,97 @@ describe('the body of a response', () => {
     await gone
   })
 
+  test.each(['stream', 'whole'] as const)('that nobody reads is cut off, its source ended (%s)', async (kind) => {
+    let cancelled: () => void = () => undefined
+    const ended = new Promise<void>((resolve) => (cancelled = resolve))
+    const whole = new Uint8Array(64 * 1024 ** 2)
+    const stream = (): ReadableStream =>
+      new ReadableStream(
+        { pull: (controller) => controller.enqueue(whole), cancel: () => cancelled() },
+        { highWaterMark: 0 },
+      )
+    const server = await serve(
+      async (_, { finished }) => {
+        if (kind === 'whole') void finished.then(cancelled)
+        return new Response(kind === 'whole' ? whole : stream())
+      },
+      { limits: { answerIdleMsMax: 100 } },
+    )
+    const socket = connect(server.port, '127.0.0.1')
+    socket.on('error', () => undefined)
+    socket.pause()
+    socket.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+    await ended
+    socket.destroy()
+  })
+
+  test('whose source is slow is not cut off for that', async () => {
+    let step = 0
+    const server = await serve(
+      async () =>
+        new Response(
+          new ReadableStream(
+            {
+              async pull(controller) {
+                await new Promise((resolve) => setTimeout(resolve, 120))
+                if (++step > 3) controller.close()
+                else controller.enqueue(new Uint8Array(10))
+              },
+            },
+            { highWaterMark: 0 },
+          ),
+        ),
+      { limits: { answerIdleMsMax: 40 } },
+    )
+    expect((await (await fetch(server.url)).arrayBuffer()).byteLength).toBe(30)
+  })
+
+  test('whose source breaks off while the client does not read ends at once', async () => {
+    let breakOff: (error: unknown) => void = () => undefined
+    let isStalled: () => void = () => undefined
+    const stalled = new Promise<void>((resolve) => (isStalled = resolve))
+    const server = await serve(
+      async () =>
+        new Response(
+          new ReadableStream(
+            {
+              start: (controller) => void (breakOff = (error) => controller.error(error)),
+              pull(controller) {
+                controller.enqueue(new Uint8Array(64 * 1024 ** 2))
+                isStalled()
+              },
+            },
+            { highWaterMark: 0 },
+          ),
+        ),
+    )
+    const socket = connect(server.port, '127.0.0.1')
+    socket.on('error', () => undefined)
+    socket.pause()
+    socket.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+    await stalled
+    // Far below the time after which an idle answer is cut.
+    breakOff(new Error('others wait'))
+    socket.resume()
+    await once(socket, 'close')
+  })
+
   test('that fails on the way cuts the connection: a truncated answer never looks whole', async () => {
     const { logger, events } = recorder()
     const server = await serve(
       async () => {
         let first = true
         return new Response(
-          new ReadableStream({
-            pull(controller) {
-              if (!first) throw new Error('disk on fire at /secret')
-              first = false
-              controller.enqueue(new Uint8Array(10))
+          new ReadableStream(
+            {
+              pull(controller) {
+                if (!first) throw new Error('disk on fire at /secret')
+                first = false
+                controller.enqueue(new Uint8Array(10))
+              },
             },
-          }, { highWaterMark: 0 }),
+            { highWaterMark: 0 },
+          ),
         )
       },
       { logger },
@@ -251,9 +408,19 @@ describe('bad requests', () => {
     ['no HTTP at all', 'hello\r\n\r\n', 400, 'REQUEST_INVALID'],
     ['a bad host', 'GET / HTTP/1.1\r\nhost: a b\r\nconnection: close\r\n\r\n', 400, 'REQUEST_INVALID'],
     ['a host that carries a path', 'GET /x HTTP/1.1\r\nhost: a/b\r\nconnection: close\r\n\r\n', 400, 'REQUEST_INVALID'],
-    ['a target that is no path', 'GET nowhere HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n', 400, 'REQUEST_INVALID'],
+    [
+      'a target that is no path',
+      'GET nowhere HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n',
+      400,
+      'REQUEST_INVALID',
+    ],
     ['a method that fetch forbids', 'TRACE / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n', 400, 'REQUEST_INVALID'],
-    ['headers beyond the limit', `GET / HTTP/1.1\r\nhost: a\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`, 431, 'REQUEST_HEADERS_TOO_LARGE'],
+    [
+      'headers beyond the limit',
+      `GET / HTTP/1.1\r\nhost: a\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`,
+      431,
+      'REQUEST_HEADERS_TOO_LARGE',
+    ],
   ])('%s is refused with a code', async (_, text, status, code) => {
     const server = await serve(async () => new Response('reached'))
     const said = await rawAnswer(server, text)
@@ -283,10 +450,13 @@ describe('closing', () => {
     let finish: (response: Response) => void = () => undefined
     let entered: () => void = () => undefined
     const inside = new Promise<void>((resolve) => (entered = resolve))
-    const server = await serve(() => new Promise((resolve) => {
-      finish = resolve
-      entered()
-    }))
+    const server = await serve(
+      () =>
+        new Promise((resolve) => {
+          finish = resolve
+          entered()
+        }),
+    )
     const asked = fetch(server.url)
     await inside
     const closed = server.close()
@@ -297,7 +467,10 @@ describe('closing', () => {
 
   test('ends what does not finish, upgraded sockets too, within its limit', async () => {
     const server = await serve(() => new Promise(() => undefined), { limits: { closeMsMax: 50 } })
-    server.server.on('upgrade', (_, socket) => void socket.write('HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n'))
+    server.server.on(
+      'upgrade',
+      (_, socket) => void socket.write('HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n'),
+    )
     const upgraded = connect(server.port, '127.0.0.1')
     upgraded.on('error', () => undefined)
     upgraded.write('GET / HTTP/1.1\r\nhost: a\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n')
@@ -327,12 +500,15 @@ async function opened(server: HttpServer): Promise<Socket> {
 
 /** True when the writer is asked for more before the machine has been idle for a while. */
 async function drainsSoon(writer: NodeJS.WritableStream): Promise<boolean> {
-  return Promise.race([once(writer, 'drain').then(() => true), new Promise<boolean>((resolve) => setTimeout(() => resolve(false), 300))])
+  return Promise.race([
+    once(writer, 'drain').then(() => true),
+    new Promise<boolean>((resolve) => setTimeout(() => resolve(false), 300)),
+  ])
 }
 
 /** Resolves when a number has stopped changing. */
 async function settled(read: () => number): Promise<void> {
-  for (let last = -1; last !== read(); ) {
+  for (let last = -1; last !== read();) {
     last = read()
     await new Promise((resolve) => setTimeout(resolve, 150))
   }

@@ -45,8 +45,16 @@ export async function serveHttp(options: ServeHttpOptions): Promise<HttpServer> 
     })
     let response: Response
     try {
-      const request = toRequest(incoming, { signal: gone.signal, address: url, bodyIdleMsMax: limits.bodyIdleMsMax })
-      response = await options.handler(request, { remoteAddress: incoming.socket.remoteAddress ?? '', finished })
+      const { request, receivedBytes } = toRequest(incoming, {
+        signal: gone.signal,
+        address: url,
+        bodyIdleMsMax: limits.bodyIdleMsMax,
+      })
+      response = await options.handler(request, {
+        remoteAddress: incoming.socket.remoteAddress ?? '',
+        finished,
+        receivedBytes,
+      })
     } catch (error) {
       if (!gone.signal.aborted && !isFailure(error, 'REQUEST_INVALID')) {
         options.logger?.error('http.handlerFailed', { method: incoming.method, path: pathOf(incoming), error })
@@ -57,8 +65,10 @@ export async function serveHttp(options: ServeHttpOptions): Promise<HttpServer> 
     await writeResponse(response, incoming, outgoing, {
       lingerBytesMax: limits.lingerBytesMax,
       lingerMsMax: limits.lingerMsMax,
+      idleMsMax: limits.answerIdleMsMax,
       onFailed: (error) => {
-        if (!gone.signal.aborted) options.logger?.warn('http.responseFailed', { method: incoming.method, path: pathOf(incoming), error })
+        if (!gone.signal.aborted)
+          options.logger?.warn('http.responseFailed', { method: incoming.method, path: pathOf(incoming), error })
       },
     })
   }
@@ -100,6 +110,8 @@ export type HttpInfo = {
   readonly remoteAddress: string
   /** Resolves when the answer has left this machine, or its connection is gone: what it held in memory is free. */
   readonly finished: Promise<void>
+  /** How much of the request's body has come so far, read by the handler or not. */
+  receivedBytes(): number
 }
 export type ServeHttpOptions = Abortable & {
   /** Default 127.0.0.1: everything binds to this machine unless told otherwise (DESIGN D14). */
@@ -129,6 +141,8 @@ export type HttpLimits = {
   readonly requestMsMax: number
   /** Longest wait for the next bytes of a body that the handler is reading. */
   readonly bodyIdleMsMax: number
+  /** Longest time in which a client takes nothing of an answer that lies ready for it. */
+  readonly answerIdleMsMax: number
   readonly keepAliveMs: number
   readonly connectionCountMax: number
   /** Bytes of an unread body that are thrown away to keep the client able to read the answer. */
@@ -148,6 +162,8 @@ export const HTTP_LIMITS: HttpLimits = {
   requestMsMax: 600_000,
   // The guard against a client that dribbles: silence while we want to read ends the request.
   bodyIdleMsMax: 30_000,
+  // The same guard in the other direction: what nobody reads must not stay in memory. A video player that paused asks again.
+  answerIdleMsMax: 30_000,
   // Longer than the pauses of a polling client; below the 60 s at which middle boxes forget a connection.
   keepAliveMs: 30_000,
   // The official SDK opens a connection per segment at once: 4096 are a 1 GiB file, at about 64 KiB each while they wait.

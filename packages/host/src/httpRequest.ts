@@ -3,21 +3,26 @@ import { fail } from './errors.ts'
 import { incomingBody } from './incomingBody.ts'
 
 /** The web Request of an incoming message. Nothing of the body is read before the handler asks. Throws `REQUEST_INVALID`. */
-export function toRequest(incoming: IncomingMessage, options: ToRequestOptions): Request {
+export function toRequest(incoming: IncomingMessage, options: ToRequestOptions): IncomingRequest {
   const method = incoming.method ?? 'GET'
   const headers = headersOf(incoming)
   const url = urlOf(incoming, options.address)
   const hasBody = method !== 'GET' && method !== 'HEAD' && declaresBody(incoming)
   try {
-    if (!hasBody) return new Request(url, { method, headers, signal: options.signal })
+    if (!hasBody)
+      return { request: new Request(url, { method, headers, signal: options.signal }), receivedBytes: () => 0 }
     const body = incomingBody(incoming, { idleMsMax: options.bodyIdleMsMax })
     const init = { method, headers, signal: options.signal, body: body.stream, duplex: 'half' }
-    return body.withFastArrayBuffer(new Request(url, init as RequestInit))
+    return {
+      request: body.withFastArrayBuffer(new Request(url, init as RequestInit)),
+      receivedBytes: body.receivedBytes,
+    }
   } catch (cause) {
     throw fail('REQUEST_INVALID', {}, { cause })
   }
 }
 
+export type IncomingRequest = { readonly request: Request; receivedBytes(): number }
 export type ToRequestOptions = {
   readonly signal: AbortSignal
   /** What stands in for a missing Host header (HTTP/1.0). */

@@ -22,6 +22,7 @@ export async function writeResponse(
       await reader?.cancel().catch(() => undefined)
       return
     }
+    cutWhenIdle(outgoing, options.idleMsMax)
     await writeBody(reader, headers, response.status, outgoing)
   } catch (error) {
     options.onFailed(error)
@@ -33,6 +34,7 @@ export async function writeResponse(
 export type WriteResponseOptions = {
   readonly lingerBytesMax: number
   readonly lingerMsMax: number
+  readonly idleMsMax: number
   readonly onFailed: (error: unknown) => void
 }
 
@@ -59,8 +61,11 @@ async function writeBody(
   outgoing.writeHead(status, headers)
   let isOpen = outgoing.write(firstChunk)
   let step = 'pending' in second ? await second.pending : second
+  // A source that breaks off while the client is slow ends the answer at once: it may be the reason why.
+  let onBroken: (error: unknown) => void = () => undefined
+  reader.closed.catch((error: unknown) => onBroken(error))
   while (!step.done) {
-    if (!isOpen) await drained(outgoing)
+    if (!isOpen) await drained(outgoing, (listener) => (onBroken = listener))
     isOpen = outgoing.write(step.value)
     step = await readOrClose(reader, outgoing)
   }
@@ -109,8 +114,18 @@ async function settledSoon(read: Promise<Step>): Promise<Step | { readonly pendi
   return settled ?? { pending: read }
 }
 
-function drained(outgoing: ServerResponse): Promise<void> {
+/** Node's own timer of a socket counts partial writes as life; while nothing lies ready it is we who are slow. */
+function cutWhenIdle(outgoing: ServerResponse, idleMsMax: number): void {
+  outgoing.setTimeout(idleMsMax, () => {
+    const { socket } = outgoing
+    if (socket !== null && socket.writableLength === 0) socket.setTimeout(idleMsMax)
+    else outgoing.destroy()
+  })
+}
+
+function drained(outgoing: ServerResponse, listenBroken: (listener: (error: unknown) => void) => void): Promise<void> {
   return new Promise((resolve, reject) => {
+    listenBroken(reject)
     const onDrain = (): void => {
       outgoing.off('close', onClose)
       resolve()

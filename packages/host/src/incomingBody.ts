@@ -5,14 +5,20 @@ import { fail } from './errors.ts'
  *  `BODY_STALLED` when nothing comes for `idleMsMax`, `PEER_GONE` when the connection ends before the body. */
 export function incomingBody(incoming: IncomingMessage, options: IncomingBodyOptions): IncomingBody {
   let reading: 'not yet' | 'in steps' | 'whole' = 'not yet'
+  let takenBytes = 0
+  const take = (chunk: Uint8Array): void => void (takenBytes += chunk.length)
   const stream = new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
         if (reading === 'whole') throw new TypeError('Body is unusable: it has been read already')
         reading = 'in steps'
         const chunk = await nextChunk(incoming, options.idleMsMax)
-        if (chunk === undefined) controller.close()
-        else controller.enqueue(chunk)
+        if (chunk === undefined) {
+          controller.close()
+          return
+        }
+        take(chunk)
+        controller.enqueue(chunk)
       },
       cancel: () => options.onCancel?.(),
     },
@@ -21,13 +27,14 @@ export function incomingBody(incoming: IncomingMessage, options: IncomingBodyOpt
   )
   return {
     stream,
+    receivedBytes: () => takenBytes + incoming.readableLength,
     withFastArrayBuffer: (message) => {
       const viaStream = message.arrayBuffer.bind(message)
       return Object.defineProperty(message, 'arrayBuffer', {
         value: () => {
           if (reading !== 'not yet' || stream.locked) return viaStream()
           reading = 'whole'
-          return readAll(incoming, options.idleMsMax)
+          return readAll(incoming, { idleMsMax: options.idleMsMax, onChunk: take })
         },
       })
     },
@@ -37,6 +44,8 @@ export function incomingBody(incoming: IncomingMessage, options: IncomingBodyOpt
 export type IncomingBodyOptions = { readonly idleMsMax: number; readonly onCancel?: (() => void) | undefined }
 export type IncomingBody = {
   readonly stream: ReadableStream<Uint8Array>
+  /** How much of the body has come so far, whether it was read or not: a server stops at some 16 KiB that nobody reads. */
+  receivedBytes(): number
   /** `arrayBuffer()` of a message that carries `stream` in one allocation and one copy, not in steps. */
   withFastArrayBuffer<T extends Request | Response>(message: T): T
 }
@@ -73,7 +82,10 @@ function nextChunk(incoming: IncomingMessage, idleMsMax: number): Promise<Uint8A
 }
 
 /** The parser ends a body at its declared length, so `out` is never overrun; without a length the parts are joined at the end. */
-function readAll(incoming: IncomingMessage, idleMsMax: number): Promise<ArrayBuffer> {
+function readAll(
+  incoming: IncomingMessage,
+  { idleMsMax, onChunk }: { readonly idleMsMax: number; readonly onChunk: (chunk: Uint8Array) => void },
+): Promise<ArrayBuffer> {
   const declared = incoming.headers['content-length']
   const out = declared === undefined ? undefined : new Uint8Array(Number(declared))
   const parts: Uint8Array[] = []
@@ -89,6 +101,7 @@ function readAll(incoming: IncomingMessage, idleMsMax: number): Promise<ArrayBuf
       if (out === undefined) parts.push(chunk)
       else out.set(chunk, sizeBytes)
       sizeBytes += chunk.length
+      onChunk(chunk)
       timer.refresh()
     }
     const onEnd = (): void => {
