@@ -145,7 +145,7 @@ test('no wei appears, disappears or changes its owner, whatever people do in wha
       await audit(books)
     }
   })
-  await fc.assert(property, runs(0.4))
+  await fc.assert(property, runs(0.3))
 })
 
 async function perform(step: Step, books: Books): Promise<void> {

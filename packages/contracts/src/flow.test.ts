@@ -185,6 +185,27 @@ describe('submissions', () => {
     }
   })
 
+  test('a file that would straddle a segment boundary starts at the next segment instead', async () => {
+    const own = await deployNetwork(chain)
+    const model = createFlowModel()
+    // Worked out by hand from spec/storage.md 2.3; a jump wherever alignment alone would end behind a multiple of 1024.
+    for (const [heights, start] of [
+      [[9, 8], 1024n], // 512 … 1279 would straddle
+      [[7, 4], 1792n],
+      [[8], 2048n],
+      [[9, 8], 3072n], // 2560 … 3327 would straddle
+      [[7, 4], 3840n],
+      [[6, 5], 4096n], // 4032 … 4127 would straddle
+    ] as const) {
+      const data = submissionOf(heights, Number(start))
+      const receipt = await send(chain, own.call(user(1), 'flow', flowSelectors.submitOld, [data], feeOf(data)))
+      const event = own.events(receipt).find(({ eventName }) => eventName === 'Submit')!
+      const placed = model.append(data.nodes)
+      expect([event.args['startPos'], placed.start]).toEqual([start, start])
+      expect(await own.read('flow', 'computeFlowRoot')).toBe(model.root())
+    }
+  })
+
   test('one bad entry fails the whole batch, and so does an empty or oversize one', async () => {
     const good = submissionOf([0], 1)
     const bad = { ...submissionOf([4], 2), length: 1n }
