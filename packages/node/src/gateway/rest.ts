@@ -1,8 +1,16 @@
 import type { Clock, Entry, Logger, ProvenSegment, Root } from '@weightless/core'
-import { decodeBase64, isFailure, JSON_BODY_BYTES_MAX, parseRoot, preview, scanUploadBody, SEGMENT_SIZE_BYTES } from '@weightless/core'
+import {
+  decodeBase64,
+  isFailure,
+  JSON_BODY_BYTES_MAX,
+  parseRoot,
+  preview,
+  scanUploadBody,
+  SEGMENT_SIZE_BYTES,
+} from '@weightless/core'
 import { fail } from '../errors.ts'
 import { answer, answerJson, statusOf } from '../http/answer.ts'
-import { declaredSize, readBody } from '../http/body.ts'
+import { receiveBody } from '../http/body.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
 import type { Gate } from '../http/gate.ts'
 import type { ServiceCall } from '../http/service.ts'
@@ -51,10 +59,15 @@ export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise
     const isRead = call.request.method === 'GET' || call.request.method === 'HEAD'
     const [, head, ...rest] = pathname.split('/')
     if (pathname === '/node/status' && isRead) return guarded(call, async () => success(nodeStatusOf(backend)))
-    if (pathname === '/files/info' && isRead) return guarded(call, async () => filesInfo(searchParams.getAll('cid'), call))
+    if (pathname === '/files/info' && isRead)
+      return guarded(call, async () => filesInfo(searchParams.getAll('cid'), call))
     if (head !== 'file') return undefined
-    if (pathname === '/file/segment' && call.request.method === 'POST') return guarded(call, async () => takeSegment(call))
-    if (!isRead) return guarded(call, async () => refuse('invalidParameter', `use GET or HEAD, not ${call.request.method.slice(0, 16)}`))
+    if (pathname === '/file/segment' && call.request.method === 'POST')
+      return guarded(call, async () => takeSegment(call))
+    if (!isRead)
+      return guarded(call, async () =>
+        refuse('invalidParameter', `use GET or HEAD, not ${call.request.method.slice(0, 16)}`),
+      )
     if (rest.length === 0) return guarded(call, async () => sendFile(nameOf(searchParams), call))
     if (rest[0] === 'info' && rest.length === 2) return guarded(call, async () => fileInfo(rest[1]!, call))
     if (rest.length === 1) return guarded(call, async () => sendFile(rest[0]!, call))
@@ -66,16 +79,23 @@ export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise
       return await work()
     } catch (error) {
       if (error instanceof RestFault) return refuse(error.kind, error.message)
-      if (error instanceof RpcFault || (isFailure(error) && error.code.startsWith('SEGMENT_') && error.code !== 'SEGMENT_MISSING')) {
+      if (
+        error instanceof RpcFault ||
+        (isFailure(error) && error.code.startsWith('SEGMENT_') && error.code !== 'SEGMENT_MISSING')
+      ) {
         const { message, data } = faultOf(error)
         return refuse('invalidParameter', data === undefined ? message : `${message}: ${data}`)
       }
       if (!isFailure(error)) {
-        if (!request.signal.aborted) logger.error('rest.failed', { path: new URL(request.url).pathname.slice(0, 80), error })
+        if (!request.signal.aborted)
+          logger.error('rest.failed', { path: new URL(request.url).pathname.slice(0, 80), error })
         return refuse('internal', 'look into the log of the gateway')
       }
       const status = statusOf(error.code, error.retryable)
-      return refuse(status === 413 ? 'tooLarge' : status >= 500 ? 'unavailable' : 'invalidParameter', error.message)
+      return refuse(
+        status === 413 ? 'tooLarge' : status >= 500 || status === 408 ? 'unavailable' : 'invalidParameter',
+        error.message,
+      )
     }
   }
 
@@ -95,7 +115,8 @@ export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise
   }
 
   async function filesInfo(cids: readonly string[], { signal }: ServiceCall): Promise<Response> {
-    if (cids.length === 0 || cids.length > CIDS_MAX) throw new RestFault('invalidParameter', `cid: 1 to ${CIDS_MAX} are expected`)
+    if (cids.length === 0 || cids.length > CIDS_MAX)
+      throw new RestFault('invalidParameter', `cid: 1 to ${CIDS_MAX} are expected`)
     const infos = await Promise.all(
       cids.map(async (cid) => {
         try {
@@ -116,16 +137,27 @@ export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise
     if (!backend.isFinal(entry) && !deps.isReadable(entry)) return refuse('notFinal', cid)
     const etag = `"${entry.root}-${entry.sizeBytes}"`
     const headers: Record<string, string> = {
-      ...mediaHeaders({ type: url.searchParams.get('type'), name: url.searchParams.get('name'), fallbackName: entry.root }),
+      ...mediaHeaders({
+        type: url.searchParams.get('type'),
+        name: url.searchParams.get('name'),
+        fallbackName: entry.root,
+      }),
       'accept-ranges': 'bytes',
       'cache-control': 'public, max-age=3600',
       etag,
     }
-    if (listsTag(request.headers.get('if-none-match'), etag)) return answer(null, { status: 304, headers: { etag, 'cache-control': headers['cache-control']! } })
+    if (listsTag(request.headers.get('if-none-match'), etag))
+      return answer(null, { status: 304, headers: { etag, 'cache-control': headers['cache-control']! } })
     const ifRange = request.headers.get('if-range')
-    const range = parseRange(ifRange === null || ifRange === etag ? request.headers.get('range') : null, entry.sizeBytes)
+    const range = parseRange(
+      ifRange === null || ifRange === etag ? request.headers.get('range') : null,
+      entry.sizeBytes,
+    )
     if (range.kind === 'unsatisfiable') {
-      return answerJson({ ...shown('invalidParameter'), data: 'range' }, 416, { 'content-range': `bytes */${entry.sizeBytes}`, 'accept-ranges': 'bytes' })
+      return answerJson({ ...shown('invalidParameter'), data: 'range' }, 416, {
+        'content-range': `bytes */${entry.sizeBytes}`,
+        'accept-ranges': 'bytes',
+      })
     }
     const [first, last] = range.kind === 'part' ? [range.first, range.last] : [0, entry.sizeBytes - 1]
     if (range.kind === 'part') headers['content-range'] = `bytes ${first}-${last}/${entry.sizeBytes}`
@@ -136,8 +168,13 @@ export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise
   }
 
   /** Opens the stream with its first segment in hand, so that bytes nobody has are an error and not a broken answer. */
-  async function openBody(entry: Entry, part: { readonly first: number; readonly last: number }, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
-    const leave = await deps.streams.enter(SEGMENT_SIZE_BYTES, { signal })
+  async function openBody(
+    entry: Entry,
+    part: { readonly first: number; readonly last: number },
+    signal: AbortSignal,
+  ): Promise<ReadableStream<Uint8Array>> {
+    let sentBytes = 0
+    const { lost, leave } = await deps.streams.enterWatched(SEGMENT_SIZE_BYTES, { signal, movedBytes: () => sentBytes })
     const lastIndex = Math.floor(part.last / SEGMENT_SIZE_BYTES)
     let index = Math.floor(part.first / SEGMENT_SIZE_BYTES)
     const next = async (): Promise<Uint8Array> => {
@@ -159,6 +196,7 @@ export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise
     }
     return new ReadableStream<Uint8Array>(
       {
+        start: (controller) => lost.addEventListener('abort', () => controller.error(lost.reason), { once: true }),
         async pull(controller) {
           try {
             if (ready === undefined && index > lastIndex) {
@@ -168,6 +206,8 @@ export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise
             }
             const chunk = ready ?? (await next())
             ready = undefined
+            lost.throwIfAborted()
+            sentBytes += chunk.length
             controller.enqueue(chunk)
           } catch (error) {
             leave()
@@ -180,11 +220,21 @@ export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise
     )
   }
 
-  async function takeSegment({ request, signal }: ServiceCall): Promise<Response> {
-    const leave = await deps.bodies.enter(Math.min(declaredSize(request) ?? JSON_BODY_BYTES_MAX, JSON_BODY_BYTES_MAX), { signal })
+  async function takeSegment({ request, info, signal }: ServiceCall): Promise<Response> {
+    const { bodies: gate, bytes } = deps
+    const { receivedBytes } = info
+    const { body, leave } = await receiveBody(request, {
+      gate,
+      sizeBytesMax: JSON_BODY_BYTES_MAX,
+      receivedBytes,
+      bytes,
+      signal,
+    })
     try {
-      const { fields, dataOf } = parseSegmentBody(await readBody(request, { sizeBytesMax: JSON_BODY_BYTES_MAX, bytes: deps.bytes, signal }))
+      const { fields, dataOf } = parseSegmentBody(body)
       const seq = fields['txSeq']
+      if (seq === undefined && fields['root'] === undefined)
+        throw new RestFault('invalidParameter', 'root or txSeq is missing')
       const cid = typeof seq === 'number' ? String(seq) : String(fields['root'])
       const entry = await entryOf(cid, signal)
       if (entry === undefined) return refuse('notFound', cid)
@@ -214,7 +264,7 @@ function success(data: unknown): Response {
 
 function refuse(kind: CodeName, data: string): Response {
   const { status } = CODES[kind]
-  return answerJson({ ...shown(kind), data: preview(data) }, status, status === 503 ? { 'retry-after': '1' } : {})
+  return answerJson({ ...shown(kind), data }, status, status === 503 ? { 'retry-after': '1' } : {})
 }
 
 function shown(kind: CodeName): { code: number; message: string } {
@@ -236,12 +286,18 @@ function rootOfCid(cid: string): Root {
   }
 }
 
-function parseSegmentBody(body: Uint8Array): { readonly fields: { readonly [name: string]: unknown }; readonly dataOf: DataOf } {
+function parseSegmentBody(body: Uint8Array): {
+  readonly fields: { readonly [name: string]: unknown }
+  readonly dataOf: DataOf
+} {
   try {
     const scan = scanUploadBody(body)
     const value: unknown = JSON.parse(scan?.rest ?? new TextDecoder('utf-8', { fatal: true }).decode(body))
     if (typeof value !== 'object' || value === null) throw new RestFault('invalidParameter', 'an object is expected')
-    const dataOf: DataOf = scan === undefined ? (data) => (typeof data === 'string' ? decodeBase64(data) : undefined) : (data) => (typeof data === 'number' ? scan.payloads[data] : undefined)
+    const dataOf: DataOf =
+      scan === undefined
+        ? (data) => (typeof data === 'string' ? decodeBase64(data) : undefined)
+        : (data) => (typeof data === 'number' ? scan.payloads[data] : undefined)
     return { fields: value as { readonly [name: string]: unknown }, dataOf }
   } catch (error) {
     if (error instanceof RestFault) throw error

@@ -4,11 +4,15 @@ import { fail } from '../errors.ts'
 /** Browsers of any origin may ask: everything served here is public and nothing is authorised by cookie (spec/users.md P5). */
 const CORS = {
   'access-control-allow-origin': '*',
-  'access-control-expose-headers': 'content-length, content-range, accept-ranges, content-disposition, etag, retry-after',
+  'access-control-expose-headers':
+    'content-length, content-range, accept-ranges, content-disposition, etag, retry-after',
 } as const
 const PREFLIGHT_SECONDS = '86400'
 
-export function answer(body: string | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array> | null, options: AnswerOptions): Response {
+export function answer(
+  body: string | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array> | null,
+  options: AnswerOptions,
+): Response {
   return new Response(body, { status: options.status ?? 200, headers: { ...CORS, ...options.headers } })
 }
 export type AnswerOptions = { readonly status?: number; readonly headers: Readonly<Record<string, string>> }
@@ -43,6 +47,7 @@ const STATUS: Readonly<Record<string, number>> = {
   SEGMENT_MISSING: 404,
   RECEIPT_UNAVAILABLE: 404,
   METHOD_NOT_ALLOWED: 405,
+  CLIENT_TOO_SLOW: 408,
   ENTRY_MISMATCH: 409,
   ENTRY_NOT_FINAL: 409,
   REQUEST_TOO_LARGE: 413,

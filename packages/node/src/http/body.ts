@@ -1,5 +1,34 @@
 import { fail } from '../errors.ts'
 import type { FastBytes } from './fastBytes.ts'
+import type { Gate } from './gate.ts'
+
+/**
+ * The whole body, read once there is room for it; `leave` gives the room back when the body is done with. Throws what
+ * `readBody` throws, `SERVER_BUSY` when there is no room in time, and `CLIENT_TOO_SLOW` when others wait and nothing comes.
+ */
+export async function receiveBody(
+  request: Request,
+  options: ReceiveBodyOptions,
+): Promise<{ readonly body: Uint8Array; readonly leave: () => void }> {
+  const { gate, sizeBytesMax, receivedBytes, signal } = options
+  const sizeBytes = declaredSize(request) ?? sizeBytesMax
+  if (sizeBytes > sizeBytesMax) throw fail('REQUEST_TOO_LARGE', { sizeBytes, sizeBytesMax })
+  const place = await gate.enterWatched(sizeBytes, { signal, movedBytes: receivedBytes })
+  try {
+    const body = await unless(readBody(request, options), AbortSignal.any([signal, place.lost]))
+    place.keep()
+    return { body, leave: place.leave }
+  } catch (error) {
+    place.leave()
+    throw error
+  }
+}
+
+export type ReceiveBodyOptions = ReadBodyOptions & {
+  readonly gate: Gate
+  /** How much has come so far; `undefined` where nobody can tell. */
+  readonly receivedBytes: (() => number) | undefined
+}
 
 /**
  * The whole body, or `REQUEST_TOO_LARGE` before a byte of it is read when its length is declared. The server behind `request`
@@ -9,7 +38,8 @@ export async function readBody(request: Request, options: ReadBodyOptions): Prom
   options.signal.throwIfAborted()
   const declared = declaredSize(request)
   if (declared !== undefined) {
-    if (declared > options.sizeBytesMax) throw fail('REQUEST_TOO_LARGE', { sizeBytes: declared, sizeBytesMax: options.sizeBytesMax })
+    if (declared > options.sizeBytesMax)
+      throw fail('REQUEST_TOO_LARGE', { sizeBytes: declared, sizeBytesMax: options.sizeBytesMax })
     // One buffer, no web stream: the stream of a 350 KB body costs more CPU than its base64 (spec/performance.md 5).
     const body = options.bytes.view(await request.arrayBuffer())
     if (body.length !== declared) throw fail('REQUEST_INCOMPLETE', { sizeBytes: body.length, declaredBytes: declared })
@@ -41,6 +71,16 @@ export async function readBody(request: Request, options: ReadBodyOptions): Prom
 }
 
 export type ReadBodyOptions = { readonly sizeBytesMax: number; readonly bytes: FastBytes; readonly signal: AbortSignal }
+
+/** The result of `work`, or the signal's reason as soon as it aborts; the server behind the request ends `work` itself. */
+function unless<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const stop = (): void => reject(signal.reason as Error)
+    if (signal.aborted) stop()
+    signal.addEventListener('abort', stop, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
+  })
+}
 
 /** `content-length`, when the sender gave one that is a plain number. */
 export function declaredSize(request: Request): number | undefined {

@@ -72,3 +72,66 @@ describe('the gate of request bodies', () => {
     leave()
   })
 })
+
+describe('the gate, of clients that are slow', () => {
+  const pace = { windowMs: 2_000, wholeMs: 60_000 }
+  const paced = (bytesMax: number, clock = createTestClock()): ReturnType<typeof createGate> =>
+    createGate({ bytesMax, waitMsMax: 20_000, waitingMax: 100, pace }, { clock })
+  const stalled = (bytes = 0) => ({ signal: never, movedBytes: () => bytes })
+
+  test('a body that does not come loses its place to one that waits, and only then', async () => {
+    const clock = createTestClock()
+    const gate = paced(10, clock)
+    const slow = await gate.enterWatched(10, stalled())
+    await clock.sleep(10_000, {})
+    expect(slow.lost.aborted).toBe(false)
+    const next = await gate.enterWatched(4, stalled())
+    expect(slow.lost.reason).toSatisfy((error) => isFailure(error, 'CLIENT_TOO_SLOW'))
+    expect(gate.usage().usedBytes).toBe(4)
+    slow.leave()
+    expect(gate.usage().usedBytes).toBe(4)
+    next.leave()
+  })
+
+  test('no more lose their places than others need', async () => {
+    const gate = paced(10)
+    const places = [await gate.enterWatched(5, stalled()), await gate.enterWatched(5, stalled())]
+    await gate.enter(5, { signal: never })
+    expect(places.map(({ lost }) => lost.aborted)).toEqual([true, false])
+  })
+
+  test('a body that comes, and one that has come, keep their places', async () => {
+    const clock = createTestClock()
+    const gate = paced(60_000, clock)
+    const startMs = clock.nowMs()
+    // Twice the pace at which it would take a minute.
+    const coming = await gate.enterWatched(30_000, { signal: never, movedBytes: () => clock.nowMs() - startMs })
+    const come = await gate.enterWatched(30_000, stalled())
+    come.keep()
+    await expect(gate.enter(1, { signal: never })).rejects.toSatisfy((error) => isFailure(error, 'SERVER_BUSY'))
+    expect([coming.lost.aborted, come.lost.aborted]).toEqual([false, false])
+  })
+
+  test('a body that came fast and then stops loses its place too', async () => {
+    const clock = createTestClock()
+    const gate = paced(10, clock)
+    const place = await gate.enterWatched(10, { signal: never, movedBytes: () => Math.min(9, clock.nowMs()) })
+    await gate.enter(10, { signal: never })
+    expect(place.lost.aborted).toBe(true)
+  })
+
+  test('whoever sends goes before those who send nothing', async () => {
+    const gate = paced(100_000)
+    const leave = await gate.enter(100_000, { signal: never })
+    const order: string[] = []
+    const enter = async (name: string, bytes: number): Promise<void> => {
+      const place = await gate.enterWatched(100_000, stalled(bytes))
+      order.push(name)
+      place.leave()
+    }
+    const all = [enter('silent', 0), enter('sending', 10_000), enter('mute', 100), enter('sending too', 10_000)]
+    leave()
+    await Promise.all(all)
+    expect(order).toEqual(['sending', 'sending too', 'silent', 'mute'])
+  })
+})

@@ -4,26 +4,78 @@ import { fail } from '../errors.ts'
 
 /**
  * Lets bodies in while their bytes fit a budget; the others wait unread in their sockets, which is the back-pressure that
- * official clients need: they open one request per segment at once (DESIGN D8). First come, first served.
+ * official clients need: they open one request per segment at once (DESIGN D8). First come, first served, but a client that
+ * sends nothing does not hold up those who do: it is passed by while it waits, and loses its place when others wait for it.
  */
 export type Gate = {
   /** Resolves to the function that gives the bytes back. Rejects with `SERVER_BUSY` after `waitMsMax`. */
   enter(sizeBytes: number, options: { readonly signal: AbortSignal }): Promise<() => void>
+  /** The same where progress depends on a client: `movedBytes` tells how much has come from it, or gone to it. */
+  enterWatched(sizeBytes: number, options: WatchOptions): Promise<Place>
   usage(): { readonly usedBytes: number; readonly waitingCount: number }
 }
 
-export type GateOptions = { readonly bytesMax: number; readonly waitMsMax: number; readonly waitingMax: number }
+export type WatchOptions = { readonly signal: AbortSignal; readonly movedBytes: (() => number) | undefined }
+export type Place = {
+  /** Aborts with `CLIENT_TOO_SLOW` when the place has gone to somebody else. */
+  readonly lost: AbortSignal
+  /** The client has done its part: from now on the place cannot be lost. */
+  keep(): void
+  leave(): void
+}
+
+export type GateOptions = {
+  readonly bytesMax: number
+  readonly waitMsMax: number
+  readonly waitingMax: number
+  /** While somebody waits, a client must move so much in each window that it would be through within `wholeMs`. */
+  readonly pace?: { readonly windowMs: number; readonly wholeMs: number } | undefined
+}
+
+/** Bodies of clients that send: two seconds without a thirtieth of it are a stall, not a slow line. */
+export const BODY_PACE = { windowMs: 2_000, wholeMs: 60_000 } as const
+/** Answers to clients that read, a segment at a time: below 50 KB/s somebody else is served first. */
+export const ANSWER_PACE = { windowMs: 5_000, wholeMs: 60_000 } as const
+
+/** A server reads some 16 KiB of a body that nobody asks for: whoever has sent half of that is sending. */
+const FIRST_BYTES = 8 * 1024
+const STEP_MS = 250
 
 export function createGate(options: GateOptions, deps: { readonly clock: Clock }): Gate {
-  type Waiter = { readonly sizeBytes: number; readonly open: () => void }
+  type Waiter = {
+    readonly sizeBytes: number
+    readonly movedBytes: (() => number) | undefined
+    readonly open: () => void
+  }
+  type Holder = {
+    readonly sizeBytes: number
+    readonly movedBytes: () => number
+    readonly lose: () => void
+    sinceMs: number
+    sinceBytes: number
+  }
+  const { clock } = deps
   let usedBytes = 0
+  let isWatching = false
   const waiting: Waiter[] = []
+  /** Those whose client has not done its part yet. */
+  const holders = new Set<Holder>()
+
+  // A body above the budget is let in alone, or it would wait for ever.
+  const fits = (sizeBytes: number): boolean => usedBytes === 0 || usedBytes + sizeBytes <= options.bytesMax
+  const isSending = ({ movedBytes, sizeBytes }: Waiter): boolean =>
+    movedBytes === undefined || movedBytes() >= Math.min(sizeBytes, FIRST_BYTES)
+  const nextWaiter = (): Waiter | undefined => waiting.find(isSending) ?? waiting[0]
 
   const admit = (): void => {
-    while (waiting.length > 0 && fits(waiting[0]!.sizeBytes)) waiting.shift()!.open()
+    for (let next = nextWaiter(); next !== undefined && fits(next.sizeBytes); next = nextWaiter()) {
+      waiting.splice(waiting.indexOf(next), 1)
+      next.open()
+    }
   }
-  const leave = (sizeBytes: number): (() => void) => {
+  const take = (sizeBytes: number): (() => void) => {
     let left = false
+    usedBytes += sizeBytes
     return () => {
       if (left) return
       left = true
@@ -32,37 +84,86 @@ export function createGate(options: GateOptions, deps: { readonly clock: Clock }
       admit()
     }
   }
-  // A body above the budget is let in alone, or it would wait for ever.
-  const fits = (sizeBytes: number): boolean => usedBytes === 0 || usedBytes + sizeBytes <= options.bytesMax
+
+  /** Resolves when it is its turn; its bytes are taken by then. */
+  async function wait(sizeBytes: number, { signal, movedBytes }: WatchOptions): Promise<() => void> {
+    signal.throwIfAborted()
+    if (waiting.length === 0 && fits(sizeBytes)) return take(sizeBytes)
+    if (waiting.length >= options.waitingMax) throw fail('SERVER_BUSY', { waitingCount: waiting.length })
+    const ended = AbortSignal.any([signal, clock.deadline(options.waitMsMax)])
+    void watch()
+    return await new Promise<() => void>((resolve, reject) => {
+      const waiter: Waiter = {
+        sizeBytes,
+        movedBytes,
+        open: () => {
+          ended.removeEventListener('abort', giveUp)
+          resolve(take(sizeBytes))
+        },
+      }
+      const giveUp = (): void => {
+        waiting.splice(waiting.indexOf(waiter), 1)
+        reject(signal.aborted ? signal.reason : fail('SERVER_BUSY', { waitedMs: options.waitMsMax }))
+        admit()
+      }
+      ended.addEventListener('abort', giveUp, { once: true })
+      waiting.push(waiter)
+    })
+  }
+
+  async function watch(): Promise<void> {
+    if (isWatching || options.pace === undefined) return
+    isWatching = true
+    for (let lastMs = clock.nowMs(); ; lastMs = clock.nowMs()) {
+      await clock.sleep(STEP_MS, {})
+      if (waiting.length === 0) break
+      // Late by more than a step: it was this process that could not read, and nobody is to blame.
+      if (clock.nowMs() - lastMs > 3 * STEP_MS) for (const holder of holders) restart(holder)
+      else makeRoom(options.pace)
+    }
+    isWatching = false
+  }
+
+  function makeRoom(pace: NonNullable<GateOptions['pace']>): void {
+    for (const holder of holders) {
+      const heldMs = clock.nowMs() - holder.sinceMs
+      if (heldMs < pace.windowMs) continue
+      const isSlow = (holder.movedBytes() - holder.sinceBytes) * pace.wholeMs < holder.sizeBytes * heldMs
+      if (!isSlow) restart(holder)
+      else if (waiting.length > 0) holder.lose()
+    }
+  }
+
+  function restart(holder: Holder): void {
+    holder.sinceMs = clock.nowMs()
+    holder.sinceBytes = holder.movedBytes()
+  }
 
   return {
     usage: () => ({ usedBytes, waitingCount: waiting.length }),
-    async enter(sizeBytes, { signal }) {
-      signal.throwIfAborted()
-      if (waiting.length === 0 && fits(sizeBytes)) {
-        usedBytes += sizeBytes
-        return leave(sizeBytes)
+    enter: (sizeBytes, { signal }) => wait(sizeBytes, { signal, movedBytes: undefined }),
+    async enterWatched(sizeBytes, watched) {
+      const { movedBytes } = watched
+      const leave = await wait(sizeBytes, watched)
+      const lost = new AbortController()
+      if (movedBytes === undefined) return { lost: lost.signal, keep: () => undefined, leave }
+      const holder: Holder = {
+        sizeBytes,
+        movedBytes,
+        sinceMs: clock.nowMs(),
+        sinceBytes: movedBytes(),
+        lose: () => {
+          lost.abort(fail('CLIENT_TOO_SLOW', { sizeBytes, movedBytes: movedBytes() }))
+          end()
+        },
       }
-      if (waiting.length >= options.waitingMax) throw fail('SERVER_BUSY', { waitingCount: waiting.length })
-      const late = deps.clock.deadline(options.waitMsMax)
-      const ended = AbortSignal.any([signal, late])
-      return await new Promise<() => void>((resolve, reject) => {
-        const waiter: Waiter = {
-          sizeBytes,
-          open: () => {
-            ended.removeEventListener('abort', giveUp)
-            usedBytes += sizeBytes
-            resolve(leave(sizeBytes))
-          },
-        }
-        const giveUp = (): void => {
-          waiting.splice(waiting.indexOf(waiter), 1)
-          reject(signal.aborted ? signal.reason : fail('SERVER_BUSY', { waitedMs: options.waitMsMax }))
-          admit()
-        }
-        ended.addEventListener('abort', giveUp, { once: true })
-        waiting.push(waiter)
-      })
+      const keep = (): void => void holders.delete(holder)
+      const end = (): void => {
+        keep()
+        leave()
+      }
+      holders.add(holder)
+      return { lost: lost.signal, keep, leave: end }
     },
   }
 }

@@ -7,12 +7,22 @@ import { answer, answerFailure, answerJson, answerPreflight } from './answer.ts'
 export type RequestInfo = {
   /** Runs `release` once the answer has left this machine, or its time is over: what an answer holds is held until then. */
   afterAnswer(release: () => void): void
+  /** How much of the request's body has come so far; `undefined` where the server cannot tell. */
+  readonly receivedBytes: (() => number) | undefined
 }
 
 /** What the server behind a service says of a request: `finished` settles when the answer has left, or never will. */
-export type ServerInfo = { readonly finished?: Promise<unknown> | undefined }
+export type ServerInfo = {
+  readonly finished?: Promise<unknown> | undefined
+  readonly receivedBytes?: (() => number) | undefined
+}
 
-export type ServiceCall = { readonly request: Request; readonly url: URL; readonly info: RequestInfo; readonly signal: AbortSignal }
+export type ServiceCall = {
+  readonly request: Request
+  readonly url: URL
+  readonly info: RequestInfo
+  readonly signal: AbortSignal
+}
 
 /** The little of a metrics registry that a role needs; `host` has it all. */
 export type RoleMetrics = {
@@ -28,7 +38,7 @@ export type ServiceDeps = {
   readonly clock: Clock
   readonly logger: Logger
   /** POST to `/`. */
-  readonly rpc: (request: Request) => Promise<Response>
+  readonly rpc: (request: Request, info: Pick<RequestInfo, 'receivedBytes'>) => Promise<Response>
   /** All other routes; `undefined` for a path that is none. */
   readonly routes: (call: ServiceCall) => Promise<Response> | undefined
   readonly isReady: () => boolean
@@ -48,9 +58,10 @@ export function createService(deps: ServiceDeps): Service {
   return async (request, serverInfo) => {
     const url = new URL(request.url)
     if (request.method === 'OPTIONS') return answerPreflight()
-    if (url.pathname === '/' && request.method === 'POST') return await deps.rpc(request)
+    const { receivedBytes } = serverInfo
+    if (url.pathname === '/' && request.method === 'POST') return await deps.rpc(request, { receivedBytes })
     const held: (() => void)[] = []
-    const info: RequestInfo = { afterAnswer: (release) => held.push(release) }
+    const info: RequestInfo = { afterAnswer: (release) => held.push(release), receivedBytes }
     try {
       const response = await route({ request, url, info, signal: AbortSignal.any([request.signal, deps.signal]) })
       releaseLater(held, serverInfo)
@@ -58,7 +69,8 @@ export function createService(deps: ServiceDeps): Service {
     } catch (error) {
       for (const release of held) release()
       if (deps.signal.aborted && !isFailure(error)) return answerFailure(fail('SERVICE_STOPPING'))
-      if (!isFailure(error) && !request.signal.aborted) logger.error('http.failed', { path: url.pathname.slice(0, 80), error })
+      if (!isFailure(error) && !request.signal.aborted)
+        logger.error('http.failed', { path: url.pathname.slice(0, 80), error })
       return answerFailure(error)
     }
   }
@@ -70,7 +82,8 @@ export function createService(deps: ServiceDeps): Service {
     if (isRead && url.pathname === '/metrics') {
       return answer(await deps.metrics.render(), { headers: { 'content-type': deps.metrics.contentType } })
     }
-    if (isRead && url.pathname === '/') return answerJson({ name: deps.name, version: deps.version, ready: deps.isReady() })
+    if (isRead && url.pathname === '/')
+      return answerJson({ name: deps.name, version: deps.version, ready: deps.isReady() })
     const answered = deps.routes(call)
     if (answered !== undefined) return await answered
     throw fail('ROUTE_UNKNOWN', { method: request.method.slice(0, 16), path: url.pathname.slice(0, 80) })

@@ -14,7 +14,7 @@ import { fail } from '../errors.ts'
 import { lookupByRoot } from '../flow/entries.ts'
 import type { Follower } from '../flow/follow.ts'
 import { answer, answerJson } from '../http/answer.ts'
-import { declaredSize, readBody } from '../http/body.ts'
+import { receiveBody } from '../http/body.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
 import type { Gate } from '../http/gate.ts'
 import { requiredQuery, rootOfPath, wholeQuery } from '../http/query.ts'
@@ -43,21 +43,32 @@ export type StorageRoutesDeps = {
   readonly status: () => object
 }
 
-export type RouteCall = { readonly request: Request; readonly url: URL; readonly info: RequestInfo; readonly signal: AbortSignal }
+export type RouteCall = {
+  readonly request: Request
+  readonly url: URL
+  readonly info: RequestInfo
+  readonly signal: AbortSignal
+}
 
 /** The binary routes of docs/wire.md. `undefined` for a path that is none of them. Throws what the routes answer as errors. */
 export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) => Promise<Response> | undefined {
   const { follower, shelf, receipts, bodies, reads, bytes, clock } = deps
   const { entries } = follower
 
-  async function putSegments(root: Root, { request, url, signal }: RouteCall): Promise<Response> {
+  async function putSegments(root: Root, { request, url, info, signal }: RouteCall): Promise<Response> {
     const seq = requiredQuery(url.searchParams, 'seq', SEQ_RANGE)
     const slot = requiredQuery(url.searchParams, 'slot', SLOT_RANGE)
     const entry = await awaitEntry(root, seq, signal)
-    const leave = await bodies.enter(Math.min(declaredSize(request) ?? SEGMENTS_BODY_BYTES_MAX, SEGMENTS_BODY_BYTES_MAX), { signal })
+    const { receivedBytes } = info
+    const { body, leave } = await receiveBody(request, {
+      gate: bodies,
+      sizeBytesMax: SEGMENTS_BODY_BYTES_MAX,
+      receivedBytes,
+      bytes,
+      signal,
+    })
     let segments
     try {
-      const body = await readBody(request, { sizeBytesMax: SEGMENTS_BODY_BYTES_MAX, bytes, signal })
       segments = decodeFrames(body, { segmentsMax: BATCH_SEGMENTS_MAX })
       deps.checkWanted(
         entry,
@@ -68,7 +79,11 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
       leave()
     }
     const receipt = (await shelf.finish(entry, { signal })) ? await receipts.sign(entry, slot) : undefined
-    return answerJson({ stored: segments.length, missing: shelf.missingCount(entry), ...(receipt === undefined ? {} : { receipt }) })
+    return answerJson({
+      stored: segments.length,
+      missing: shelf.missingCount(entry),
+      ...(receipt === undefined ? {} : { receipt }),
+    })
   }
 
   /** The client says that the entry is on chain; the follower may be a block behind it. The body waits unread. */
@@ -98,7 +113,8 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
     const count = requiredQuery(url.searchParams, 'count', COUNT_RANGE)
     const entry = entryOf(root, wholeQuery(url.searchParams, 'seq', SEQ_RANGE))
     const { segmentCount } = layoutOf(entry.sizeBytes)
-    if (from + count > segmentCount) throw fail('PARAMETER_INVALID', { name: 'from and count', value: `${from}+${count}`, segmentCount })
+    if (from + count > segmentCount)
+      throw fail('PARAMETER_INVALID', { name: 'from and count', value: `${from}+${count}`, segmentCount })
     const leave = await reads.enter(count * SEGMENT_SIZE_BYTES, { signal })
     info.afterAnswer(leave)
     const segments = await Promise.all(
@@ -109,7 +125,9 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
       }),
     )
     const body = concat(encodeFrames(segments)) as Uint8Array<ArrayBuffer>
-    return answer(body, { headers: { 'content-type': 'application/x-weightless-segments', 'content-length': String(body.length) } })
+    return answer(body, {
+      headers: { 'content-type': 'application/x-weightless-segments', 'content-length': String(body.length) },
+    })
   }
 
   async function getReceipt(root: Root, { url, signal }: RouteCall): Promise<Response> {
@@ -128,14 +146,20 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
     if (found.length === 0) throw fail('ENTRY_UNKNOWN', { root, nextSeq: follower.nextSeq() })
     return answerJson({
       root,
-      entries: found.map((entry) => ({ ...logged(entry), complete: shelf.isWhole(entry), heldSegmentCount: shelf.heldCount(entry) })),
+      entries: found.map((entry) => ({
+        ...logged(entry),
+        complete: shelf.isWhole(entry),
+        heldSegmentCount: shelf.heldCount(entry),
+      })),
     })
   }
 
   function list(url: URL): Response {
     const after = wholeQuery(url.searchParams, 'after', SEQ_RANGE) ?? -1
     const limit = wholeQuery(url.searchParams, 'limit', { least: 1, most: LIST_ENTRIES_MAX }) ?? LIST_ENTRIES_MAX
-    return answerJson({ entries: entries.list({ after, limit }).map((entry) => ({ root: entry.root, ...logged(entry) })) })
+    return answerJson({
+      entries: entries.list({ after, limit }).map((entry) => ({ root: entry.root, ...logged(entry) })),
+    })
   }
 
   return (call) => {
@@ -156,7 +180,13 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
 }
 
 function logged(entry: Entry): object {
-  return { seq: entry.seq, sizeBytes: entry.sizeBytes, startChunk: entry.startChunk, blockNumber: entry.blockNumber, txHash: entry.txHash }
+  return {
+    seq: entry.seq,
+    sizeBytes: entry.sizeBytes,
+    startChunk: entry.startChunk,
+    blockNumber: entry.blockNumber,
+    txHash: entry.txHash,
+  }
 }
 
 async function only(method: string, allowed: string, work: () => Promise<Response>): Promise<Response> {

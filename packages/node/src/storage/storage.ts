@@ -4,7 +4,7 @@ import type { StorageMembership } from '../config.ts'
 import type { Commit, Follower } from '../flow/follow.ts'
 import type { MembershipView } from '../flow/membership.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
-import { createGate } from '../http/gate.ts'
+import { BODY_PACE, createGate } from '../http/gate.ts'
 import { createService, type RoleMetrics, type Service } from '../http/service.ts'
 import { createEarly } from '../segments/early.ts'
 import { createShelf } from '../segments/shelf.ts'
@@ -63,24 +63,43 @@ const NOBODY = `0x${'00'.repeat(20)}`
 /** The storage node: admits segments by proof, keeps them, signs for them, serves them. */
 export function createStorageRole(options: StorageRoleOptions, deps: StorageRoleDeps): StorageRole {
   const { follower, membership, store, index, kernels, clock, logger, signer, bytes, metrics } = deps
-  const rules = createStorageRules(options.membership, { membership, signer: signer?.address, gatewayUrl: options.gatewayUrl })
+  const rules = createStorageRules(options.membership, {
+    membership,
+    signer: signer?.address,
+    gatewayUrl: options.gatewayUrl,
+  })
   const shelf = createShelf({ store, kernels, index, entries: follower.entries, logger, wanted: rules.wanted })
-  const receipts = createReceipts({ chainId: options.chainId, registry: options.registry }, { index, membership, signer })
+  const receipts = createReceipts(
+    { chainId: options.chainId, registry: options.registry },
+    { index, membership, signer },
+  )
   const early = createEarly(
     [...store.roots()].map((root) => ({ root, sizeBytes: store.presence(root).heldCount * SEGMENT_SIZE_BYTES })),
     { clock, logger, entries: follower.entries, drop: shelf.drop },
   )
   const gateOptions = { waitMsMax: QUEUE_MS_MAX, waitingMax: QUEUE_COUNT_MAX }
-  const bodies = createGate({ ...gateOptions, bytesMax: BODIES_BYTES_MAX }, { clock })
+  const bodies = createGate({ ...gateOptions, bytesMax: BODIES_BYTES_MAX, pace: BODY_PACE }, { clock })
   const reads = createGate({ ...gateOptions, bytesMax: READS_BYTES_MAX }, { clock })
-  const backend = createStorageBackend({ follower, shelf, early, kernels, rules, chainId: options.chainId, flow: options.flow })
+  const backend = createStorageBackend({
+    follower,
+    shelf,
+    early,
+    kernels,
+    rules,
+    chainId: options.chainId,
+    flow: options.flow,
+  })
 
   metrics.gaugeOf('weightless_follower_block', 'Last block whose logs are in the index.', () => follower.head().number)
   metrics.gaugeOf('weightless_follower_entries', 'Entries of the log.', () => follower.nextSeq())
   metrics.gaugeOf('weightless_store_segments', 'Segments held.', () => store.usage().segmentCount)
   metrics.gaugeOf('weightless_store_used_bytes', 'Bytes of segments held.', () => store.usage().usedBytes)
   metrics.gaugeOf('weightless_store_capacity_bytes', 'Bytes that this node offers.', () => store.usage().capacityBytes)
-  metrics.gaugeOf('weightless_early_bytes', 'Bytes of segments whose root is not on chain yet.', () => early.usage().usedBytes)
+  metrics.gaugeOf(
+    'weightless_early_bytes',
+    'Bytes of segments whose root is not on chain yet.',
+    () => early.usage().usedBytes,
+  )
   metrics.gaugeOf('weightless_bodies_bytes', 'Bytes of request bodies in memory.', () => bodies.usage().usedBytes)
   metrics.gaugeOf('weightless_bodies_waiting', 'Requests whose body waits unread.', () => bodies.usage().waitingCount)
 
@@ -106,8 +125,26 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     version: options.version,
     clock,
     logger,
-    rpc: createRpcEndpoint({ methods: zgsMethods(backend, { bytes }), gate: bodies, bytes, clock, logger, signal: deps.signal }),
-    routes: createStorageRoutes({ follower, shelf, receipts, bodies, reads, bytes, clock, logger, checkWanted: rules.checkWanted, status }),
+    rpc: createRpcEndpoint({
+      methods: zgsMethods(backend, { bytes }),
+      gate: bodies,
+      bytes,
+      clock,
+      logger,
+      signal: deps.signal,
+    }),
+    routes: createStorageRoutes({
+      follower,
+      shelf,
+      receipts,
+      bodies,
+      reads,
+      bytes,
+      clock,
+      logger,
+      checkWanted: rules.checkWanted,
+      status,
+    }),
     isReady,
     metrics,
     signal: deps.signal,
@@ -137,7 +174,8 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
         for (;;) {
           await clock.sleep(SWEEP_MS, { signal })
           // Before the log is followed to its end, a root may look early that is not.
-          if (follower.isCaughtUp()) await early.expire({ signal }).catch((error: unknown) => logger.warn('early.unexpired', { error }))
+          if (follower.isCaughtUp())
+            await early.expire({ signal }).catch((error: unknown) => logger.warn('early.unexpired', { error }))
         }
       } catch (error) {
         if (!signal.aborted) throw error

@@ -1,9 +1,17 @@
 import type { Clock, JsonRpcCall, Logger } from '@weightless/core'
-import { isFailure, JSON_BODY_BYTES_MAX, jsonRpcError, jsonRpcResult, openUploadBody, RPC_ANSWER_MS_MAX } from '@weightless/core'
+import {
+  isFailure,
+  JSON_BODY_BYTES_MAX,
+  jsonRpcError,
+  jsonRpcResult,
+  openUploadBody,
+  RPC_ANSWER_MS_MAX,
+} from '@weightless/core'
 import { answer } from '../http/answer.ts'
-import { declaredSize, readBody } from '../http/body.ts'
+import { declaredSize, readBody, receiveBody } from '../http/body.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
 import type { Gate } from '../http/gate.ts'
+import type { RequestInfo } from '../http/service.ts'
 import { callMethod, type RpcMethods } from './compat.ts'
 import { faultOf, serverFault } from './fault.ts'
 import type { DataOf } from './upload.ts'
@@ -25,17 +33,18 @@ export type RpcEndpointDeps = {
  * JSON-RPC 2.0 over POST as official clients speak it (spec/storage.md 3.1): HTTP 200 for every answer, errors included,
  * because their transport repeats anything else; the id goes back digit for digit; a body is read only when its bytes fit.
  */
-export function createRpcEndpoint(deps: RpcEndpointDeps): (request: Request) => Promise<Response> {
+export function createRpcEndpoint(
+  deps: RpcEndpointDeps,
+): (request: Request, info: Pick<RequestInfo, 'receivedBytes'>) => Promise<Response> {
   const { gate, bytes, clock, logger } = deps
-  return async (request) => {
+  return async (request, { receivedBytes }) => {
     const late = clock.deadline(RPC_ANSWER_MS_MAX)
     const signal = AbortSignal.any([request.signal, deps.signal, late])
     let leave: (() => void) | undefined
     try {
-      const sizeBytes = declaredSize(request) ?? JSON_BODY_BYTES_MAX
-      if (sizeBytes > SMALL_BODY_BYTES && sizeBytes <= JSON_BODY_BYTES_MAX) leave = await gate.enter(sizeBytes, { signal })
-      const body = await readBody(request, { sizeBytesMax: JSON_BODY_BYTES_MAX, bytes, signal })
-      const { request: opened, dataOf } = openUploadBody(body)
+      const body = await read(request, receivedBytes, signal)
+      leave = body.leave
+      const { request: opened, dataOf } = openUploadBody(body.body)
       const answers: string[] = []
       for (const call of opened.calls) {
         const text = await answerCall(call, dataOf, signal)
@@ -50,6 +59,19 @@ export function createRpcEndpoint(deps: RpcEndpointDeps): (request: Request) => 
     }
   }
 
+  /** A body that is small, or larger than allowed, needs no room in memory. */
+  async function read(
+    request: Request,
+    receivedBytes: RequestInfo['receivedBytes'],
+    signal: AbortSignal,
+  ): Promise<{ readonly body: Uint8Array; readonly leave?: () => void }> {
+    const sizeBytes = declaredSize(request) ?? JSON_BODY_BYTES_MAX
+    const options = { sizeBytesMax: JSON_BODY_BYTES_MAX, bytes, signal }
+    if (sizeBytes <= SMALL_BODY_BYTES || sizeBytes > JSON_BODY_BYTES_MAX)
+      return { body: await readBody(request, options) }
+    return await receiveBody(request, { ...options, gate, receivedBytes })
+  }
+
   async function answerCall(call: JsonRpcCall, dataOf: DataOf, signal: AbortSignal): Promise<string | undefined> {
     if (call.kind === 'fault') return jsonRpcError(call.id, errorFields(call.failure, signal))
     try {
@@ -57,7 +79,12 @@ export function createRpcEndpoint(deps: RpcEndpointDeps): (request: Request) => 
       return call.id === undefined ? undefined : jsonRpcResult(call.id, result)
     } catch (error) {
       const fields = errorFields(error, signal)
-      logger.debug('rpc.refused', { method: call.method.slice(0, METHOD_LOG_MAX), code: fields.code, message: fields.message, data: fields.data })
+      logger.debug('rpc.refused', {
+        method: call.method.slice(0, METHOD_LOG_MAX),
+        code: fields.code,
+        message: fields.message,
+        data: fields.data,
+      })
       return call.id === undefined ? undefined : jsonRpcError(call.id, fields)
     }
   }
