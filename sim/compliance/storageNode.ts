@@ -54,11 +54,20 @@ export function storageNodeCompliance(name: string, make: () => Promise<StorageN
           headers: { 'content-type': 'application/x-weightless-segments' },
         }),
       )
-    const putSegments = (object: TestObject, seq: number, segments: readonly ProvenSegment[], slot = 0): Promise<Response> =>
+    const putSegments = (
+      object: TestObject,
+      seq: number,
+      segments: readonly ProvenSegment[],
+      slot = 0,
+    ): Promise<Response> =>
       put(`/v1/entries/${object.tree.root}/segments?seq=${seq}&slot=${slot}`, concat(encodeFrames(segments)))
-    const receiptPath = (object: TestObject, seq: number, slot = 0): string => `/v1/entries/${object.tree.root}/receipt?seq=${seq}&slot=${slot}`
+    const receiptPath = (object: TestObject, seq: number, slot = 0): string =>
+      `/v1/entries/${object.tree.root}/receipt?seq=${seq}&slot=${slot}`
 
-    async function stored(sizeBytes: number, seed: number): Promise<{ readonly object: TestObject; readonly entry: Entry }> {
+    async function stored(
+      sizeBytes: number,
+      seed: number,
+    ): Promise<{ readonly object: TestObject; readonly entry: Entry }> {
       const object = objectOf(sizeBytes, seed)
       const entry = await at.submit(object.submission)
       for (let from = 0; from < object.segments.length; from += BATCH_SEGMENTS_MAX) {
@@ -86,7 +95,11 @@ export function storageNodeCompliance(name: string, make: () => Promise<StorageN
         const entry = await at.submit(object.submission)
         const answer = await putSegments(object, entry.seq, object.segments)
         expect(answer.status).toBe(200)
-        const { stored: count, missing, receipt } = (await answer.json()) as { stored: number; missing: number; receipt: Receipt }
+        const {
+          stored: count,
+          missing,
+          receipt,
+        } = (await answer.json()) as { stored: number; missing: number; receipt: Receipt }
         expect([count, missing]).toEqual([object.segments.length, 0])
         verifyReceipt(receipt)
         expect(receipt).toMatchObject({
@@ -152,10 +165,18 @@ export function storageNodeCompliance(name: string, make: () => Promise<StorageN
     describe('what is not proven is refused, and is not served', () => {
       const refusals: [string, string, (segments: ProvenSegment[]) => Uint8Array][] = [
         ['a flipped bit', 'SEGMENT_PROOF_INVALID', ([first, ...rest]) => framed([flipped(first!), ...rest])],
-        ['the proof of another segment', 'SEGMENT_PROOF_INVALID', ([first, second]) => framed([{ ...first!, proof: second!.proof }])],
+        [
+          'the proof of another segment',
+          'SEGMENT_PROOF_INVALID',
+          ([first, second]) => framed([{ ...first!, proof: second!.proof }]),
+        ],
         ['a segment under another index', 'SEGMENT_PROOF_INVALID', ([first]) => framed([{ ...first!, index: 1 }])],
         ['an index beyond the end', 'SEGMENT_INDEX_INVALID', ([first]) => framed([{ ...first!, index: 3 }])],
-        ['a segment cut short', 'SEGMENT_SIZE_INVALID', ([first]) => framed([{ ...first!, data: first!.data.subarray(0, 256) }])],
+        [
+          'a segment cut short',
+          'SEGMENT_SIZE_INVALID',
+          ([first]) => framed([{ ...first!, data: first!.data.subarray(0, 256) }]),
+        ],
         ['a body cut short', 'FRAME_INVALID', (segments) => framed(segments).subarray(0, -1)],
         ['no body', 'FRAME_INVALID', () => new Uint8Array(0)],
         ['a segment that comes twice', 'FRAME_INVALID', ([first]) => framed([first!, first!])],
@@ -163,7 +184,10 @@ export function storageNodeCompliance(name: string, make: () => Promise<StorageN
       test.each(refusals)('%s: %s', async (_, code, spoil) => {
         const object = objectOf(2 * SEGMENT_SIZE_BYTES + 300, 20 + refusals.findIndex(([name]) => name === _))
         const entry = await at.submit(object.submission)
-        const answer = await put(`/v1/entries/${object.tree.root}/segments?seq=${entry.seq}&slot=0`, spoil([...object.segments]))
+        const answer = await put(
+          `/v1/entries/${object.tree.root}/segments?seq=${entry.seq}&slot=0`,
+          spoil([...object.segments]),
+        )
         expect(answer.status).toBeGreaterThanOrEqual(400)
         expect(answer.status).toBeLessThan(500)
         expect(await codeOf(answer)).toBe(code)
@@ -222,11 +246,22 @@ export function storageNodeCompliance(name: string, make: () => Promise<StorageN
         expect(answer.status).toBe(200)
         expect(((await answer.json()) as { receipt: Receipt }).receipt.entrySeq).toBe(seq)
       }
-      const { root, entries } = (await (await get(`/v1/entries/${short.tree.root}`)).json()) as { root: string; entries: object[] }
+      const { root, entries } = (await (await get(`/v1/entries/${short.tree.root}`)).json()) as {
+        root: string
+        entries: object[]
+      }
       expect(root).toBe(short.tree.root)
       expect(entries).toEqual(
         [a, b].map(({ seq, sizeBytes, startChunk, blockNumber, txHash }) =>
-          expect.objectContaining({ seq, sizeBytes, startChunk, blockNumber, txHash, complete: true, heldSegmentCount: 1 }),
+          expect.objectContaining({
+            seq,
+            sizeBytes,
+            startChunk,
+            blockNumber,
+            txHash,
+            complete: true,
+            heldSegmentCount: 1,
+          }),
         ),
       )
     })
@@ -272,7 +307,11 @@ export function storageNodeCompliance(name: string, make: () => Promise<StorageN
       const first = (await stored(300, 60)).entry
       const second = (await stored(400, 61)).entry
       const page = async (query: string): Promise<{ seq: number; root: string; sizeBytes: number }[]> =>
-        ((await (await get(`/v1/entries?${query}`)).json()) as { entries: { seq: number; root: string; sizeBytes: number }[] }).entries
+        (
+          (await (await get(`/v1/entries?${query}`)).json()) as {
+            entries: { seq: number; root: string; sizeBytes: number }[]
+          }
+        ).entries
       const from = await page(`after=${first.seq - 1}&limit=1000`)
       expect(from.slice(0, 2)).toMatchObject([
         { seq: first.seq, root: first.root, sizeBytes: 300, txHash: first.txHash, startChunk: first.startChunk },
@@ -286,8 +325,14 @@ export function storageNodeCompliance(name: string, make: () => Promise<StorageN
       const response = await get('/v1/status')
       expect(response.headers.get('access-control-allow-origin')).toBe('*')
       await response.arrayBuffer()
-      const headers = { origin: 'https://app.example', 'access-control-request-method': 'PUT', 'access-control-request-headers': 'content-type' }
-      const asked = await at.net.fetch(new Request(url(`/v1/entries/0x${'ab'.repeat(32)}/segments?seq=0&slot=0`), { method: 'OPTIONS', headers }))
+      const headers = {
+        origin: 'https://app.example',
+        'access-control-request-method': 'PUT',
+        'access-control-request-headers': 'content-type',
+      }
+      const asked = await at.net.fetch(
+        new Request(url(`/v1/entries/0x${'ab'.repeat(32)}/segments?seq=0&slot=0`), { method: 'OPTIONS', headers }),
+      )
       expect(asked.ok).toBe(true)
       expect(asked.headers.get('access-control-allow-origin')).toBe('*')
       expect(asked.headers.get('access-control-allow-methods')).toMatch(/\*|PUT/)
@@ -308,7 +353,11 @@ export function storageNodeCompliance(name: string, make: () => Promise<StorageN
 }
 
 /** A file with everything that its upload needs. */
-export type TestObject = { readonly tree: FileTree; readonly submission: Submission; readonly segments: readonly ProvenSegment[] }
+export type TestObject = {
+  readonly tree: FileTree
+  readonly submission: Submission
+  readonly segments: readonly ProvenSegment[]
+}
 
 /** Content of `sizeBytes` from a seed; zeros for a negative seed. */
 export function objectOf(sizeBytes: number, seed: number): TestObject {

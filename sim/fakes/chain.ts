@@ -1,5 +1,18 @@
 import { deployedAddresses, flowAbi, marketAbi, storageRegistryAbi } from '@weightless/contracts'
-import { appendSubmission, emptyFlow, fromHex, identityOf, paddedChunkCountOf, toHex, type Address, type Entry, type Hex, type Member, type Submission } from '@weightless/core'
+import {
+  appendSubmission,
+  emptyFlow,
+  fromHex,
+  identityOf,
+  paddedChunkCountOf,
+  parseAddress,
+  toHex,
+  type Address,
+  type Entry,
+  type Hex,
+  type Member,
+  type Submission,
+} from '@weightless/core'
 import { keccak256 } from '@weightless/kernels'
 import { decodeSubmitLog } from '@weightless/sdk'
 import {
@@ -40,8 +53,21 @@ export type FakeChain = {
 }
 export type FakeChainOptions = { readonly chainId?: number; readonly mining?: 'auto' | 'manual' }
 
-type Pooled = { readonly raw: Hex; readonly hash: Hex; readonly from: string; readonly nonce: number; readonly to: string; readonly data: Hex; readonly valueWei: bigint }
-type Mined = { readonly blockNumber: number; readonly blockHash: Hex; readonly status: '0x1' | '0x0'; readonly logs: readonly object[] }
+type Pooled = {
+  readonly raw: Hex
+  readonly hash: Hex
+  readonly from: string
+  readonly nonce: number
+  readonly to: string
+  readonly data: Hex
+  readonly valueWei: bigint
+}
+type Mined = {
+  readonly blockNumber: number
+  readonly blockHash: Hex
+  readonly status: '0x1' | '0x0'
+  readonly logs: readonly object[]
+}
 
 class RpcFault extends Error {
   readonly code: number
@@ -55,8 +81,13 @@ class RpcFault extends Error {
 
 export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
   const { chainId = 31337, mining = 'auto' } = options
-  const addresses = deployedAddresses((nonce) => getContractAddress({ from: '0x00000000000000000000000000000000000000aa', nonce }).toLowerCase() as Address)
-  const { flow, market, storageRegistry: registry } = addresses
+  const addresses = deployedAddresses(
+    (nonce) =>
+      getContractAddress({ from: '0x00000000000000000000000000000000000000aa', nonce }).toLowerCase() as Address,
+  )
+  const flow = parseAddress(addresses.flow)
+  const market = parseAddress(addresses.market)
+  const registry = parseAddress(addresses.storageRegistry)
   const balances = new Map<string, bigint>()
   const nonces = new Map<string, number[]>()
   const pool = new Map<string, Pooled>()
@@ -81,19 +112,40 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
     return nonce
   }
 
-  type SubmissionData = { readonly length: bigint; readonly tags: Hex; readonly nodes: readonly { readonly root: Hex; readonly height: bigint }[] }
+  type SubmissionData = {
+    readonly length: bigint
+    readonly tags: Hex
+    readonly nodes: readonly { readonly root: Hex; readonly height: bigint }[]
+  }
 
   /** What the flow contract would do: throws a fault where it would revert. */
-  function execute(to: string, data: Hex, valueWei: bigint): readonly { readonly data: SubmissionData; readonly submitter: string }[] {
+  function execute(
+    to: string,
+    data: Hex,
+    valueWei: bigint,
+  ): readonly { readonly data: SubmissionData; readonly submitter: string }[] {
     if (to !== flow) return []
     const decoded = decodeFunctionData({ abi: flowAbi, data })
-    const submissions = (decoded.functionName === 'submit' ? [decoded.args[0]] : decoded.functionName === 'batchSubmit' ? decoded.args[0] : []) as readonly {
+    const submissions = (
+      decoded.functionName === 'submit'
+        ? [decoded.args[0]]
+        : decoded.functionName === 'batchSubmit'
+          ? decoded.args[0]
+          : []
+    ) as readonly {
       readonly data: SubmissionData
       readonly submitter: string
     }[]
-    const sectors = submissions.reduce((sum, submission) => sum + submission.data.nodes.reduce((all, { height }) => all + (1n << height), 0n), 0n)
+    const sectors = submissions.reduce(
+      (sum, submission) => sum + submission.data.nodes.reduce((all, { height }) => all + (1n << height), 0n),
+      0n,
+    )
     if (valueWei < sectors * price) {
-      throw new RpcFault(3, 'execution reverted', encodeErrorResult({ abi: flowAbi, errorName: 'NotEnoughFee', args: [price, sectors, valueWei] }))
+      throw new RpcFault(
+        3,
+        'execution reverted',
+        encodeErrorResult({ abi: flowAbi, errorName: 'NotEnoughFee', args: [price, sectors, valueWei] }),
+      )
     }
     return submissions
   }
@@ -108,8 +160,17 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
         const appended = appendSubmission(state, nodes)
         state = appended.state
         const log = submitLog({
-          flow, submitter, data, identity: toHex(identityOf(nodes)), seq: submissionCount++, startChunk: appended.startChunk,
-          sectors: paddedChunkCountOf(nodes), blockNumber, blockHash, txHash: transaction.hash, logIndex,
+          flow,
+          submitter,
+          data,
+          identity: toHex(identityOf(nodes)),
+          seq: submissionCount++,
+          startChunk: appended.startChunk,
+          sectors: paddedChunkCountOf(nodes),
+          blockNumber,
+          blockHash,
+          txHash: transaction.hash,
+          logIndex,
         })
         found.push(decodeSubmitLog(log))
         return log
@@ -123,8 +184,12 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
 
   function mine(): readonly Entry[] {
     const ready: Pooled[] = []
-    for (const { from } of [...pool.values()]) {
-      for (let nonce = nonceOf(from) + ready.filter((other) => other.from === from).length; pool.has(`${from} ${nonce}`); nonce++) {
+    for (const { from } of pool.values()) {
+      for (
+        let nonce = nonceOf(from) + ready.filter((other) => other.from === from).length;
+        pool.has(`${from} ${nonce}`);
+        nonce++
+      ) {
         ready.push(pool.get(`${from} ${nonce}`)!)
         pool.delete(`${from} ${nonce}`)
       }
@@ -145,17 +210,29 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
   async function sendRaw(raw: Hex): Promise<Hex> {
     const transaction = parseTransaction(raw)
     const hash = toHex(keccak256(fromHex(raw)))
-    if (mined.has(hash) || [...pool.values()].some((pooled) => pooled.hash === hash)) throw new RpcFault(-32000, 'already known')
+    if (mined.has(hash) || [...pool.values()].some((pooled) => pooled.hash === hash))
+      throw new RpcFault(-32000, 'already known')
     if (transaction.chainId !== chainId) throw new RpcFault(-32000, 'invalid chain id for signer')
     const from = (await recoverTransactionAddress({ serializedTransaction: raw as never })).toLowerCase()
     const nonce = transaction.nonce ?? 0
     if (nonce < nonceOf(from)) throw new RpcFault(-32000, 'nonce too low')
     if (pool.has(`${from} ${nonce}`)) throw new RpcFault(-32000, 'replacement transaction underpriced')
     const valueWei = transaction.value ?? 0n
-    if (balanceOf(from) < valueWei + (transaction.gas ?? 0n) * (transaction.maxFeePerGas ?? transaction.gasPrice ?? 0n)) {
+    if (
+      balanceOf(from) <
+      valueWei + (transaction.gas ?? 0n) * (transaction.maxFeePerGas ?? transaction.gasPrice ?? 0n)
+    ) {
       throw new RpcFault(-32003, 'insufficient funds for gas * price + value')
     }
-    pool.set(`${from} ${nonce}`, { raw, hash, from, nonce, to: transaction.to!.toLowerCase(), data: transaction.data ?? '0x', valueWei })
+    pool.set(`${from} ${nonce}`, {
+      raw,
+      hash,
+      from,
+      nonce,
+      to: transaction.to!.toLowerCase(),
+      data: transaction.data ?? '0x',
+      valueWei,
+    })
     if (mining === 'auto') setImmediate(mine)
     return hash
   }
@@ -167,15 +244,25 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
     }
     if (to === market) {
       const { functionName } = decodeFunctionData({ abi: marketAbi, data })
-      if (functionName === 'pricePerSector') return encodeFunctionResult({ abi: marketAbi, functionName, result: price })
+      if (functionName === 'pricePerSector')
+        return encodeFunctionResult({ abi: marketAbi, functionName, result: price })
     }
     if (to === registry) {
       const { functionName } = decodeFunctionData({ abi: storageRegistryAbi, data })
-      if (functionName === 'version') return encodeFunctionResult({ abi: storageRegistryAbi, functionName, result: version })
+      if (functionName === 'version')
+        return encodeFunctionResult({ abi: storageRegistryAbi, functionName, result: version })
       if (functionName === 'members') {
         const result = members.map(({ id, signer, endpoint, domain, weight }) => ({
-          id, owner: signer, signer, endpoint, domain: domain as Hex, weight,
-          capacitySegments: weight, stake: weight, lastHeartbeat: 0n, status: 1,
+          id,
+          owner: signer,
+          signer,
+          endpoint,
+          domain: domain as Hex,
+          weight,
+          capacitySegments: weight,
+          stake: weight,
+          lastHeartbeat: 0n,
+          status: 1,
         }))
         return encodeFunctionResult({ abi: storageRegistryAbi, functionName, result })
       }
@@ -186,7 +273,9 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
   function block(tag: unknown): object | null {
     const number = tag === 'latest' ? head() : tag === 'finalized' ? (finalized ?? head()) : Number(tag)
     const hash = blockHashes[number]
-    return hash === undefined ? null : { number: `0x${number.toString(16)}`, hash, baseFeePerGas: '0x3b9aca00', transactions: [] }
+    return hash === undefined
+      ? null
+      : { number: `0x${number.toString(16)}`, hash, baseFeePerGas: '0x3b9aca00', transactions: [] }
   }
 
   function receipt(hash: string): object | null {
@@ -196,7 +285,8 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
     return { transactionHash: hash, blockNumber: `0x${blockNumber.toString(16)}`, blockHash, status, logs }
   }
 
-  async function answer(method: string, params: readonly any[]): Promise<unknown> {
+  async function answer(method: string, given: readonly unknown[]): Promise<unknown> {
+    const params = given as readonly [Address & { from: string; to: string; data: Hex; value?: Hex }, unknown]
     calls.set(method, (calls.get(method) ?? 0) + 1)
     switch (method) {
       case 'eth_chainId':
@@ -224,7 +314,9 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
       case 'eth_getTransactionReceipt':
         return receipt(params[0])
       case 'eth_getTransactionByHash':
-        return mined.has(params[0]) || [...pool.values()].some(({ hash }) => hash === params[0]) ? { hash: params[0] } : null
+        return mined.has(params[0]) || [...pool.values()].some(({ hash }) => hash === params[0])
+          ? { hash: params[0] }
+          : null
       default:
         throw new RpcFault(-32601, `Method not found: ${method}`)
     }
@@ -250,7 +342,11 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
     replaceBlock: (number) => (blockHashes[number] = hashOf(`another block ${number}`)),
     setFinalized: (number) => (finalized = number),
     handle: async (request) => {
-      const { id, method, params } = (await request.json()) as { id: number; method: string; params: readonly unknown[] }
+      const { id, method, params } = (await request.json()) as {
+        id: number
+        method: string
+        params: readonly unknown[]
+      }
       try {
         return Response.json({ jsonrpc: '2.0', id, result: (await answer(method, params)) ?? null })
       } catch (error) {
@@ -265,7 +361,11 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
 type SubmitFacts = {
   readonly flow: string
   readonly submitter: string
-  readonly data: { readonly length: bigint; readonly tags: Hex; readonly nodes: readonly { readonly root: Hex; readonly height: bigint }[] }
+  readonly data: {
+    readonly length: bigint
+    readonly tags: Hex
+    readonly nodes: readonly { readonly root: Hex; readonly height: bigint }[]
+  }
   readonly identity: Hex
   readonly seq: number
   readonly startChunk: number
@@ -284,7 +384,11 @@ export function submissionLog(flow: Address): { append(submission: Submission): 
     append: ({ sizeBytes, tags, nodes }) => {
       const appended = appendSubmission(state, nodes)
       state = appended.state
-      const data = { length: BigInt(sizeBytes), tags: toHex(tags), nodes: nodes.map(({ root, height }) => ({ root: toHex(root), height: BigInt(height) })) }
+      const data = {
+        length: BigInt(sizeBytes),
+        tags: toHex(tags),
+        nodes: nodes.map(({ root, height }) => ({ root: toHex(root), height: BigInt(height) })),
+      }
       return decodeSubmitLog(
         submitLog({
           flow,
@@ -310,8 +414,15 @@ export function submitLog(facts: SubmitFacts): object {
   const plain = event.inputs.filter((input) => !('indexed' in input && input.indexed))
   return {
     address: facts.flow,
-    topics: encodeEventTopics({ abi: [event], eventName: 'Submit', args: { sender: facts.submitter as Hex, identity: facts.identity } } as never),
-    data: encodeAbiParameters(plain as never, [BigInt(facts.seq), BigInt(facts.startChunk), BigInt(facts.sectors), facts.data] as never),
+    topics: encodeEventTopics({
+      abi: [event],
+      eventName: 'Submit',
+      args: { sender: facts.submitter as Hex, identity: facts.identity },
+    } as never),
+    data: encodeAbiParameters(
+      plain as never,
+      [BigInt(facts.seq), BigInt(facts.startChunk), BigInt(facts.sectors), facts.data] as never,
+    ),
     blockNumber: `0x${facts.blockNumber.toString(16)}`,
     blockHash: facts.blockHash,
     transactionHash: facts.txHash,

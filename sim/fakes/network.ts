@@ -37,9 +37,20 @@ export function createFakeNetwork(options: FakeNetworkOptions = {}): FakeNetwork
   const log: string[] = []
   const nodes: NetworkNode[] = Array.from({ length: nodeCount }, (_, i) => {
     const privateKey = new Uint8Array(32).fill(i + 1)
-    const node = createFakeStorageNode({ privateKey, chainId: chain.chainId, flow: chain.flow, registry: chain.registry })
+    const node = createFakeStorageNode({
+      privateKey,
+      chainId: chain.chainId,
+      flow: chain.flow,
+      registry: chain.registry,
+    })
     const url = `http://node-${i}.test/`
-    const member: Member = { id: i + 1, signer: node.signer, endpoint: url, domain: domainOf(`rack ${i}`), weight: 1_000n }
+    const member: Member = {
+      id: i + 1,
+      signer: node.signer,
+      endpoint: url,
+      domain: domainOf(`rack ${i}`),
+      weight: 1_000n,
+    }
     return { ...node, url, member, fault: undefined }
   })
   chain.setMembers(nodes.map(({ member }) => member))

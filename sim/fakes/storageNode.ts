@@ -72,16 +72,25 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
     const frames = decodeFrames(body, { segmentsMax: BATCH_SEGMENTS_MAX })
     const layout = layoutOf(sizeBytes)
     for (const segment of frames) {
-      if (segment.index >= layout.segmentCount) throw refuse(400, 'SEGMENT_INDEX_INVALID', { index: segment.index }, false)
+      if (segment.index >= layout.segmentCount)
+        throw refuse(400, 'SEGMENT_INDEX_INVALID', { index: segment.index }, false)
       checkSegment({ root, sizeBytes }, segment, segmentRoot(segment.data, leafCountOf(layout, segment.index)))
     }
     const held = heldOf(root)
     segments.set(root, held)
     for (const { index, data, proof } of frames) {
-      held.set(index, { index, data: data.slice(), proof: { siblings: proof.siblings.map((hash) => hash.slice()), lefts: [...proof.lefts] } })
+      held.set(index, {
+        index,
+        data: data.slice(),
+        proof: { siblings: proof.siblings.map((hash) => hash.slice()), lefts: [...proof.lefts] },
+      })
     }
     const receipt = isComplete(one) ? receiptOf(one, slot) : undefined
-    return Response.json({ stored: frames.length, missing: layout.segmentCount - held.size, ...(receipt && { receipt }) })
+    return Response.json({
+      stored: frames.length,
+      missing: layout.segmentCount - held.size,
+      ...(receipt && { receipt }),
+    })
   }
 
   function get(root: Root, query: URLSearchParams): Response {
@@ -90,7 +99,8 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
     if (count < 1 || count > BATCH_SEGMENTS_MAX) throw refuse(400, 'PARAMETER_INVALID', { count }, false)
     if (known(root).length === 0) throw refuse(404, 'ENTRY_UNKNOWN', { root }, true)
     const seq = query.has('seq') ? whole(query, 'seq') : undefined
-    if (seq !== undefined && known(root).every(({ entry }) => entry.seq !== seq)) throw refuse(404, 'ENTRY_UNKNOWN', { root, seq }, true)
+    if (seq !== undefined && known(root).every(({ entry }) => entry.seq !== seq))
+      throw refuse(404, 'ENTRY_UNKNOWN', { root, seq }, true)
     const wanted = Array.from({ length: count }, (_, i) => heldOf(root).get(from + i))
     const missing = wanted.findIndex((segment) => segment === undefined)
     if (missing >= 0) throw refuse(404, 'SEGMENT_MISSING', { root, index: from + missing }, true)
@@ -125,7 +135,14 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
     return Response.json(receiptOf(one, slot))
   }
 
-  const logged = ({ root, seq, sizeBytes, startChunk, blockNumber, txHash }: Entry) => ({ root, seq, sizeBytes, startChunk, blockNumber, txHash })
+  const logged = ({ root, seq, sizeBytes, startChunk, blockNumber, txHash }: Entry) => ({
+    root,
+    seq,
+    sizeBytes,
+    startChunk,
+    blockNumber,
+    txHash,
+  })
 
   function about(root: Root): Response {
     const list = known(root)
@@ -161,7 +178,12 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
       gatewayUrl: null,
       head: { number: Math.max(0, ...all().map(({ entry }) => entry.blockNumber)), hash: toHex(new Uint8Array(32)) },
       nextSeq: all().length,
-      store: { segmentCount: [...segments.values()].reduce((sum, held) => sum + held.size, 0), usedBytes: 0, capacityBytes: 2 ** 40, readOnly: false },
+      store: {
+        segmentCount: [...segments.values()].reduce((sum, held) => sum + held.size, 0),
+        usedBytes: 0,
+        capacityBytes: 2 ** 40,
+        readOnly: false,
+      },
       ready: true,
     })
 

@@ -5,8 +5,15 @@ import { createBatchFeed, planBatches, type Batch } from './batches.ts'
 describe('a plan', () => {
   test('begins small, grows to its limit, and covers every segment once', () => {
     expect(planBatches({ first: 0, last: 30, max: 8 }).map(({ count }) => count)).toEqual([1, 2, 4, 8, 8, 8])
-    for (const [first, last] of [[0, 0], [5, 5], [3, 40], [0, 1000]] as const) {
-      const covered = planBatches({ first, last, max: 8 }).flatMap(({ from, count }) => Array.from({ length: count }, (_, i) => from + i))
+    for (const [first, last] of [
+      [0, 0],
+      [5, 5],
+      [3, 40],
+      [0, 1000],
+    ] as const) {
+      const covered = planBatches({ first, last, max: 8 }).flatMap(({ from, count }) =>
+        Array.from({ length: count }, (_, i) => from + i),
+      )
       expect(covered).toEqual(Array.from({ length: last - first + 1 }, (_, i) => first + i))
     }
   })

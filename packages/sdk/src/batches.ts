@@ -1,5 +1,4 @@
 import {
-  BATCH_SEGMENTS_MAX,
   CHUNK_SIZE_BYTES,
   concat,
   encodeFrames,
@@ -18,13 +17,18 @@ export type BatchSpan = { readonly from: number; readonly count: number }
 /** A span as framed bytes, ready for any holder. */
 export type Batch = BatchSpan & { readonly body: Uint8Array }
 
-/** 2 MiB a request: 1 MiB and 4 MiB were no faster on loopback, and each byte of it is held once per holder while it is sent. */
+/** 2 MiB a request: enough to make its fixed costs small, half of what a node takes at once, and each byte of it is held once
+ *  for every holder while it is sent. */
 export const UPLOAD_BATCH_SEGMENTS = 8
 export const DOWNLOAD_BATCH_SEGMENTS = 8
 
 /** Segments `first` … `last` in requests of at most `max`, beginning small: the first answer says how fast this node is, and
  *  a node that hangs is found out before much is sent. */
-export function planBatches(range: { readonly first: number; readonly last: number; readonly max: number }): readonly BatchSpan[] {
+export function planBatches(range: {
+  readonly first: number
+  readonly last: number
+  readonly max: number
+}): readonly BatchSpan[] {
   const spans: BatchSpan[] = []
   let size = 1
   for (let from = range.first; from <= range.last; from += size, size = Math.min(range.max, size * 2)) {
@@ -37,14 +41,21 @@ export function planBatches(range: { readonly first: number; readonly last: numb
 /** Reads one span from the source and frames it with its proofs. */
 export async function loadBatch(source: ReadAt, tree: FileTree, span: BatchSpan, options: Abortable): Promise<Batch> {
   const data = await readSpan(source, tree.layout, span, options)
-  const segments = segmentsOf(data, tree.layout, span).map(
-    ({ index, bytes }): ProvenSegment => ({ index, data: bytes, proof: tree.prove(index) }),
-  )
+  const segments = segmentsOf(data, tree.layout, span).map(({ index, bytes }): ProvenSegment => ({
+    index,
+    data: bytes,
+    proof: tree.prove(index),
+  }))
   return { ...span, body: concat(encodeFrames(segments)) }
 }
 
 /** The bytes of a span as they travel: whole chunks, the last zero-padded. */
-export async function readSpan(source: ReadAt, layout: Layout, span: BatchSpan, options: Abortable): Promise<Uint8Array> {
+export async function readSpan(
+  source: ReadAt,
+  layout: Layout,
+  span: BatchSpan,
+  options: Abortable,
+): Promise<Uint8Array> {
   const start = span.from * SEGMENT_SIZE_BYTES
   const end = Math.min(start + span.count * SEGMENT_SIZE_BYTES, source.sizeBytes)
   const bytes = await source.read(start, end, options)
@@ -55,7 +66,11 @@ export async function readSpan(source: ReadAt, layout: Layout, span: BatchSpan, 
   return padded
 }
 
-function segmentsOf(data: Uint8Array, layout: Layout, span: BatchSpan): readonly { readonly index: number; readonly bytes: Uint8Array }[] {
+function segmentsOf(
+  data: Uint8Array,
+  layout: Layout,
+  span: BatchSpan,
+): readonly { readonly index: number; readonly bytes: Uint8Array }[] {
   return Array.from({ length: span.count }, (_, i) => {
     const at = i * SEGMENT_SIZE_BYTES
     return { index: span.from + i, bytes: data.subarray(at, at + segmentDataSize(layout, span.from + i)) }

@@ -13,7 +13,10 @@ import {
 import type { OpenSource, ReadAt } from './source.ts'
 
 /** Keys for reading an encrypted object: 32 bytes each; v1 takes `symmetricKey`, v2 `privateKey`. */
-export type Decryption = { readonly symmetricKey?: Uint8Array | undefined; readonly privateKey?: Uint8Array | undefined }
+export type Decryption = {
+  readonly symmetricKey?: Uint8Array | undefined
+  readonly privateKey?: Uint8Array | undefined
+}
 
 /** `source` as header ‖ ciphertext. One nonce serves both readings, so that they give the same bytes. */
 export function encryptedSource(

@@ -3,7 +3,12 @@ import { content, createFakeNetwork, hangs, isDown } from '../../../sim/fakes/ne
 import { failureOf, reasonOf, turns } from '../../../sim/fakes/outcome.ts'
 import { createClient, downloadBytes, upload, type ClientOptions } from './index.ts'
 
-const network = { rpcUrl: 'http://chain.test/', chainId: 31337, flow: `0x${'ab'.repeat(20)}`, registry: `0x${'cd'.repeat(20)}` }
+const network = {
+  rpcUrl: 'http://chain.test/',
+  chainId: 31337,
+  flow: `0x${'ab'.repeat(20)}`,
+  registry: `0x${'cd'.repeat(20)}`,
+}
 
 describe('createClient', () => {
   test.each<[string, unknown]>([
@@ -26,7 +31,10 @@ describe('createClient', () => {
   test('without a registry or nodes says so when they are needed', async () => {
     const { chain, net, rpcUrl } = createFakeNetwork()
     const client = createClient({ network: { rpcUrl, chainId: chain.chainId, flow: chain.flow } }, { net })
-    expect(await failureOf(downloadBytes(client, `0x${'ab'.repeat(32)}`))).toMatchObject({ code: 'OPTION_INVALID', facts: { name: 'network.registry' } })
+    expect(await failureOf(downloadBytes(client, `0x${'ab'.repeat(32)}`))).toMatchObject({
+      code: 'OPTION_INVALID',
+      facts: { name: 'network.registry' },
+    })
   })
 })
 
@@ -37,7 +45,8 @@ describe('what is remembered between calls', () => {
     await upload(client, content(100, 1))
     const before = new Map(world.chain.calls)
     await upload(client, content(100, 2))
-    for (const method of ['eth_chainId', 'eth_getCode', 'eth_call']) expect(world.chain.calls.get(method)).toBe(before.get(method))
+    for (const method of ['eth_chainId', 'eth_getCode', 'eth_call'])
+      expect(world.chain.calls.get(method)).toBe(before.get(method))
   })
 
   test('a new member is seen once the list is a few seconds old', async () => {
@@ -60,7 +69,8 @@ describe('what is remembered between calls', () => {
     const { clock } = world.client().deps
     const client = world.client({}, { clock: { ...clock, nowMs: () => nowMs } })
     const { root } = await upload(client, content(100, 1))
-    const asked = (i: number): number => world.log.filter((line) => line.includes(`node-${i}`) && line.includes(root)).length
+    const asked = (i: number): number =>
+      world.log.filter((line) => line.includes(`node-${i}`) && line.includes(root)).length
     for (const node of world.nodes) node.fault = isDown
     await failureOf(downloadBytes(client, root))
     for (const node of world.nodes) node.fault = undefined
@@ -76,7 +86,10 @@ describe('a fixed list of nodes', () => {
   test('serves like a registry', async () => {
     const world = createFakeNetwork({ nodeCount: 5 })
     const { rpcUrl, chain } = world
-    const client = world.client({ network: { rpcUrl, chainId: chain.chainId, flow: chain.flow }, storageNodes: world.nodes.map(({ url }) => url) })
+    const client = world.client({
+      network: { rpcUrl, chainId: chain.chainId, flow: chain.flow },
+      storageNodes: world.nodes.map(({ url }) => url),
+    })
     const bytes = content(300_000, 1)
     const { root, receipts } = await upload(client, bytes)
     expect(receipts).toHaveLength(3)
@@ -87,7 +100,10 @@ describe('a fixed list of nodes', () => {
     const world = createFakeNetwork({ nodeCount: 3 })
     world.nodes[1]!.fault = isDown
     const client = world.client({ storageNodes: world.nodes.map(({ url }) => url) })
-    expect(await failureOf(upload(client, content(100, 1)))).toMatchObject({ code: 'NODES_TOO_FEW', facts: { needed: 3, reachable: 2 } })
+    expect(await failureOf(upload(client, content(100, 1)))).toMatchObject({
+      code: 'NODES_TOO_FEW',
+      facts: { needed: 3, reachable: 2 },
+    })
     expect((await upload(client, content(100, 1), { replicas: 2 })).receipts).toHaveLength(2)
   })
 
@@ -108,7 +124,12 @@ describe('a fixed list of nodes', () => {
 test('a library says nothing, whatever happens', async () => {
   const said: unknown[] = []
   const { log, warn, error, info } = console
-  Object.assign(console, { log: (...all: unknown[]) => said.push(all), warn: (...all: unknown[]) => said.push(all), error: (...all: unknown[]) => said.push(all), info: (...all: unknown[]) => said.push(all) })
+  Object.assign(console, {
+    log: (...all: unknown[]) => said.push(all),
+    warn: (...all: unknown[]) => said.push(all),
+    error: (...all: unknown[]) => said.push(all),
+    info: (...all: unknown[]) => said.push(all),
+  })
   try {
     const world = createFakeNetwork()
     world.nodes[0]!.fault = isDown

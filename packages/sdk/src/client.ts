@@ -99,7 +99,8 @@ export function createClient(options: ClientOptions, deps: Partial<ClientDeps> =
     deps: all,
     rpc,
     contacts,
-    transactor: signer === undefined ? undefined : createTransactor({ chainId: network.chainId, signer }, { ...all, rpc }),
+    transactor:
+      signer === undefined ? undefined : createTransactor({ chainId: network.chainId, signer }, { ...all, rpc }),
     membership: membershipOf(network.registry, storageNodes, { contacts, rpc, clock: all.clock }),
     checkNetwork: createNetworkCheck(network, rpc),
     price: createPrice(network.flow, rpc, all.clock),
@@ -116,7 +117,10 @@ function membershipOf(
   return {
     registry: undefined,
     read: async () => {
-      throw fail('OPTION_INVALID', { name: 'network.registry', reason: 'neither a registry nor storageNodes are named' })
+      throw fail('OPTION_INVALID', {
+        name: 'network.registry',
+        reason: 'neither a registry nor storageNodes are named',
+      })
     },
   }
 }
@@ -132,7 +136,8 @@ function createNetworkCheck(network: Client['network'], rpc: Rpc): Client['check
       fail('NETWORK_MISMATCH', { what, expected, actual })
     const chainId = parseCount(id, 'chainId')
     if (chainId !== network.chainId) throw mismatch('chain id', network.chainId, chainId)
-    if (typeof code !== 'string' || code.length <= 2) throw mismatch('contract at the flow address', network.flow, 'no code')
+    if (typeof code !== 'string' || code.length <= 2)
+      throw mismatch('contract at the flow address', network.flow, 'no code')
     isChecked = true
   })
   return async (options) => {
@@ -146,7 +151,11 @@ function createPrice(flow: Address, rpc: Rpc, clock: Clock): Client['price'] {
   const ask = shared(async (signal) => {
     market ??= await readMarket(rpc, flow, { signal }).catch((cause: unknown) => {
       if (!isRevert(cause) && !isFailure(cause, 'RPC_ANSWER_INVALID')) throw cause
-      throw fail('NETWORK_MISMATCH', { what: 'contract at the flow address', expected: flow, actual: 'no flow contract' }, { cause })
+      throw fail(
+        'NETWORK_MISMATCH',
+        { what: 'contract at the flow address', expected: flow, actual: 'no flow contract' },
+        { cause },
+      )
     })
     const priceWei = await readPrice(rpc, market, { signal })
     cached = { priceWei, untilMs: clock.nowMs() + PRICE_FRESH_MS }
@@ -163,7 +172,8 @@ function parseNetwork(value: ClientOptions['network']): Client['network'] {
   if (typeof rpcUrl !== 'string' || !/^https?:\/\//.test(rpcUrl)) {
     throw fail('OPTION_INVALID', { name: 'network.rpcUrl', value: preview(rpcUrl) })
   }
-  if (!Number.isSafeInteger(chainId) || chainId < 1) throw fail('OPTION_INVALID', { name: 'network.chainId', value: preview(chainId) })
+  if (!Number.isSafeInteger(chainId) || chainId < 1)
+    throw fail('OPTION_INVALID', { name: 'network.chainId', value: preview(chainId) })
   return {
     rpcUrl,
     chainId,
@@ -183,6 +193,7 @@ function address(name: string, value: unknown): Address {
 function parseNodes(nodes: readonly string[] | undefined): readonly string[] | undefined {
   if (nodes === undefined) return undefined
   const isRight = nodes.length > 0 && nodes.length <= STATIC_NODES_MAX && nodes.every((url) => /^https?:\/\//.test(url))
-  if (!isRight) throw fail('OPTION_INVALID', { name: 'storageNodes', value: preview(nodes), countMax: STATIC_NODES_MAX })
+  if (!isRight)
+    throw fail('OPTION_INVALID', { name: 'storageNodes', value: preview(nodes), countMax: STATIC_NODES_MAX })
   return nodes
 }

@@ -1,4 +1,12 @@
-import { isFailure, type Abortable, type Address, type Clock, type Failure, type Logger, type Net } from '@weightless/core'
+import {
+  isFailure,
+  type Abortable,
+  type Address,
+  type Clock,
+  type Failure,
+  type Logger,
+  type Net,
+} from '@weightless/core'
 import { fail } from './errors.ts'
 import { shared } from './scope.ts'
 import { createStorageNodeClient, type NodeStatus, type StorageNodeClient } from './storageNodeClient.ts'
@@ -75,10 +83,12 @@ function createContact(
     isAvoided: () => clock.nowMs() < avoidUntilMs,
     failed: (error) => {
       if (!isFailure(error)) return
-      if (error.blame !== 'peer' && !isFailure(error, 'DEADLINE_PASSED') && !isFailure(error, 'NETWORK_MISMATCH')) return
+      if (error.blame !== 'peer' && !isFailure(error, 'DEADLINE_PASSED') && !isFailure(error, 'NETWORK_MISMATCH'))
+        return
       const isLiar = LIES.has(error.code)
       const untilMs = clock.nowMs() + (isLiar ? AVOID_LIAR_MS : AVOID_MS)
-      if (untilMs > avoidUntilMs) logger.warn('holder.avoided', { node: node.url, code: error.code, ms: isLiar ? AVOID_LIAR_MS : AVOID_MS })
+      if (untilMs > avoidUntilMs)
+        logger.warn('holder.avoided', { node: node.url, code: error.code, ms: isLiar ? AVOID_LIAR_MS : AVOID_MS })
       avoidUntilMs = Math.max(avoidUntilMs, untilMs)
       cached = undefined
     },
@@ -105,11 +115,19 @@ function clientOf(endpoint: string, deps: { readonly net: Net; readonly clock: C
   try {
     return createStorageNodeClient(endpoint, deps)
   } catch (cause) {
-    throw fail('NODE_ANSWER_INVALID', { endpoint: endpoint.slice(0, 80), reason: 'the endpoint is no http(s) URL' }, { cause })
+    throw fail(
+      'NODE_ANSWER_INVALID',
+      { endpoint: endpoint.slice(0, 80), reason: 'the endpoint is no http(s) URL' },
+      { cause },
+    )
   }
 }
 
-function checkStatus(status: NodeStatus, network: { readonly chainId: number; readonly flow: Address }, node: string): void {
+function checkStatus(
+  status: NodeStatus,
+  network: { readonly chainId: number; readonly flow: Address },
+  node: string,
+): void {
   const mismatch = (what: string, expected: string | number, actual: string | number): Failure =>
     fail('NETWORK_MISMATCH', { what, expected, actual, node })
   if (status.chainId !== network.chainId) throw mismatch('chain id of the node', network.chainId, status.chainId)

@@ -71,7 +71,14 @@ export async function disperse(
   const { needed, slots } = placementOf(root, membership, replicas)
   const plan = planBatches({ first: 0, last: tree.layout.segmentCount - 1, max: UPLOAD_BATCH_SEGMENTS })
   const scope = childScope(options.signal)
-  const job: Job = { ...what, client, plan, rate: createRate(), feeds: [], progress: createProgress(needed, what, options.onStored) }
+  const job: Job = {
+    ...what,
+    client,
+    plan,
+    rate: createRate(),
+    feeds: [],
+    progress: createProgress(needed, what, options.onStored),
+  }
   const failures: NodeFailure[] = []
   const claim = createClaims(client, slots)
   const feed = openFeed(job, SHARED_WINDOW, scope.signal)
@@ -79,15 +86,23 @@ export async function disperse(
     // All lanes join before the first one starts, so that no batch is dropped before every holder had it.
     const lanes = slots.map((_, slot) => ({ slot, reader: feed.reader(), first: claim(slot) }))
     const results = await Promise.all(
-      lanes.map((lane) => runLane(job, lane, claim, failures, scope.signal).catch((error: unknown) => {
-        // One lane has found that the upload cannot succeed at all: the others stop.
-        scope.end(error)
-        throw error
-      })),
+      lanes.map((lane) =>
+        runLane(job, lane, claim, failures, scope.signal).catch((error: unknown) => {
+          // One lane has found that the upload cannot succeed at all: the others stop.
+          scope.end(error)
+          throw error
+        }),
+      ),
     )
     const receipts = distinct(results)
     if (receipts.length >= needed) return receipts
-    throw fail('DURABILITY_NOT_REACHED', { root, seq, needed, reached: receipts.length, failures: listFailures(failures) })
+    throw fail('DURABILITY_NOT_REACHED', {
+      root,
+      seq,
+      needed,
+      reached: receipts.length,
+      failures: listFailures(failures),
+    })
   } finally {
     scope.end()
     for (const open of job.feeds) open.end()
@@ -105,7 +120,13 @@ type Lane = { readonly slot: number; readonly reader: BatchReader; readonly firs
 type Claim = (slot: number) => Member | undefined
 
 /** One slot: its first candidate, then the next ones, until one has signed or nobody is left. */
-async function runLane(job: Job, lane: Lane, claim: Claim, failures: NodeFailure[], signal: AbortSignal): Promise<Receipt | undefined> {
+async function runLane(
+  job: Job,
+  lane: Lane,
+  claim: Claim,
+  failures: NodeFailure[],
+  signal: AbortSignal,
+): Promise<Receipt | undefined> {
   let { reader } = lane
   for (let member = lane.first; member !== undefined; member = claim(lane.slot)) {
     let contact: Contact | undefined
@@ -133,7 +154,12 @@ async function runLane(job: Job, lane: Lane, claim: Claim, failures: NodeFailure
   return undefined
 }
 
-type Holder = { readonly member: Member; readonly contact: Contact; readonly slot: number; readonly reader: BatchReader }
+type Holder = {
+  readonly member: Member
+  readonly contact: Contact
+  readonly slot: number
+  readonly reader: BatchReader
+}
 
 async function storeAt(job: Job, holder: Holder, signal: AbortSignal): Promise<Receipt> {
   const { root, seq, plan } = job
@@ -162,11 +188,18 @@ async function storeAt(job: Job, holder: Holder, signal: AbortSignal): Promise<R
   })
   for await (const answer of answers) receipt = answer.receipt ?? receipt
   receipt ??= await contact.node.receipt(root, { seq, slot }, { signal })
-  if (receipt === undefined) throw fail('NODE_REFUSED', { node: contact.url, reason: 'it took all segments and signs no receipt' })
+  if (receipt === undefined)
+    throw fail('NODE_REFUSED', { node: contact.url, reason: 'it took all segments and signs no receipt' })
   return checked(job, receipt, expected)
 }
 
-async function putBatch(job: Job, contact: Contact, slot: number, batch: Batch, signal: AbortSignal): Promise<PutAnswer> {
+async function putBatch(
+  job: Job,
+  contact: Contact,
+  slot: number,
+  batch: Batch,
+  signal: AbortSignal,
+): Promise<PutAnswer> {
   const { root, seq, rate } = job
   const { clock } = job.client.deps
   try {
@@ -210,7 +243,11 @@ async function checkSource(job: Job, span: BatchSpan, signal: AbortSignal): Prom
   }
 }
 
-function checked(job: Job, receipt: Receipt, expected: { readonly signer: Address; readonly registry: Address }): Receipt {
+function checked(
+  job: Job,
+  receipt: Receipt,
+  expected: { readonly signer: Address; readonly registry: Address },
+): Receipt {
   const facts = {
     chainId: job.client.network.chainId,
     registry: expected.registry,
@@ -231,7 +268,12 @@ function isHolderFault(error: unknown): boolean {
   return isFailure(error) && (error.blame !== 'caller' || error.code === 'NETWORK_MISMATCH')
 }
 
-const BYTES_REFUSED: ReadonlySet<string> = new Set(['SEGMENT_PROOF_INVALID', 'SEGMENT_SIZE_INVALID', 'SEGMENT_INDEX_INVALID', 'FRAME_INVALID'])
+const BYTES_REFUSED: ReadonlySet<string> = new Set([
+  'SEGMENT_PROOF_INVALID',
+  'SEGMENT_SIZE_INVALID',
+  'SEGMENT_INDEX_INVALID',
+  'FRAME_INVALID',
+])
 
 /** Candidates of a slot, each member at most once in the whole upload; those that failed lately come last. */
 function createClaims(client: Client, slots: readonly (readonly Member[])[]): Claim {
@@ -267,14 +309,19 @@ function openFeed(job: Job, window: number, signal: AbortSignal): BatchFeed {
 
 function distinct(results: readonly (Receipt | undefined)[]): readonly Receipt[] {
   const bySigner = new Map<Address, Receipt>()
-  for (const receipt of results) if (receipt !== undefined && !bySigner.has(receipt.signer)) bySigner.set(receipt.signer, receipt)
+  for (const receipt of results)
+    if (receipt !== undefined && !bySigner.has(receipt.signer)) bySigner.set(receipt.signer, receipt)
   return [...bySigner.values()]
 }
 
 /** Bytes that are stored at all holders on average; never goes back, although a replaced holder starts anew. */
 type Progress = { add(slot: number, bytes: number): void; reset(slot: number): void }
 
-function createProgress(needed: number, { source }: Dispersal, onStored: ((bytes: number) => void) | undefined): Progress {
+function createProgress(
+  needed: number,
+  { source }: Dispersal,
+  onStored: ((bytes: number) => void) | undefined,
+): Progress {
   const bySlot = new Map<number, number>()
   let told = 0
   return {

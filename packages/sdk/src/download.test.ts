@@ -1,15 +1,26 @@
 import { placeHomes, SEGMENT_SIZE_BYTES } from '@weightless/core'
 import { describe, expect, test } from 'vitest'
-import { content, createFakeNetwork, hangs, isDown, recordingLogger, type FakeNetwork, type Fault, type NetworkNode } from '../../../sim/fakes/network.ts'
+import {
+  content,
+  createFakeNetwork,
+  hangs,
+  isDown,
+  recordingLogger,
+  type FakeNetwork,
+  type Fault,
+  type NetworkNode,
+} from '../../../sim/fakes/network.ts'
 import { failureOf, turns, turnsUntil } from '../../../sim/fakes/outcome.ts'
 import { download, downloadBlob, downloadBytes, downloadStream, upload, type ProgressEvent } from './index.ts'
 
 const homesOf = (network: FakeNetwork, root: string): NetworkNode[] =>
-  placeHomes({ key: root as `0x${string}`, slotCount: 3 }, network.nodes.map(({ member }) => member)).map(
-    ({ member }) => network.nodes.find(({ url }) => url === member.endpoint)!,
-  )
+  placeHomes(
+    { key: root as `0x${string}`, slotCount: 3 },
+    network.nodes.map(({ member }) => member),
+  ).map(({ member }) => network.nodes.find(({ url }) => url === member.endpoint)!)
 const same = (a: Uint8Array, b: Uint8Array): boolean => Buffer.from(a).equals(Buffer.from(b))
-const reads = (network: FakeNetwork): string[] => network.log.filter((line) => line.startsWith('GET') && line.includes('/segments'))
+const reads = (network: FakeNetwork): string[] =>
+  network.log.filter((line) => line.startsWith('GET') && line.includes('/segments'))
 
 async function stored(sizeBytes: number, options: { readonly nodeCount?: number } = {}) {
   const network = createFakeNetwork(options)
@@ -21,7 +32,9 @@ async function stored(sizeBytes: number, options: { readonly nodeCount?: number 
 const reading =
   (change: (response: Response, request: Request) => Promise<Response>): Fault =>
   async (request, node) =>
-    request.method === 'GET' && request.url.includes('/segments') ? change(await node.handle(request), request) : node.handle(request)
+    request.method === 'GET' && request.url.includes('/segments')
+      ? change(await node.handle(request), request)
+      : node.handle(request)
 const corrupted = reading(async (response) => {
   const body = new Uint8Array(await response.arrayBuffer())
   body[body.length - 100]! ^= 1
@@ -29,10 +42,13 @@ const corrupted = reading(async (response) => {
 })
 
 describe('what was stored comes back', () => {
-  test.each([1, 255, 256, 257, 70_000, SEGMENT_SIZE_BYTES, SEGMENT_SIZE_BYTES + 1, 40 * SEGMENT_SIZE_BYTES + 12_345])('%i bytes', async (sizeBytes) => {
-    const { client, root, bytes } = await stored(sizeBytes)
-    expect(same(await downloadBytes(client, root), bytes)).toBe(true)
-  })
+  test.each([1, 255, 256, 257, 70_000, SEGMENT_SIZE_BYTES, SEGMENT_SIZE_BYTES + 1, 40 * SEGMENT_SIZE_BYTES + 12_345])(
+    '%i bytes',
+    async (sizeBytes) => {
+      const { client, root, bytes } = await stored(sizeBytes)
+      expect(same(await downloadBytes(client, root), bytes)).toBe(true)
+    },
+  )
 
   test('as a Blob with its type, as a stream, as pieces', async () => {
     const { client, root, bytes } = await stored(600_000)
@@ -56,13 +72,19 @@ describe('what was stored comes back', () => {
     const events: ProgressEvent[] = []
     await downloadBytes(client, root, { onProgress: (event) => events.push(event) })
     expect(events.at(-1)).toEqual({ phase: 'download', doneBytes: bytes.length, totalBytes: bytes.length })
-    expect(events.map(({ doneBytes }) => doneBytes)).toEqual(events.map(({ doneBytes }) => doneBytes).sort((a, b) => a - b))
+    expect(events.map(({ doneBytes }) => doneBytes)).toEqual(
+      events.map(({ doneBytes }) => doneBytes).sort((a, b) => a - b),
+    )
   })
 
   test('collecting has a limit that is told', async () => {
     const { client, root } = await stored(600_000)
-    expect(await failureOf(downloadBytes(client, root, { sizeBytesMax: 599_999 }))).toMatchObject({ code: 'RESULT_TOO_LARGE' })
-    expect(await failureOf(downloadBlob(client, root, { sizeBytesMax: 599_999 }))).toMatchObject({ code: 'RESULT_TOO_LARGE' })
+    expect(await failureOf(downloadBytes(client, root, { sizeBytesMax: 599_999 }))).toMatchObject({
+      code: 'RESULT_TOO_LARGE',
+    })
+    expect(await failureOf(downloadBlob(client, root, { sizeBytesMax: 599_999 }))).toMatchObject({
+      code: 'RESULT_TOO_LARGE',
+    })
   })
 })
 
@@ -80,7 +102,9 @@ describe('ranges', () => {
 
   test('only the segments that hold the range are asked for', async () => {
     const { client, root, network } = await stored(9 * SEGMENT_SIZE_BYTES)
-    await downloadBytes(client, root, { range: { start: 5 * SEGMENT_SIZE_BYTES + 10, end: 5 * SEGMENT_SIZE_BYTES + 20 } })
+    await downloadBytes(client, root, {
+      range: { start: 5 * SEGMENT_SIZE_BYTES + 10, end: 5 * SEGMENT_SIZE_BYTES + 20 },
+    })
     expect(reads(network)).toHaveLength(1)
     expect(reads(network)[0]).toContain('from=5&count=1')
   })
@@ -93,7 +117,10 @@ describe('ranges', () => {
     [0.5, 4],
   ])('%d to %d of 1000 bytes is refused', async (start, end) => {
     const { client, root } = await stored(1_000)
-    expect(await failureOf(downloadBytes(client, root, { range: { start, end } }))).toMatchObject({ code: 'RANGE_INVALID', facts: { sizeBytes: 1_000 } })
+    expect(await failureOf(downloadBytes(client, root, { range: { start, end } }))).toMatchObject({
+      code: 'RANGE_INVALID',
+      facts: { sizeBytes: 1_000 },
+    })
   })
 })
 
@@ -116,7 +143,12 @@ describe('holders that lie, hang or are gone', () => {
   })
 
   test.each<[string, Fault]>([
-    ['other segments than asked for', reading(async (response, request) => (request.url.includes('from=0') ? response : new Response(await response.arrayBuffer())))],
+    [
+      'other segments than asked for',
+      reading(async (response, request) =>
+        request.url.includes('from=0') ? response : new Response(await response.arrayBuffer()),
+      ),
+    ],
     ['a body cut short', reading(async (response) => new Response((await response.arrayBuffer()).slice(0, -1)))],
     ['nonsense', reading(async () => new Response('hello'))],
     ['nothing', reading(async () => new Response(new Uint8Array(0)))],
@@ -131,7 +163,8 @@ describe('holders that lie, hang or are gone', () => {
 
   test('a holder that hangs is hedged with another one', async () => {
     const { client, root, bytes, homes, network } = await stored(20 * SEGMENT_SIZE_BYTES)
-    homes[0]!.fault = (request, node) => (request.url.includes('/segments') ? hangs(request, node) : node.handle(request))
+    homes[0]!.fault = (request, node) =>
+      request.url.includes('/segments') ? hangs(request, node) : node.handle(request)
     expect(same(await downloadBytes(client, root), bytes)).toBe(true)
     expect(network.open.size).toBe(0)
     // Overtaken once or twice, then asked last.
@@ -140,7 +173,8 @@ describe('holders that lie, hang or are gone', () => {
 
   test('the request that was overtaken is aborted at once, not at the end of the download', async () => {
     const { client, root, homes, network } = await stored(10 * SEGMENT_SIZE_BYTES)
-    const hanging: Fault = (request, node) => (request.url.includes('from=0&') ? hangs(request, node) : node.handle(request))
+    const hanging: Fault = (request, node) =>
+      request.url.includes('from=0&') ? hangs(request, node) : node.handle(request)
     homes[0]!.fault = hanging
     homes[1]!.fault = hanging
     const parts = download(client, root)
@@ -174,9 +208,22 @@ describe('holders that lie, hang or are gone', () => {
   test('an object whose homes have changed is found by walking the order', async () => {
     const { network, root, bytes, homes } = await stored(300_000)
     // Three new members with all the weight: they are the homes now, and hold nothing.
-    const strong = network.nodes.filter((node) => !homes.includes(node)).map(({ member }) => ({ ...member, weight: 10n ** 9n }))
+    const strong = network.nodes
+      .filter((node) => !homes.includes(node))
+      .map(({ member }) => ({ ...member, weight: 10n ** 9n }))
     network.chain.setMembers([...strong, ...homes.map(({ member }) => member)])
-    expect(homesOf({ ...network, nodes: network.nodes.map((node) => ({ ...node, member: strong.find(({ id }) => id === node.member.id) ?? node.member })) }, root).some((home) => homes.includes(home))).toBe(false)
+    expect(
+      homesOf(
+        {
+          ...network,
+          nodes: network.nodes.map((node) => ({
+            ...node,
+            member: strong.find(({ id }) => id === node.member.id) ?? node.member,
+          })),
+        },
+        root,
+      ).some((home) => homes.includes(home)),
+    ).toBe(false)
     expect(same(await downloadBytes(network.client({ signer: undefined }), root), bytes)).toBe(true)
   })
 
@@ -199,7 +246,10 @@ describe('holders that lie, hang or are gone', () => {
 
   test('an unknown root is unknown, not unavailable', async () => {
     const { client } = await stored(10)
-    expect(await failureOf(downloadBytes(client, `0x${'ab'.repeat(32)}`))).toMatchObject({ code: 'OBJECT_UNKNOWN', facts: { asked: 6 } })
+    expect(await failureOf(downloadBytes(client, `0x${'ab'.repeat(32)}`))).toMatchObject({
+      code: 'OBJECT_UNKNOWN',
+      facts: { asked: 6 },
+    })
     expect(await failureOf(downloadBytes(client, '0x12'))).toMatchObject({ code: 'ROOT_INVALID' })
     expect(await failureOf(downloadBytes(client, []))).toMatchObject({ code: 'OPTION_INVALID' })
   })
@@ -237,10 +287,16 @@ describe('the size', () => {
         const response = await real.handle(request)
         if (!request.url.endsWith(root)) return response
         const answer = (await response.json()) as { entries: object[] }
-        return Response.json({ ...answer, entries: answer.entries.map((entry) => ({ ...entry, txHash: `0x${'77'.repeat(32)}` })) })
+        return Response.json({
+          ...answer,
+          entries: answer.entries.map((entry) => ({ ...entry, txHash: `0x${'77'.repeat(32)}` })),
+        })
       }
     }
-    expect(await failureOf(downloadBytes(client, root))).toMatchObject({ code: 'SIZE_UNPROVEN', facts: { sizeBytes: 1_000 } })
+    expect(await failureOf(downloadBytes(client, root))).toMatchObject({
+      code: 'SIZE_UNPROVEN',
+      facts: { sizeBytes: 1_000 },
+    })
   })
 
   test('that the caller knows needs no chain', async () => {
@@ -252,7 +308,9 @@ describe('the size', () => {
 
   test('that the caller gets wrong is an error, never wrong bytes', async () => {
     const { root, client } = await stored(1_000)
-    expect(await failureOf(downloadBytes(client, { root, sizeBytes: 5_000 }))).toMatchObject({ code: 'OBJECT_UNAVAILABLE' })
+    expect(await failureOf(downloadBytes(client, { root, sizeBytes: 5_000 }))).toMatchObject({
+      code: 'OBJECT_UNAVAILABLE',
+    })
   })
 })
 
@@ -261,7 +319,8 @@ describe('fragments', () => {
     const network = createFakeNetwork()
     const bytes = content(700_000, 5)
     const roots: string[] = []
-    for (let at = 0; at < bytes.length; at += SEGMENT_SIZE_BYTES) roots.push((await upload(network.client(), bytes.slice(at, at + SEGMENT_SIZE_BYTES))).root)
+    for (let at = 0; at < bytes.length; at += SEGMENT_SIZE_BYTES)
+      roots.push((await upload(network.client(), bytes.slice(at, at + SEGMENT_SIZE_BYTES))).root)
     const client = network.client()
     expect(same(await downloadBytes(client, roots), bytes)).toBe(true)
     const range = { start: SEGMENT_SIZE_BYTES - 5, end: 2 * SEGMENT_SIZE_BYTES + 5 }
@@ -281,7 +340,9 @@ describe('encryption', () => {
     const decryption = { symmetricKey: key }
     expect(same(await downloadBytes(client, root, { decryption }), bytes)).toBe(true)
     const range = { start: SEGMENT_SIZE_BYTES - 20, end: SEGMENT_SIZE_BYTES + 40 }
-    expect(same(await downloadBytes(client, root, { decryption, range }), bytes.subarray(range.start, range.end))).toBe(true)
+    expect(same(await downloadBytes(client, root, { decryption, range }), bytes.subarray(range.start, range.end))).toBe(
+      true,
+    )
   })
 
   test('a recipient’s public key seals, their private key opens', async () => {
@@ -289,7 +350,9 @@ describe('encryption', () => {
     const client = network.client()
     const { privateKey, publicKey } = recipient()
     const bytes = content(1_000, 7)
-    const { root, sizeBytes } = await upload(client, bytes, { encryption: { type: 'ecies', recipientPublicKey: publicKey } })
+    const { root, sizeBytes } = await upload(client, bytes, {
+      encryption: { type: 'ecies', recipientPublicKey: publicKey },
+    })
     expect(sizeBytes).toBe(bytes.length + 50)
     expect(same(await downloadBytes(client, root, { decryption: { privateKey } }), bytes)).toBe(true)
   })
@@ -303,10 +366,14 @@ describe('encryption', () => {
 
   test('an object without a header, and a missing key, are errors', async () => {
     const { client, root } = await stored(1_000)
-    expect(await failureOf(downloadBytes(client, root, { decryption: { symmetricKey: key } }))).toMatchObject({ code: 'CIPHER_HEADER_INVALID' })
+    expect(await failureOf(downloadBytes(client, root, { decryption: { symmetricKey: key } }))).toMatchObject({
+      code: 'CIPHER_HEADER_INVALID',
+    })
     const writer = createFakeNetwork().client()
     const sealed = await upload(writer, content(100, 1), { encryption: { type: 'aes256', key } })
-    expect(await failureOf(downloadBytes(writer, sealed.root, { decryption: {} }))).toMatchObject({ code: 'CIPHER_KEY_INVALID' })
+    expect(await failureOf(downloadBytes(writer, sealed.root, { decryption: {} }))).toMatchObject({
+      code: 'CIPHER_KEY_INVALID',
+    })
   })
 })
 
@@ -326,7 +393,8 @@ describe('leaving early', () => {
 
   test('aborting ends every request and gives the reason', async () => {
     const { client, root, network, homes } = await stored(30 * SEGMENT_SIZE_BYTES)
-    for (const home of homes) home.fault = (request, node) => (request.url.includes('from=7') ? hangs(request, node) : node.handle(request))
+    for (const home of homes)
+      home.fault = (request, node) => (request.url.includes('from=7') ? hangs(request, node) : node.handle(request))
     const controller = new AbortController()
     const reason = new Error('enough')
     const caught = downloadBytes(client, root, { signal: controller.signal }).catch((error: unknown) => error)
@@ -348,7 +416,8 @@ describe('leaving early', () => {
 
   test('a deadline ends a download that hangs', async () => {
     const { client, root, network, homes } = await stored(1_000)
-    for (const home of homes) home.fault = (request, node) => (request.url.includes('/segments') ? hangs(request, node) : node.handle(request))
+    for (const home of homes)
+      home.fault = (request, node) => (request.url.includes('/segments') ? hangs(request, node) : node.handle(request))
     const error = await failureOf(downloadBytes(client, root, { timeoutMs: 50 }))
     expect(error).toMatchObject({ code: 'DEADLINE_PASSED', facts: { what: 'download', timeoutMs: 50 } })
     await turns(3)
@@ -372,6 +441,8 @@ function recipient() {
   // Generated once with the official client's curve: private key 0x11…11 and its point (spec vectors, storage-encryption-kv.json).
   return {
     privateKey: new Uint8Array(32).fill(0x11),
-    publicKey: Uint8Array.from(Buffer.from('034f355bdcb7cc0af728ef3cceb9615d90684bb5b2ca5f859ab0f0b704075871aa', 'hex')),
+    publicKey: Uint8Array.from(
+      Buffer.from('034f355bdcb7cc0af728ef3cceb9615d90684bb5b2ca5f859ab0f0b704075871aa', 'hex'),
+    ),
   }
 }

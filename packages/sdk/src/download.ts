@@ -12,7 +12,10 @@ import type { ReadAt } from './source.ts'
 
 /** What to read: a root, or a root with the sequence number or the size that makes it exact, or the fragments of one file in
  *  their order (official clients cut large files). */
-export type DownloadTarget = string | { readonly root: string; readonly seq?: number | undefined; readonly sizeBytes?: number | undefined } | readonly string[]
+export type DownloadTarget =
+  | string
+  | { readonly root: string; readonly seq?: number | undefined; readonly sizeBytes?: number | undefined }
+  | readonly string[]
 
 export type DownloadOptions = Abortable & {
   /** For everything together; no limit by default. A piece that does not come for three minutes ends the download anyway. */
@@ -37,7 +40,11 @@ const LOCATE_WINDOW = 8
  *
  *  Throws `OBJECT_UNKNOWN`, `OBJECT_UNAVAILABLE`, `SIZE_UNPROVEN`, `RANGE_INVALID`, `CIPHER_HEADER_INVALID`,
  *  `CIPHER_KEY_INVALID`, `DEADLINE_PASSED`. Leaving the loop, or aborting the signal, ends every request. */
-export async function* download(client: Client, target: DownloadTarget, options: DownloadOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
+export async function* download(
+  client: Client,
+  target: DownloadTarget,
+  options: DownloadOptions = {},
+): AsyncGenerator<Uint8Array, void, undefined> {
   const addresses = parseTarget(target)
   const { timeoutMs, range, decryption, onProgress } = options
   const scope = childScope(options.signal)
@@ -50,14 +57,24 @@ export async function* download(client: Client, target: DownloadTarget, options:
   const { signal } = scope
   try {
     signal.throwIfAborted()
-    const located = await mapBounded(addresses, { window: LOCATE_WINDOW, signal }, (address, inner) => locate(client, address, { signal: inner }))
+    const located = await mapBounded(addresses, { window: LOCATE_WINDOW, signal }, (address, inner) =>
+      locate(client, address, { signal: inner }),
+    )
     const fragments = located.map((object) => fragmentOf(client, object))
-    const opened: Opened | undefined = decryption === undefined ? undefined : await openEncrypted(firstOf(fragments[0]!), decryption, client.deps, { signal })
+    const opened: Opened | undefined =
+      decryption === undefined
+        ? undefined
+        : await openEncrypted(firstOf(fragments[0]!), decryption, client.deps, { signal })
     const headerBytes = opened?.headerBytes ?? 0
     const sizeBytes = fragments.reduce((sum, fragment) => sum + fragment.located.sizeBytes, 0) - headerBytes
     const { start, end } = parseRange(range, sizeBytes)
     let at = start
-    for await (const piece of pieces(client, fragments, { start: start + headerBytes, end: end + headerBytes }, signal)) {
+    for await (const piece of pieces(
+      client,
+      fragments,
+      { start: start + headerBytes, end: end + headerBytes },
+      signal,
+    )) {
       const bytes = opened === undefined ? piece : opened.decrypt(piece, at)
       at += piece.length
       yield bytes
@@ -76,7 +93,11 @@ export type CollectOptions = DownloadOptions & { readonly sizeBytesMax?: number 
 export const COLLECT_BYTES_MAX: number = 1024 ** 3
 
 /** Collects an object in memory. Throws `RESULT_TOO_LARGE` above `sizeBytesMax` (1 GiB by default). */
-export async function downloadBytes(client: Client, target: DownloadTarget, options: CollectOptions = {}): Promise<Uint8Array> {
+export async function downloadBytes(
+  client: Client,
+  target: DownloadTarget,
+  options: CollectOptions = {},
+): Promise<Uint8Array> {
   const parts = await collect(client, target, options)
   const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
   let at = 0
@@ -88,7 +109,11 @@ export async function downloadBytes(client: Client, target: DownloadTarget, opti
 }
 
 /** Collects an object as a Blob, which browsers keep on disk when it is large. */
-export async function downloadBlob(client: Client, target: DownloadTarget, options: CollectOptions & { readonly type?: string } = {}): Promise<Blob> {
+export async function downloadBlob(
+  client: Client,
+  target: DownloadTarget,
+  options: CollectOptions & { readonly type?: string } = {},
+): Promise<Blob> {
   const parts: Blob[] = []
   let sizeBytes = 0
   const { sizeBytesMax = COLLECT_BYTES_MAX, type = 'application/octet-stream' } = options
@@ -102,7 +127,11 @@ export async function downloadBlob(client: Client, target: DownloadTarget, optio
 }
 
 /** The same as a stream of bytes: read on demand, and cancelling it ends every request. */
-export function downloadStream(client: Client, target: DownloadTarget, options: DownloadOptions = {}): ReadableStream<Uint8Array> {
+export function downloadStream(
+  client: Client,
+  target: DownloadTarget,
+  options: DownloadOptions = {},
+): ReadableStream<Uint8Array> {
   const scope = childScope(options.signal)
   const parts = download(client, target, { ...options, signal: scope.signal })
   return new ReadableStream<Uint8Array>(
@@ -122,7 +151,11 @@ export function downloadStream(client: Client, target: DownloadTarget, options: 
   )
 }
 
-async function collect(client: Client, target: DownloadTarget, options: CollectOptions): Promise<readonly Uint8Array[]> {
+async function collect(
+  client: Client,
+  target: DownloadTarget,
+  options: CollectOptions,
+): Promise<readonly Uint8Array[]> {
   const { sizeBytesMax = COLLECT_BYTES_MAX } = options
   const parts: Uint8Array[] = []
   let sizeBytes = 0
@@ -161,8 +194,10 @@ async function* pieces(
     })
     const batches = inOrder({ count: plan.length, window: WINDOW, signal }, async (index, scope) => {
       const span = plan[index]!
-      const data = await withDeadline({ signal: scope, timeoutMs: PIECE_TIMEOUT_MS, what: 'segments' }, client.deps, (inner) =>
-        reader.read(span, { signal: inner }),
+      const data = await withDeadline(
+        { signal: scope, timeoutMs: PIECE_TIMEOUT_MS, what: 'segments' },
+        client.deps,
+        (inner) => reader.read(span, { signal: inner }),
       )
       const from = span.from * SEGMENT_SIZE_BYTES
       return data.subarray(Math.max(0, start - from), Math.min(data.length, end - from))
@@ -175,7 +210,8 @@ async function* pieces(
 function firstOf({ located, reader }: Fragment): ReadAt {
   return {
     sizeBytes: located.sizeBytes,
-    read: async (start, end, { signal = new AbortController().signal }) => (await reader.read({ from: 0, count: 1 }, { signal })).subarray(start, end),
+    read: async (start, end, { signal = new AbortController().signal }) =>
+      (await reader.read({ from: 0, count: 1 }, { signal })).subarray(start, end),
   }
 }
 
@@ -201,7 +237,10 @@ function whole(value: number | undefined, name: string, min: number): number | u
   throw fail('OPTION_INVALID', { name, value: preview(value) })
 }
 
-function parseRange(range: DownloadOptions['range'], sizeBytes: number): { readonly start: number; readonly end: number } {
+function parseRange(
+  range: DownloadOptions['range'],
+  sizeBytes: number,
+): { readonly start: number; readonly end: number } {
   if (range === undefined) return { start: 0, end: sizeBytes }
   const { start, end = sizeBytes } = range
   if (Number.isSafeInteger(start) && Number.isSafeInteger(end) && start >= 0 && start < end && start < sizeBytes) {
@@ -209,4 +248,3 @@ function parseRange(range: DownloadOptions['range'], sizeBytes: number): { reado
   }
   throw fail('RANGE_INVALID', { start, end, sizeBytes })
 }
-

@@ -21,7 +21,11 @@ export async function readEntry(
 
 /** Whether the chain will keep this block: the `finalized` head has reached it and it is still part of the chain.
  *  Throws `ENTRY_REORGED` when another block took its place. */
-export async function isFinal(rpc: Rpc, entry: Pick<Entry, 'seq' | 'txHash' | 'blockNumber' | 'blockHash'>, options: Abortable): Promise<boolean> {
+export async function isFinal(
+  rpc: Rpc,
+  entry: Pick<Entry, 'seq' | 'txHash' | 'blockNumber' | 'blockHash'>,
+  options: Abortable,
+): Promise<boolean> {
   const finalized = await readBlock(rpc, 'finalized', options)
   if (finalized === undefined || finalized.number < entry.blockNumber) return false
   const block = await readBlock(rpc, toQuantity(entry.blockNumber), options)

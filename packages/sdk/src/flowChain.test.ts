@@ -1,4 +1,16 @@
-import { fileTreeOf, fromHex, identityOf, layoutOf, leafCountOf, paddedChunkCountOf, submissionOf, toHex, type Address, type Hex, type Submission } from '@weightless/core'
+import {
+  fileTreeOf,
+  fromHex,
+  identityOf,
+  layoutOf,
+  leafCountOf,
+  paddedChunkCountOf,
+  submissionOf,
+  toHex,
+  type Address,
+  type Hex,
+  type Submission,
+} from '@weightless/core'
 import { segmentRoots } from '@weightless/kernels'
 import { describe, expect, test } from 'vitest'
 import flow from '../../../sim/vectors/storage-flow.json' with { type: 'json' }
@@ -20,14 +32,17 @@ function submissionFor(sizeBytes: number, tags = new Uint8Array(0)): Submission 
 
 describe('calldata', () => {
   const cases = merkle.cases.filter(({ calldataSubmit }) => calldataSubmit !== undefined)
-  test.each(cases.map((one) => [`${one.generator} ${one.size}`, one] as const))('equals that of the official client: %s', (_, { submission, calldataSubmit }) => {
-    const ours: Submission = {
-      sizeBytes: submission.length,
-      tags: fromHex(submission.tags),
-      nodes: submission.nodes.map(({ root, height }) => ({ root: fromHex(root), height })),
-    }
-    expect(submitCalldata([ours], submitter)).toBe(calldataSubmit)
-  })
+  test.each(cases.map((one) => [`${one.generator} ${one.size}`, one] as const))(
+    'equals that of the official client: %s',
+    (_, { submission, calldataSubmit }) => {
+      const ours: Submission = {
+        sizeBytes: submission.length,
+        tags: fromHex(submission.tags),
+        nodes: submission.nodes.map(({ root, height }) => ({ root: fromHex(root), height })),
+      }
+      expect(submitCalldata([ours], submitter)).toBe(calldataSubmit)
+    },
+  )
 
   test('of several submissions is one batchSubmit', () => {
     const data = submitCalldata([submissionFor(1), submissionFor(70_000)], submitter)
@@ -36,41 +51,44 @@ describe('calldata', () => {
 })
 
 describe('a Submit log', () => {
-  test.each(flow.steps.map((step, i) => [i, step] as const))('of vector %i gives the entry that the contract ordered', (_, step) => {
-    const vector = merkle.cases.find(({ generator, size }) => generator === step.generator && size === step.size)!
-    const log = submitLog({
-      flow: address,
-      submitter,
-      data: {
-        length: BigInt(step.size),
-        tags: '0x',
-        nodes: vector.submission.nodes.map(({ root, height }) => ({ root: root as Hex, height: BigInt(height) })),
-      },
-      identity: step.identity as Hex,
-      seq: 12,
-      startChunk: step.startIndex,
-      sectors: step.sectors,
-      blockNumber: 77,
-      blockHash: `0x${'bb'.repeat(32)}`,
-      txHash: `0x${'cc'.repeat(32)}`,
-      logIndex: 3,
-    })
-    expect(decodeSubmitLog(log)).toEqual({
-      seq: 12,
-      root: step.fileRoot,
-      sizeBytes: step.size,
-      startChunk: step.startIndex,
-      paddedChunkCount: step.sectors,
-      nodes: vector.submission.nodes.map(({ root, height }) => ({ root: fromHex(root), height })),
-      tags: new Uint8Array(0),
-      sender: submitter,
-      identity: step.identity,
-      blockNumber: 77,
-      blockHash: `0x${'bb'.repeat(32)}`,
-      txHash: `0x${'cc'.repeat(32)}`,
-      logIndex: 3,
-    })
-  })
+  test.each(flow.steps.map((step, i) => [i, step] as const))(
+    'of vector %i gives the entry that the contract ordered',
+    (_, step) => {
+      const vector = merkle.cases.find(({ generator, size }) => generator === step.generator && size === step.size)!
+      const log = submitLog({
+        flow: address,
+        submitter,
+        data: {
+          length: BigInt(step.size),
+          tags: '0x',
+          nodes: vector.submission.nodes.map(({ root, height }) => ({ root: root as Hex, height: BigInt(height) })),
+        },
+        identity: step.identity as Hex,
+        seq: 12,
+        startChunk: step.startIndex,
+        sectors: step.sectors,
+        blockNumber: 77,
+        blockHash: `0x${'bb'.repeat(32)}`,
+        txHash: `0x${'cc'.repeat(32)}`,
+        logIndex: 3,
+      })
+      expect(decodeSubmitLog(log)).toEqual({
+        seq: 12,
+        root: step.fileRoot,
+        sizeBytes: step.size,
+        startChunk: step.startIndex,
+        paddedChunkCount: step.sectors,
+        nodes: vector.submission.nodes.map(({ root, height }) => ({ root: fromHex(root), height })),
+        tags: new Uint8Array(0),
+        sender: submitter,
+        identity: step.identity,
+        blockNumber: 77,
+        blockHash: `0x${'bb'.repeat(32)}`,
+        txHash: `0x${'cc'.repeat(32)}`,
+        logIndex: 3,
+      })
+    },
+  )
 
   test('keeps its tags, however long', () => {
     const tags = content(5_000, 1)
@@ -83,7 +101,11 @@ describe('a Submit log', () => {
     return submitLog({
       flow: address,
       submitter,
-      data: { length: BigInt(sizeBytes), tags: '0x', nodes: nodes.map(({ root, height }) => ({ root: toHex(root), height: BigInt(height) })) },
+      data: {
+        length: BigInt(sizeBytes),
+        tags: '0x',
+        nodes: nodes.map(({ root, height }) => ({ root: toHex(root), height: BigInt(height) })),
+      },
       identity: toHex(identityOf(nodes)),
       seq: 0,
       startChunk: 1,
@@ -108,7 +130,10 @@ describe('a Submit log', () => {
     ['no topics', { ...good(), topics: undefined }],
     ['another event', { ...good(), topics: [`0x${'00'.repeat(32)}`, ...(good()['topics'] as string[]).slice(1)] }],
     ['too few topics', { ...good(), topics: (good()['topics'] as string[]).slice(0, 2) }],
-    ['an identity that is not that of the nodes', { ...good(), topics: [SUBMIT_TOPIC, (good()['topics'] as string[])[1], `0x${'ee'.repeat(32)}`] }],
+    [
+      'an identity that is not that of the nodes',
+      { ...good(), topics: [SUBMIT_TOPIC, (good()['topics'] as string[])[1], `0x${'ee'.repeat(32)}`] },
+    ],
     ['no data', { ...good(), data: '0x' }],
     ['data cut off', { ...good(), data: (good()['data'] as string).slice(0, -64) }],
     ['data that is no hex', { ...good(), data: '0xzz' }],
@@ -129,7 +154,12 @@ describe('a Submit log', () => {
   })
 
   test('of another contract is no entry of this transaction', () => {
-    const mined = { txHash: `0x${'cc'.repeat(32)}` as never, blockNumber: 1, blockHash: '0x' as Hex, logs: [good(), { ...good(), address: submitter }, { topics: [] }, null] }
+    const mined = {
+      txHash: `0x${'cc'.repeat(32)}` as never,
+      blockNumber: 1,
+      blockHash: '0x' as Hex,
+      logs: [good(), { ...good(), address: submitter }, { topics: [] }, null],
+    }
     expect(entriesOf(mined, address)).toHaveLength(1)
   })
 })

@@ -61,7 +61,7 @@ export function decodeSubmitLog(log: unknown): Entry {
       sender: parseAddress(sender),
       identity,
       blockNumber: parseCount(raw['blockNumber'], 'blockNumber'),
-      blockHash: parseTxHash(raw['blockHash']) as Hex,
+      blockHash: parseTxHash(raw['blockHash']),
       txHash: parseTxHash(raw['transactionHash']),
       logIndex: parseCount(raw['logIndex'], 'logIndex'),
     }
@@ -91,20 +91,36 @@ export function submitCalldata(submissions: readonly Submission[], submitter: Ad
 }
 
 /** Submissions that are paid for together, and what they cost now. */
-export type Payment = { readonly flow: Address; readonly submissions: readonly Submission[]; readonly priceWeiPerSector: bigint }
+export type Payment = {
+  readonly flow: Address
+  readonly submissions: readonly Submission[]
+  readonly priceWeiPerSector: bigint
+}
 
 /** The call that pays for the submissions, ready to be sent. Throws what `Transactor.prepare` throws. */
-export async function prepareSubmission(payment: Payment, transactor: Transactor, options: Abortable): Promise<PreparedCall> {
+export async function prepareSubmission(
+  payment: Payment,
+  transactor: Transactor,
+  options: Abortable,
+): Promise<PreparedCall> {
   const { flow, submissions, priceWeiPerSector } = payment
   const submitter = await transactor.address(options)
   const sectorCount = submissions.reduce((sum, { nodes }) => sum + paddedChunkCountOf(nodes), 0)
-  const call = { to: flow, data: submitCalldata(submissions, submitter), valueWei: BigInt(sectorCount) * priceWeiPerSector }
+  const call = {
+    to: flow,
+    data: submitCalldata(submissions, submitter),
+    valueWei: BigInt(sectorCount) * priceWeiPerSector,
+  }
   return transactor.prepare(call, options)
 }
 
 /** Pays for the submissions in one transaction and reads their entries back from its logs, in the order given. Safe under
  *  concurrency. Throws what `Transactor.send` throws, and `TX_LOG_MISSING`. */
-export async function submitEntries(payment: Payment, transactor: Transactor, options: SendOptions): Promise<readonly Entry[]> {
+export async function submitEntries(
+  payment: Payment,
+  transactor: Transactor,
+  options: SendOptions,
+): Promise<readonly Entry[]> {
   return sendSubmission(payment, await prepareSubmission(payment, transactor, options), transactor, options)
 }
 
@@ -123,20 +139,27 @@ export async function sendSubmission(
       ({ identity, sizeBytes }, i) =>
         identity === toHex(identityOf(submissions[i]!.nodes)) && sizeBytes === submissions[i]!.sizeBytes,
     )
-  if (!isAll) throw fail('TX_LOG_MISSING', { flow, txHash: mined.txHash, expected: submissions.length, found: entries.length })
+  if (!isAll)
+    throw fail('TX_LOG_MISSING', { flow, txHash: mined.txHash, expected: submissions.length, found: entries.length })
   return entries
 }
 
 /** The market that sets the price of this flow contract. */
 export async function readMarket(rpc: Rpc, flow: Address, options: Abortable): Promise<Address> {
   const data = encodeFunctionData({ abi: flowAbi, functionName: 'market' })
-  return parseAddress(decodeFunctionResult({ abi: flowAbi, functionName: 'market', data: await call(rpc, flow, data, options) }))
+  return parseAddress(
+    decodeFunctionResult({ abi: flowAbi, functionName: 'market', data: await call(rpc, flow, data, options) }),
+  )
 }
 
 /** Wei for one sector of 256 bytes, padding included. */
 export async function readPrice(rpc: Rpc, market: Address, options: Abortable): Promise<bigint> {
   const data = encodeFunctionData({ abi: marketAbi, functionName: 'pricePerSector' })
-  return decodeFunctionResult({ abi: marketAbi, functionName: 'pricePerSector', data: await call(rpc, market, data, options) })
+  return decodeFunctionResult({
+    abi: marketAbi,
+    functionName: 'pricePerSector',
+    data: await call(rpc, market, data, options),
+  })
 }
 
 /** The raw result of an eth_call. Throws `RPC_ANSWER_INVALID` for an empty one: nothing lives at that address. */
@@ -144,12 +167,18 @@ export async function call(rpc: Rpc, to: Address, data: Hex, options: Abortable)
   const result = await rpc.request('eth_call', [{ to, data }, 'latest'], options)
   const bytes = parseHex(result, { name: 'result of eth_call', sizeBytesMax: LOG_DATA_BYTES_MAX })
   if (bytes.length > 0) return toHex(bytes)
-  throw fail('RPC_ANSWER_INVALID', { reason: 'an empty result: no such contract here', to, selector: data.slice(0, 10) })
+  throw fail('RPC_ANSWER_INVALID', {
+    reason: 'an empty result: no such contract here',
+    to,
+    selector: data.slice(0, 10),
+  })
 }
 
 function isSubmitLogOf(log: unknown, flow: Address): boolean {
   const { address, topics } = (log ?? {}) as { readonly address?: unknown; readonly topics?: unknown }
-  return typeof address === 'string' && address.toLowerCase() === flow && Array.isArray(topics) && topics[0] === SUBMIT_TOPIC
+  return (
+    typeof address === 'string' && address.toLowerCase() === flow && Array.isArray(topics) && topics[0] === SUBMIT_TOPIC
+  )
 }
 
 type SubmitArgs = readonly [

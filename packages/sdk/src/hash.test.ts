@@ -14,18 +14,20 @@ const generators: Record<string, (sizeBytes: number) => Uint8Array> = {
     return Uint8Array.from({ length: sizeBytes }, () => ((x ^= x << 13), (x ^= x >>> 17), (x ^= x << 5), x & 0xff))
   },
 }
-const sourceOf = (bytes: Uint8Array) => ({ sizeBytes: bytes.length, read: async (start: number, end: number) => bytes.slice(start, end) })
+const sourceOf = (bytes: Uint8Array) => ({
+  sizeBytes: bytes.length,
+  read: async (start: number, end: number) => bytes.slice(start, end),
+})
 
 describe('the first reading', () => {
   const sizes = new Set([1, 256, 257, 2304, 65_537, 262_144, 262_145, 1_000_000, 10_000_001])
-  test.each(merkle.cases.filter(({ size }) => sizes.has(size)).map((one) => [`${one.generator} ${one.size}`, one] as const))(
-    'gives the root and the nodes of the official client: %s',
-    async (_, { generator, size, fileRoot, submission }) => {
-      const hashed = await hashSource(sourceOf(generators[generator]!(size)), { kernels }, {})
-      expect(hashed.tree.root).toBe(fileRoot)
-      expect(hashed.submission.nodes.map(({ root, height }) => ({ root: toHex(root), height }))).toEqual(submission.nodes)
-    },
-  )
+  test.each(
+    merkle.cases.filter(({ size }) => sizes.has(size)).map((one) => [`${one.generator} ${one.size}`, one] as const),
+  )('gives the root and the nodes of the official client: %s', async (_, { generator, size, fileRoot, submission }) => {
+    const hashed = await hashSource(sourceOf(generators[generator]!(size)), { kernels }, {})
+    expect(hashed.tree.root).toBe(fileRoot)
+    expect(hashed.submission.nodes.map(({ root, height }) => ({ root: toHex(root), height }))).toEqual(submission.nodes)
+  })
 
   test('holds a few batches, whatever the size', async () => {
     let open = 0

@@ -26,7 +26,10 @@ const WINDOW = 3
 export async function hashSource(
   source: ReadAt,
   deps: { readonly kernels: Kernels },
-  options: Abortable & { readonly tags?: Uint8Array | undefined; readonly onHashed?: ((bytes: number) => void) | undefined },
+  options: Abortable & {
+    readonly tags?: Uint8Array | undefined
+    readonly onHashed?: ((bytes: number) => void) | undefined
+  },
 ): Promise<HashedSource> {
   const { signal, tags, onHashed } = options
   const layout = layoutOf(source.sizeBytes)
@@ -42,7 +45,10 @@ export async function hashSource(
     // Kept before hashing: a pool may take the buffer away with it.
     if (isLast) lastSegment = data.slice((layout.segmentCount - 1) * SEGMENT_SIZE_BYTES - start)
     const sizeBytes = data.length
-    const roots = await deps.kernels.segmentRoots(data, { lastLeafCount: isLast ? lastLeafCount : SEGMENT_CHUNKS, signal: scope })
+    const roots = await deps.kernels.segmentRoots(data, {
+      lastLeafCount: isLast ? lastLeafCount : SEGMENT_CHUNKS,
+      signal: scope,
+    })
     return { index, roots, sizeBytes }
   })
   for await (const { index, roots, sizeBytes } of batches) {

@@ -1,4 +1,13 @@
-import { isFailure, placeHomes, placementOrder, type Abortable, type Failure, type Member, type Membership, type Root } from '@weightless/core'
+import {
+  isFailure,
+  placeHomes,
+  placementOrder,
+  type Abortable,
+  type Failure,
+  type Member,
+  type Membership,
+  type Root,
+} from '@weightless/core'
 import type { Client } from './client.ts'
 import type { Contact } from './contacts.ts'
 import { fail } from './errors.ts'
@@ -57,9 +66,13 @@ export async function preflight(
     let contact: Contact | undefined
     try {
       contact = client.contacts.of(member.endpoint)
-      const [status, entries] = await Promise.all([contact.status({ signal }), contact.node.entries(root, { signal, timeoutMs: ASK_TIMEOUT_MS })])
+      const [status, entries] = await Promise.all([
+        contact.status({ signal }),
+        contact.node.entries(root, { signal, timeoutMs: ASK_TIMEOUT_MS }),
+      ])
       known.push(...entries)
-      if (status.readOnly && entries.length === 0) throw fail('NODE_REFUSED', { node: contact.url, reason: 'its store is read-only' })
+      if (status.readOnly && entries.length === 0)
+        throw fail('NODE_REFUSED', { node: contact.url, reason: 'its store is read-only' })
       reachableCount += 1
     } catch (error) {
       signal.throwIfAborted()
@@ -92,7 +105,9 @@ const LISTED_MAX = 16
 
 /** `http://a/ NODE_UNREACHABLE; http://b/ SEGMENT_PROOF_INVALID`. */
 export function listFailures(failures: readonly NodeFailure[]): string {
-  const lines = failures.slice(0, LISTED_MAX).map(({ node, error }) => `${node} ${isFailure(error) ? error.code : String(error)}`)
+  const lines = failures
+    .slice(0, LISTED_MAX)
+    .map(({ node, error }) => `${node} ${isFailure(error) ? error.code : String(error)}`)
   const rest = failures.length - lines.length
   return rest > 0 ? `${lines.join('; ')}; and ${rest} more` : lines.join('; ')
 }

@@ -19,7 +19,11 @@ describe('the library in a browser', () => {
       logLevel: 'silent',
     })
     expect(warnings).toEqual([])
-    expect(Object.keys(metafile.inputs).filter((path) => path.startsWith('node:') || /packages\/(host|chain|node|cli)\//.test(path))).toEqual([])
+    expect(
+      Object.keys(metafile.inputs).filter(
+        (path) => path.startsWith('node:') || /packages\/(host|chain|node|cli)\//.test(path),
+      ),
+    ).toEqual([])
     const text = outputFiles[0]!.text
     expect(text).not.toMatch(/require\(["'](node:|fs|path|crypto|buffer)/)
     const ours = Object.keys(metafile.inputs).filter((path) => path.includes('packages/'))
@@ -28,7 +32,11 @@ describe('the library in a browser', () => {
 
   test('reading and verifying alone leaves the wallet code out', async () => {
     const { metafile } = await build({
-      stdin: { contents: `export { createStorageNodeClient } from './index.ts'`, resolveDir: import.meta.dirname, loader: 'ts' },
+      stdin: {
+        contents: `export { createStorageNodeClient } from './index.ts'`,
+        resolveDir: import.meta.dirname,
+        loader: 'ts',
+      },
       bundle: true,
       write: false,
       metafile: true,
@@ -39,7 +47,9 @@ describe('the library in a browser', () => {
       logLevel: 'silent',
     })
     const [output] = Object.values(metafile.outputs)
-    const wallet = Object.entries(output!.inputs).filter(([path, { bytesInOutput }]) => path.includes('/viem/accounts/') && bytesInOutput > 0)
+    const wallet = Object.entries(output!.inputs).filter(
+      ([path, { bytesInOutput }]) => path.includes('/viem/accounts/') && bytesInOutput > 0,
+    )
     expect(wallet).toEqual([])
   })
 })

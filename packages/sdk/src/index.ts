@@ -11,7 +11,14 @@ export type { ProgressEvent } from './progress.ts'
 export { createClient } from './client.ts'
 export type { Client, ClientDeps, ClientOptions } from './client.ts'
 export { privateKeySigner } from './signer.ts'
-export type { EthersSignerLike, LocalAccount, PrivateKeyPair, SignerLike, WalletClientLike, WalletProvider } from './signer.ts'
+export type {
+  EthersSignerLike,
+  LocalAccount,
+  PrivateKeyPair,
+  SignerLike,
+  WalletClientLike,
+  WalletProvider,
+} from './signer.ts'
 export { createMemorySpool, MEMORY_SPOOL_BYTES_MAX } from './spool.ts'
 export type { Spool, SpoolFile } from './spool.ts'
 export type { ReadAt, Source } from './source.ts'
@@ -20,12 +27,36 @@ export { sdkErrors } from './errors.ts'
 
 // Parts that the roles of a node use as any user would.
 export { createStorageNodeClient, LIST_ENTRIES_MAX } from './storageNodeClient.ts'
-export type { HeldEntry, LoggedEntry, NodeStatus, PutAnswer, RequestOptions, StorageNodeClient } from './storageNodeClient.ts'
+export type {
+  HeldEntry,
+  LoggedEntry,
+  NodeStatus,
+  PutAnswer,
+  RequestOptions,
+  StorageNodeClient,
+} from './storageNodeClient.ts'
 export { createRpc } from './rpc.ts'
 export type { Rpc, RpcDeps, RpcOptions } from './rpc.ts'
 export { createTransactor } from './transactor.ts'
-export type { MinedTransaction, PreparedCall, SendOptions, Transactor, TransactorDeps, TransactorOptions } from './transactor.ts'
-export { decodeSubmitLog, entriesOf, prepareSubmission, readMarket, readPrice, sendSubmission, SUBMIT_TOPIC, submitCalldata, submitEntries } from './flowChain.ts'
+export type {
+  MinedTransaction,
+  PreparedCall,
+  SendOptions,
+  Transactor,
+  TransactorDeps,
+  TransactorOptions,
+} from './transactor.ts'
+export {
+  decodeSubmitLog,
+  entriesOf,
+  prepareSubmission,
+  readMarket,
+  readPrice,
+  sendSubmission,
+  SUBMIT_TOPIC,
+  submitCalldata,
+  submitEntries,
+} from './flowChain.ts'
 export type { Payment } from './flowChain.ts'
 export { isFinal, readEntry, waitFinal } from './entryOnChain.ts'
 export {

@@ -1,4 +1,13 @@
-import { parseRoot, REPLICA_COUNT, verifyReceipt, type Abortable, type Entry, type Receipt, type Root, type Stage } from '@weightless/core'
+import {
+  parseRoot,
+  REPLICA_COUNT,
+  verifyReceipt,
+  type Abortable,
+  type Entry,
+  type Receipt,
+  type Root,
+  type Stage,
+} from '@weightless/core'
 import type { Client } from './client.ts'
 import { isFinal, readEntry } from './entryOnChain.ts'
 import { fail } from './errors.ts'
@@ -47,9 +56,14 @@ export async function info(client: Client, root: string, options: InfoOptions = 
         const contact = client.contacts.of(member.endpoint)
         const known = await contact.node.entries(key, { signal: inner })
         const first = known.find(({ complete }) => complete)
-        const receipt = first && (await contact.node.receipt(key, { seq: first.seq, slot: rank % REPLICA_COUNT }, { signal: inner }))
+        const receipt =
+          first && (await contact.node.receipt(key, { seq: first.seq, slot: rank % REPLICA_COUNT }, { signal: inner }))
         const isGood = receipt !== undefined && isOf(client, key, receipt, member.signer)
-        return known.map((held) => ({ held, url: contact.url, receipt: isGood && held.seq === receipt.entrySeq ? receipt : undefined }))
+        return known.map((held) => ({
+          held,
+          url: contact.url,
+          receipt: isGood && held.seq === receipt.entrySeq ? receipt : undefined,
+        }))
       } catch (error) {
         inner.throwIfAborted()
         failures.push({ node: member.endpoint, error })
@@ -57,16 +71,30 @@ export async function info(client: Client, root: string, options: InfoOptions = 
       }
     })
     const seen = answers.flat()
-    const entries = await proven(client, key, seen.map(({ held }) => held), scope)
+    const entries = await proven(
+      client,
+      key,
+      seen.map(({ held }) => held),
+      scope,
+    )
     if (entries.length === 0) {
       if (failures.length === 0) throw fail('OBJECT_UNKNOWN', { root: key, asked: members.length })
       throw fail('OBJECT_UNAVAILABLE', { root: key, asked: members.length, failures: listFailures(failures) })
     }
     const holders = seen
       .filter(({ held }) => entries.some(({ seq }) => seq === held.seq))
-      .map(({ held, url, receipt }) => ({ url, seq: held.seq, complete: held.complete, heldSegmentCount: held.heldSegmentCount, receipt }))
-    const main = entries.find(({ seq }) => holders.some((holder) => holder.seq === seq && holder.complete)) ?? entries[0]!
-    const signers = new Set(holders.filter(({ seq }) => seq === main.seq).flatMap(({ receipt }) => (receipt ? [receipt.signer] : [])))
+      .map(({ held, url, receipt }) => ({
+        url,
+        seq: held.seq,
+        complete: held.complete,
+        heldSegmentCount: held.heldSegmentCount,
+        receipt,
+      }))
+    const main =
+      entries.find(({ seq }) => holders.some((holder) => holder.seq === seq && holder.complete)) ?? entries[0]!
+    const signers = new Set(
+      holders.filter(({ seq }) => seq === main.seq).flatMap(({ receipt }) => (receipt ? [receipt.signer] : [])),
+    )
     const isDurable = signers.size >= placement.needed
     const stage = isDurable ? ((await isFinal(client.rpc, main, { signal: scope })) ? 'final' : 'durable') : 'anchored'
     return { root: key, stage, entries, holders }
@@ -113,15 +141,28 @@ function isOf(client: Client, root: Root, receipt: Receipt, signer: string): boo
   } catch {
     return false
   }
-  return receipt.dataRoot === root && receipt.chainId === client.network.chainId && (signer === NOBODY || receipt.signer === signer)
+  return (
+    receipt.dataRoot === root &&
+    receipt.chainId === client.network.chainId &&
+    (signer === NOBODY || receipt.signer === signer)
+  )
 }
 
-async function proven(client: Client, root: Root, held: readonly HeldEntry[], signal: AbortSignal): Promise<readonly Entry[]> {
+async function proven(
+  client: Client,
+  root: Root,
+  held: readonly HeldEntry[],
+  signal: AbortSignal,
+): Promise<readonly Entry[]> {
   const bySeq = new Map(held.map((entry) => [entry.seq, entry]))
   const wanted = [...bySeq.values()].sort((a, b) => a.seq - b.seq).slice(0, ENTRIES_SHOWN_MAX)
-  const entries = await mapBounded(wanted, { window: ASK_WINDOW, signal }, async ({ seq, txHash, sizeBytes }, inner) => {
-    const entry = await readEntry(client.rpc, { flow: client.network.flow, txHash, seq }, { signal: inner })
-    return entry?.root === root && entry.sizeBytes === sizeBytes ? entry : undefined
-  })
+  const entries = await mapBounded(
+    wanted,
+    { window: ASK_WINDOW, signal },
+    async ({ seq, txHash, sizeBytes }, inner) => {
+      const entry = await readEntry(client.rpc, { flow: client.network.flow, txHash, seq }, { signal: inner })
+      return entry?.root === root && entry.sizeBytes === sizeBytes ? entry : undefined
+    },
+  )
   return entries.filter((entry) => entry !== undefined)
 }

@@ -9,7 +9,11 @@ import type { HeldEntry } from './storageNodeClient.ts'
 
 /** What to read. A root does not commit to the size (contents that differ in trailing zeros share one): only a sequence number,
  *  or the size that the caller knows, makes it exact. */
-export type ObjectAddress = { readonly root: Root; readonly seq: number | undefined; readonly sizeBytes: number | undefined }
+export type ObjectAddress = {
+  readonly root: Root
+  readonly seq: number | undefined
+  readonly sizeBytes: number | undefined
+}
 
 /** An object whose size is certain, and the nodes to ask for it in order. */
 export type Located = {
@@ -42,7 +46,11 @@ export async function locate(client: Client, address: ObjectAddress, options: Ab
   let partial: HeldEntry | undefined
   let broken: unknown
   const worker = async (): Promise<void> => {
-    for (let next = queue.shift(); next !== undefined && complete === undefined && broken === undefined; next = queue.shift()) {
+    for (
+      let next = queue.shift();
+      next !== undefined && complete === undefined && broken === undefined;
+      next = queue.shift()
+    ) {
       const { contact } = next
       try {
         const known = await contact.node.entries(root, { signal: scope.signal, timeoutMs: LOOKUP_TIMEOUT_MS })
@@ -86,7 +94,10 @@ export function candidatesOf(
       // An endpoint that is no URL: nobody can be asked there.
     }
   }
-  return [...candidates.filter(({ contact }) => !contact.isAvoided()), ...candidates.filter(({ contact }) => contact.isAvoided())]
+  return [
+    ...candidates.filter(({ contact }) => !contact.isAvoided()),
+    ...candidates.filter(({ contact }) => contact.isAvoided()),
+  ]
 }
 
 async function firstProven(
@@ -103,7 +114,13 @@ async function firstProven(
     const { txHash, seq } = held
     const entry = await readEntry(client.rpc, { flow: client.network.flow, txHash, seq }, { signal })
     if (entry?.root === address.root && entry.sizeBytes === held.sizeBytes) return held
-    const error = fail('SIZE_UNPROVEN', { root: address.root, node: contact.url, seq, txHash, sizeBytes: held.sizeBytes })
+    const error = fail('SIZE_UNPROVEN', {
+      root: address.root,
+      node: contact.url,
+      seq,
+      txHash,
+      sizeBytes: held.sizeBytes,
+    })
     contact.failed(error)
     throw error
   }
@@ -111,7 +128,12 @@ async function firstProven(
 }
 
 function isChainFault(error: unknown): boolean {
-  return isFailure(error) && (error.code.startsWith('RPC_') || error.code === 'LOG_INVALID' || error.facts['what'] === 'eth_getTransactionReceipt')
+  return (
+    isFailure(error) &&
+    (error.code.startsWith('RPC_') ||
+      error.code === 'LOG_INVALID' ||
+      error.facts['what'] === 'eth_getTransactionReceipt')
+  )
 }
 
 function notFound({ root, seq }: ObjectAddress, asked: number, failures: readonly NodeFailure[]): Error {

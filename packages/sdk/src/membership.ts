@@ -1,4 +1,12 @@
-import { domainOf, isFailure, type Abortable, type Address, type Clock, type Member, type Membership } from '@weightless/core'
+import {
+  domainOf,
+  isFailure,
+  type Abortable,
+  type Address,
+  type Clock,
+  type Member,
+  type Membership,
+} from '@weightless/core'
 import type { Contacts } from './contacts.ts'
 import { fail } from './errors.ts'
 import { mapBounded } from './inOrder.ts'
@@ -18,7 +26,10 @@ const FRESH_MS = 3_000
 const ASK_WINDOW = 16
 
 /** The active members of a StorageRegistry. */
-export function createRegistryMembership(registry: Address, deps: { readonly rpc: Rpc; readonly clock: Clock }): MembershipSource {
+export function createRegistryMembership(
+  registry: Address,
+  deps: { readonly rpc: Rpc; readonly clock: Clock },
+): MembershipSource {
   const { rpc, clock } = deps
   let cached: { readonly membership: Membership; readonly untilMs: number } | undefined
   const refresh = shared(async (signal): Promise<Membership> => {
@@ -42,26 +53,33 @@ export function createRegistryMembership(registry: Address, deps: { readonly rpc
 
 /** A fixed list of nodes: each says who signs for it. One that does not answer stays in the list as NOBODY's, so that a network
  *  with a node down does not look smaller than it is. */
-export function createStaticMembership(endpoints: readonly string[], deps: { readonly contacts: Contacts }): MembershipSource {
+export function createStaticMembership(
+  endpoints: readonly string[],
+  deps: { readonly contacts: Contacts },
+): MembershipSource {
   return {
     registry: undefined,
     read: async ({ signal }) => {
       if (endpoints.length === 0) throw fail('MEMBERS_NONE')
-      const members = await mapBounded(endpoints, { window: ASK_WINDOW, signal }, async (endpoint, scope, id): Promise<Member> => {
-        const contact = deps.contacts.of(endpoint)
-        const base = { id, endpoint, domain: domainOf(endpoint), weight: 1n }
-        if (contact.isAvoided()) return { ...base, signer: NOBODY }
-        try {
-          const { signer } = await contact.status({ signal: scope })
-          return { ...base, signer }
-        } catch (error) {
-          scope.throwIfAborted()
-          contact.failed(error)
-          // Somebody typed this list: a node of another network in it is a mistake to be told, not a node to be skipped.
-          if (isFailure(error, 'NETWORK_MISMATCH')) throw error
-          return { ...base, signer: NOBODY }
-        }
-      })
+      const members = await mapBounded(
+        endpoints,
+        { window: ASK_WINDOW, signal },
+        async (endpoint, scope, id): Promise<Member> => {
+          const contact = deps.contacts.of(endpoint)
+          const base = { id, endpoint, domain: domainOf(endpoint), weight: 1n }
+          if (contact.isAvoided()) return { ...base, signer: NOBODY }
+          try {
+            const { signer } = await contact.status({ signal: scope })
+            return { ...base, signer }
+          } catch (error) {
+            scope.throwIfAborted()
+            contact.failed(error)
+            // Somebody typed this list: a node of another network in it is a mistake to be told, not a node to be skipped.
+            if (isFailure(error, 'NETWORK_MISMATCH')) throw error
+            return { ...base, signer: NOBODY }
+          }
+        },
+      )
       return { version: 0, members }
     },
   }

@@ -23,7 +23,8 @@ export function createRate(): Rate {
     observe: (bytes, ms) => {
       best = Math.max(best ?? BYTES_PER_MS_FLOOR, bytes / Math.max(1, ms))
       const msPerByte = ms / (bytes + REQUEST_BYTES)
-      smoothedMsPerByte = smoothedMsPerByte === undefined ? msPerByte : smoothedMsPerByte * (1 - SMOOTHING) + msPerByte * SMOOTHING
+      smoothedMsPerByte =
+        smoothedMsPerByte === undefined ? msPerByte : smoothedMsPerByte * (1 - SMOOTHING) + msPerByte * SMOOTHING
     },
     allowedMs: (bytes) => (best === undefined ? bytes / BYTES_PER_MS_FLOOR : (SLOWNESS_MAX * bytes) / best),
     expectedMs: (bytes) => (smoothedMsPerByte === undefined ? undefined : smoothedMsPerByte * (bytes + REQUEST_BYTES)),

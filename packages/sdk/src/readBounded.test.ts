@@ -15,14 +15,18 @@ describe('a body', () => {
 
   test('that declares more than the limit is not read at all', async () => {
     const watched = pulled()
-    const error = await failureOf(readBounded(new Response(watched.stream, { headers: { 'content-length': '11' } }), 10, {}))
+    const error = await failureOf(
+      readBounded(new Response(watched.stream, { headers: { 'content-length': '11' } }), 10, {}),
+    )
     expect(error).toMatchObject({ code: 'BODY_TOO_LARGE', facts: { sizeBytes: 11, sizeBytesMax: 10 } })
     expect(watched.isCancelled()).toBe(true)
   })
 
   test('without an end is read up to the limit and cancelled', async () => {
     const watched = pulled()
-    expect(await failureOf(readBounded(new Response(watched.stream), 10_000, {}))).toMatchObject({ code: 'BODY_TOO_LARGE' })
+    expect(await failureOf(readBounded(new Response(watched.stream), 10_000, {}))).toMatchObject({
+      code: 'BODY_TOO_LARGE',
+    })
     expect(watched.count()).toBeLessThan(15)
     expect(watched.isCancelled()).toBe(true)
   })
@@ -35,7 +39,10 @@ describe('a body', () => {
 
   test('that hangs is left when the signal aborts, and cancelled', async () => {
     let isCancelled = false
-    const stream = new ReadableStream<Uint8Array>({ pull: () => new Promise(() => undefined), cancel: () => void (isCancelled = true) })
+    const stream = new ReadableStream<Uint8Array>({
+      pull: () => new Promise(() => undefined),
+      cancel: () => void (isCancelled = true),
+    })
     const controller = new AbortController()
     const caught = reasonOf(readBounded(new Response(stream), 10, { signal: controller.signal }))
     controller.abort('stop')

@@ -25,7 +25,11 @@ export async function readBounded(
   return readSteps(message.body, sizeBytesMax, options)
 }
 
-async function readSteps(body: ReadableStream<Uint8Array>, sizeBytesMax: number, options: Abortable): Promise<Uint8Array> {
+async function readSteps(
+  body: ReadableStream<Uint8Array>,
+  sizeBytesMax: number,
+  options: Abortable,
+): Promise<Uint8Array> {
   const reader = body.getReader()
   const parts: Uint8Array[] = []
   let sizeBytes = 0

@@ -49,7 +49,8 @@ export async function readMembers(rpc: Rpc, registry: Address, options: Abortabl
   for (let attempt = 1; ; attempt++) {
     const [list, after] = await Promise.all([readList(rpc, registry, options), readVersion(rpc, registry, options)])
     if (before === after) return { version: before, members: list }
-    if (attempt === READ_ATTEMPTS_MAX) throw fail('REGISTRY_INVALID', { registry, reason: 'it changes faster than it can be read' })
+    if (attempt === READ_ATTEMPTS_MAX)
+      throw fail('REGISTRY_INVALID', { registry, reason: 'it changes faster than it can be read' })
     before = after
   }
 }
@@ -59,7 +60,10 @@ export async function readVersion(rpc: Rpc, registry: Address, options: Abortabl
   return read(registry, async () => {
     const data = encodeFunctionData({ abi: storageRegistryAbi, functionName: 'version' })
     const result = await call(rpc, registry, data, options)
-    return wholeNumber(decodeFunctionResult({ abi: storageRegistryAbi, functionName: 'version', data: result }), 'version')
+    return wholeNumber(
+      decodeFunctionResult({ abi: storageRegistryAbi, functionName: 'version', data: result }),
+      'version',
+    )
   })
 }
 
@@ -79,7 +83,12 @@ export async function readMembershipHash(
 }
 
 /** The member that `owner` owns; `undefined` when it owns none. */
-export async function readOwnMember(rpc: Rpc, registry: Address, owner: Address, options: Abortable): Promise<OwnMember | undefined> {
+export async function readOwnMember(
+  rpc: Rpc,
+  registry: Address,
+  owner: Address,
+  options: Abortable,
+): Promise<OwnMember | undefined> {
   return read(registry, async () => {
     const ask = encodeFunctionData({ abi: storageRegistryAbi, functionName: 'memberByOwner', args: [owner] })
     const id = decodeFunctionResult({
@@ -104,7 +113,11 @@ export async function readRegistryRules(
     const [stakePerSegmentWei, grace, delay] = await Promise.all(
       (['stakePerSegmentWei', 'graceSeconds', 'leaveDelaySeconds'] as const).map(async (functionName) => {
         const data = encodeFunctionData({ abi: storageRegistryAbi, functionName })
-        return decodeFunctionResult({ abi: storageRegistryAbi, functionName, data: await call(rpc, registry, data, options) })
+        return decodeFunctionResult({
+          abi: storageRegistryAbi,
+          functionName,
+          data: await call(rpc, registry, data, options),
+        })
       }),
     )
     return {
@@ -148,18 +161,30 @@ export function heartbeat(transactor: Transactor, registry: Address, options: Se
 }
 
 /** Leaves the active set; `leaveMember` follows after the registry's delay. */
-export function drainMember(transactor: Transactor, registry: Address, options: SendOptions): Promise<MinedTransaction> {
+export function drainMember(
+  transactor: Transactor,
+  registry: Address,
+  options: SendOptions,
+): Promise<MinedTransaction> {
   const data = encodeFunctionData({ abi: storageRegistryAbi, functionName: 'drain' })
   return transactor.send({ to: registry, data, valueWei: 0n }, options)
 }
 
 /** Frees owner, signer and stake; the stake is then paid out by `withdrawStake`. */
-export function leaveMember(transactor: Transactor, registry: Address, options: SendOptions): Promise<MinedTransaction> {
+export function leaveMember(
+  transactor: Transactor,
+  registry: Address,
+  options: SendOptions,
+): Promise<MinedTransaction> {
   const data = encodeFunctionData({ abi: storageRegistryAbi, functionName: 'leave' })
   return transactor.send({ to: registry, data, valueWei: 0n }, options)
 }
 
-export function withdrawStake(transactor: Transactor, registry: Address, options: SendOptions): Promise<MinedTransaction> {
+export function withdrawStake(
+  transactor: Transactor,
+  registry: Address,
+  options: SendOptions,
+): Promise<MinedTransaction> {
   const data = encodeFunctionData({ abi: storageRegistryAbi, functionName: 'withdrawStake' })
   return transactor.send({ to: registry, data, valueWei: 0n }, options)
 }
@@ -192,14 +217,25 @@ async function readList(rpc: Rpc, registry: Address, options: Abortable): Promis
   return read(registry, async () => {
     const data = encodeFunctionData({ abi: storageRegistryAbi, functionName: 'members' })
     const result = await call(rpc, registry, data, options)
-    const list: readonly RawMember[] = decodeFunctionResult({ abi: storageRegistryAbi, functionName: 'members', data: result })
-    if (list.length > MEMBERS_MAX) throw fail('REGISTRY_INVALID', { registry, memberCount: list.length, membersMax: MEMBERS_MAX })
+    const list: readonly RawMember[] = decodeFunctionResult({
+      abi: storageRegistryAbi,
+      functionName: 'members',
+      data: result,
+    })
+    if (list.length > MEMBERS_MAX)
+      throw fail('REGISTRY_INVALID', { registry, memberCount: list.length, membersMax: MEMBERS_MAX })
     return list.map(memberOf)
   })
 }
 
 function memberOf({ id, signer, endpoint, domain, weight }: RawMember): Member {
-  return { id, signer: parseAddress(signer), endpoint, domain: toHex(parseHex(domain, { name: 'domain', sizeBytesMax: 32 })), weight }
+  return {
+    id,
+    signer: parseAddress(signer),
+    endpoint,
+    domain: toHex(parseHex(domain, { name: 'domain', sizeBytesMax: 32 })),
+    weight,
+  }
 }
 
 function ownMemberOf(raw: RawMember): OwnMember {
@@ -218,7 +254,8 @@ async function read<T>(registry: Address, work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (cause) {
-    if (isFailure(cause) && !['RPC_ANSWER_INVALID', 'RPC_ERROR', 'HEX_INVALID', 'ADDRESS_INVALID'].includes(cause.code)) throw cause
+    if (isFailure(cause) && !['RPC_ANSWER_INVALID', 'RPC_ERROR', 'HEX_INVALID', 'ADDRESS_INVALID'].includes(cause.code))
+      throw cause
     if (!isFailure(cause) && !(cause instanceof Error && cause.name.startsWith('Abi'))) throw cause
     throw fail('REGISTRY_INVALID', { registry }, { cause })
   }

@@ -37,8 +37,20 @@ test('what cannot succeed is not tried again', async () => {
 
 test('an abort ends it with the reason, during a try or a pause', async () => {
   const controller = new AbortController()
-  const inPause = reasonOf(retry(() => Promise.reject(fail('AGAIN')), { ...options, delayMsMin: 60_000, delayMsMax: 60_000, signal: controller.signal }, { clock: webClock, random }))
-  const inTry = reasonOf(retry(async () => (controller.abort('stop'), Promise.reject(fail('AGAIN'))), { ...options, signal: controller.signal }, deps()))
+  const inPause = reasonOf(
+    retry(
+      () => Promise.reject(fail('AGAIN')),
+      { ...options, delayMsMin: 60_000, delayMsMax: 60_000, signal: controller.signal },
+      { clock: webClock, random },
+    ),
+  )
+  const inTry = reasonOf(
+    retry(
+      async () => (controller.abort('stop'), Promise.reject(fail('AGAIN'))),
+      { ...options, signal: controller.signal },
+      deps(),
+    ),
+  )
   expect(await Promise.all([inPause, inTry])).toEqual(['stop', 'stop'])
 })
 

@@ -25,5 +25,9 @@ export function isRevert(error: unknown): error is Failure {
   if (!isFailure(error, 'RPC_ERROR')) return false
   const { rpcCode, message, data } = error.facts
   // 3 is geth's code for a revert with data; others say it in words.
-  return rpcCode === 3 || (typeof data === 'string' && data.length >= 10) || /revert|invalid opcode|out of gas/i.test(String(message))
+  return (
+    rpcCode === 3 ||
+    (typeof data === 'string' && data.length >= 10) ||
+    /revert|invalid opcode|out of gas/i.test(String(message))
+  )
 }

@@ -9,7 +9,10 @@ const random: Random = { bytes: (sizeBytes) => new Uint8Array(sizeBytes).fill(25
 function endpoint(answers: readonly (() => Promise<Response> | Response)[], options: RpcOptions = {}) {
   const slept: number[] = []
   const asked: unknown[] = []
-  const clock: Clock = { ...webClock, sleep: (ms, o) => (ms < 10_000 ? (slept.push(ms), Promise.resolve()) : webClock.sleep(ms, o)) }
+  const clock: Clock = {
+    ...webClock,
+    sleep: (ms, o) => (ms < 10_000 ? (slept.push(ms), Promise.resolve()) : webClock.sleep(ms, o)),
+  }
   const net = {
     fetch: async (request: Request) => {
       const at = asked.push(undefined) - 1
@@ -17,7 +20,11 @@ function endpoint(answers: readonly (() => Promise<Response> | Response)[], opti
       return answers[Math.min(asked.length, answers.length) - 1]!()
     },
   }
-  return { rpc: createRpc('https://rpc.example/v3/secret-key?token=abc', { net, clock, random }, options), slept, asked }
+  return {
+    rpc: createRpc('https://rpc.example/v3/secret-key?token=abc', { net, clock, random }, options),
+    slept,
+    asked,
+  }
 }
 const result = (value: unknown) => () => Response.json({ jsonrpc: '2.0', id: 1, result: value })
 
@@ -47,13 +54,23 @@ describe('a JSON-RPC endpoint', () => {
   test('that stays away is unreachable after four tries, and the error names no key', async () => {
     const { rpc, asked } = endpoint([() => new Response('', { status: 502 })])
     const error = await failureOf(rpc.request('m', []))
-    expect(error).toMatchObject({ code: 'RPC_UNREACHABLE', retryable: true, facts: { url: 'https://rpc.example', status: 502 } })
+    expect(error).toMatchObject({
+      code: 'RPC_UNREACHABLE',
+      retryable: true,
+      facts: { url: 'https://rpc.example', status: 502 },
+    })
     expect(error.message).not.toMatch(/secret|abc/)
     expect(asked).toHaveLength(4)
   })
 
   test('is not asked again after an error that it states, whatever the status', async () => {
-    const { rpc, asked } = endpoint([() => Response.json({ id: 1, error: { code: 3, message: 'execution reverted', data: '0xf85c6482' } }, { status: 500 })])
+    const { rpc, asked } = endpoint([
+      () =>
+        Response.json(
+          { id: 1, error: { code: 3, message: 'execution reverted', data: '0xf85c6482' } },
+          { status: 500 },
+        ),
+    ])
     expect(await failureOf(rpc.request('m', []))).toMatchObject({
       code: 'RPC_ERROR',
       retryable: false,
@@ -87,7 +104,10 @@ describe('a JSON-RPC endpoint', () => {
   test('that hangs is given up after its deadline, four times', async () => {
     const { rpc, asked } = endpoint([() => new Promise<Response>(() => undefined)], { timeoutMs: 10_000 - 1 })
     // The clock of this test lets short waits pass at once: a deadline of this length is over immediately.
-    expect(await failureOf(rpc.request('eth_call', []))).toMatchObject({ code: 'DEADLINE_PASSED', facts: { what: 'eth_call' } })
+    expect(await failureOf(rpc.request('eth_call', []))).toMatchObject({
+      code: 'DEADLINE_PASSED',
+      facts: { what: 'eth_call' },
+    })
     expect(asked).toHaveLength(4)
   })
 

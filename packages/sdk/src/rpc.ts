@@ -53,14 +53,23 @@ export function createRpc(url: string, deps: RpcDeps, options: RpcOptions = {}):
 
 type Question = { readonly url: string; readonly method: string; readonly body: string; readonly bodyBytesMax: number }
 
-async function ask(question: Question, deps: { readonly net: Net }, options: { readonly signal: AbortSignal }): Promise<unknown> {
+async function ask(
+  question: Question,
+  deps: { readonly net: Net },
+  options: { readonly signal: AbortSignal },
+): Promise<unknown> {
   const { url, method } = question
   const { signal } = options
   let status: number
   let text: string
   try {
     const response = await deps.net.fetch(
-      new Request(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: question.body, signal }),
+      new Request(url, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: question.body,
+        signal,
+      }),
     )
     status = response.status
     text = new TextDecoder().decode(await readBounded(response, question.bodyBytesMax, { signal }))
@@ -78,7 +87,8 @@ async function ask(question: Question, deps: { readonly net: Net }, options: { r
   if ('result' in answer) return answer.result
   const { code, message, data } = answer.error
   // -32005: limit exceeded (EIP-1474), the 429 of JSON-RPC.
-  if (status === 429 || code === -32005) throw fail('RPC_UNREACHABLE', { url: hostOf(url), method, status, rpcCode: code, message })
+  if (status === 429 || code === -32005)
+    throw fail('RPC_UNREACHABLE', { url: hostOf(url), method, status, rpcCode: code, message })
   throw fail('RPC_ERROR', { method, rpcCode: code, message, data })
 }
 
@@ -96,7 +106,11 @@ function parseAnswer(text: string): Answer | undefined {
   if (typeof value !== 'object' || value === null) return undefined
   const { error, result } = value as { readonly error?: unknown; readonly result?: unknown }
   if (error === undefined || error === null) return 'result' in value ? { result } : undefined
-  const { code, message, data } = error as { readonly code?: unknown; readonly message?: unknown; readonly data?: unknown }
+  const { code, message, data } = error as {
+    readonly code?: unknown
+    readonly message?: unknown
+    readonly data?: unknown
+  }
   return {
     error: {
       code: typeof code === 'number' ? code : 0,

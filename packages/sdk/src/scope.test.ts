@@ -20,7 +20,11 @@ describe('withDeadline', () => {
     const controller = new AbortController()
     let inner: AbortSignal | undefined
     const caught = reasonOf(
-      withDeadline({ signal: controller.signal, timeoutMs: 60_000, what: 'x' }, deps, (signal) => ((inner = signal), new Promise(() => undefined))),
+      withDeadline(
+        { signal: controller.signal, timeoutMs: 60_000, what: 'x' },
+        deps,
+        (signal) => ((inner = signal), new Promise(() => undefined)),
+      ),
     )
     controller.abort('why not')
     expect(await caught).toBe('why not')
@@ -28,13 +32,17 @@ describe('withDeadline', () => {
   })
 
   test('rejects with the deadline that passed', async () => {
-    const error = await failureOf(withDeadline({ timeoutMs: 1, what: 'a wait' }, deps, () => new Promise(() => undefined)))
+    const error = await failureOf(
+      withDeadline({ timeoutMs: 1, what: 'a wait' }, deps, () => new Promise(() => undefined)),
+    )
     expect(error).toMatchObject({ code: 'DEADLINE_PASSED', facts: { what: 'a wait', timeoutMs: 1 } })
   })
 
   test('does not start under an aborted signal', async () => {
     let started = false
-    await reasonOf(withDeadline({ signal: AbortSignal.abort(), timeoutMs: 1, what: 'x' }, deps, async () => (started = true)))
+    await reasonOf(
+      withDeadline({ signal: AbortSignal.abort(), timeoutMs: 1, what: 'x' }, deps, async () => (started = true)),
+    )
     expect(started).toBe(false)
   })
 })
@@ -93,7 +101,10 @@ describe('shared', () => {
       runs += 1
       throw new Error(`run ${runs}`)
     })
-    expect(await Promise.all([reasonOf(ask({})), reasonOf(ask({}))])).toMatchObject([{ message: 'run 1' }, { message: 'run 1' }])
+    expect(await Promise.all([reasonOf(ask({})), reasonOf(ask({}))])).toMatchObject([
+      { message: 'run 1' },
+      { message: 'run 1' },
+    ])
     expect(await reasonOf(ask({}))).toMatchObject({ message: 'run 2' })
   })
 })

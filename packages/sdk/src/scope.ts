@@ -34,7 +34,10 @@ export async function withDeadline<T>(
 }
 
 /** A child of `signal` that can be ended by itself; `end` also lets go of the parent. */
-export function childScope(signal: AbortSignal | undefined): { readonly signal: AbortSignal; end(reason?: unknown): void } {
+export function childScope(signal: AbortSignal | undefined): {
+  readonly signal: AbortSignal
+  end(reason?: unknown): void
+} {
   const controller = new AbortController()
   const onAbort = (): void => controller.abort(signal!.reason)
   if (signal?.aborted) controller.abort(signal.reason)

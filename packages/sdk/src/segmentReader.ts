@@ -60,10 +60,18 @@ export function createSegmentReader(client: Client, located: Located): SegmentRe
     for (let round = 1; ; round++) {
       const data = await raceHolders(span, failures, signal)
       if (data !== undefined) return data
-      const mayHelp = failures.some(({ error }) => isFailure(error) && error.retryable && error.code !== 'SEGMENTS_NOT_HELD')
+      const mayHelp = failures.some(
+        ({ error }) => isFailure(error) && error.retryable && error.code !== 'SEGMENTS_NOT_HELD',
+      )
       if (round >= ROUNDS_MAX || !mayHelp) {
         const latest = failures.filter(({ node }, i) => failures.findLastIndex((other) => other.node === node) === i)
-        throw fail('OBJECT_UNAVAILABLE', { root, seq, segmentIndex: span.from, asked: holders.length, failures: listFailures(latest) })
+        throw fail('OBJECT_UNAVAILABLE', {
+          root,
+          seq,
+          segmentIndex: span.from,
+          asked: holders.length,
+          failures: listFailures(latest),
+        })
       }
       await clock.sleep(jittered(ROUND_DELAY_MS * 2 ** (round - 1), random), { signal })
     }
@@ -127,7 +135,8 @@ export function createSegmentReader(client: Client, located: Located): SegmentRe
     try {
       const timeoutMs = GET_GRACE_MS + rate.allowedMs(expectedBytes)
       const segments = await contact.node.getSegments(root, { ...span, seq }, { signal, timeoutMs })
-      if (segments === undefined) throw fail('SEGMENTS_NOT_HELD', { node: contact.url, root, from: span.from, count: span.count })
+      if (segments === undefined)
+        throw fail('SEGMENTS_NOT_HELD', { node: contact.url, root, from: span.from, count: span.count })
       rate.observe(expectedBytes, clock.nowMs() - startMs)
       const data = await verify(segments, span, signal)
       holder.isSlow = false
@@ -149,7 +158,8 @@ export function createSegmentReader(client: Client, located: Located): SegmentRe
   async function verify(segments: readonly ProvenSegment[], span: BatchSpan, signal: AbortSignal): Promise<Uint8Array> {
     for (const { index, data } of segments) {
       const expectedBytes = segmentDataSize(layout, index)
-      if (data.length !== expectedBytes) throw failCore('SEGMENT_SIZE_INVALID', { root, index, dataBytes: data.length, expectedBytes })
+      if (data.length !== expectedBytes)
+        throw failCore('SEGMENT_SIZE_INVALID', { root, index, dataBytes: data.length, expectedBytes })
     }
     const data = joined(segments)
     const last = span.from + span.count - 1
@@ -174,7 +184,13 @@ type Holder = Candidate & {
 }
 
 /** Answers that only a faulty node gives: it is not asked again. */
-const LIES: ReadonlySet<string> = new Set(['SEGMENT_PROOF_INVALID', 'SEGMENT_SIZE_INVALID', 'SEGMENT_INDEX_INVALID', 'FRAME_INVALID', 'NODE_ANSWER_INVALID'])
+const LIES: ReadonlySet<string> = new Set([
+  'SEGMENT_PROOF_INVALID',
+  'SEGMENT_SIZE_INVALID',
+  'SEGMENT_INDEX_INVALID',
+  'FRAME_INVALID',
+  'NODE_ANSWER_INVALID',
+])
 
 function bestOf(holders: readonly Holder[], tried: ReadonlySet<Holder>): Holder | undefined {
   let best: Holder | undefined

@@ -33,7 +33,10 @@ describe('signers that sign here', () => {
   // The type annotation is part of the test: each of these is assignable without a cast.
   const signers: [string, SignerLike][] = [
     ['a viem account', privateKeyToAccount(key)],
-    ['a viem wallet client with a local account', createWalletClient({ account: privateKeyToAccount(key), transport: custom(wallet().provider) })],
+    [
+      'a viem wallet client with a local account',
+      createWalletClient({ account: privateKeyToAccount(key), transport: custom(wallet().provider) }),
+    ],
     ['an ethers wallet without a provider', new Wallet(key)],
     ['privateKeySigner of hex', privateKeySigner(key)],
     ['privateKeySigner of bytes', privateKeySigner(fromHex(key))],
@@ -45,7 +48,15 @@ describe('signers that sign here', () => {
     for (const transaction of [unsigned, legacy]) {
       const raw = await sender.sign(transaction)
       expect((await recoverTransactionAddress({ serializedTransaction: raw as never })).toLowerCase()).toBe(address)
-      expect(parseTransaction(raw)).toMatchObject({ chainId: 31337, nonce: 7, to: unsigned.to, data: '0x12345678', value: 5n, gas: 21_000n, type: transaction.fees.type })
+      expect(parseTransaction(raw)).toMatchObject({
+        chainId: 31337,
+        nonce: 7,
+        to: unsigned.to,
+        data: '0x12345678',
+        value: 5n,
+        gas: 21_000n,
+        type: transaction.fees.type,
+      })
       expect(Transaction.from(raw).from!.toLowerCase()).toBe(address)
     }
   })
@@ -125,16 +136,19 @@ describe('what is no signer', () => {
     expect(await failureOf(senderOf(signer, {}))).toMatchObject({ code: 'SIGNER_INVALID', blame: 'caller' })
   })
 
-  test.each(['0x12', 'hello', new Uint8Array(31), new Uint8Array(32), `0x${'ff'.repeat(32)}`])('a private key that is none: the error does not show it', (bad) => {
-    try {
-      privateKeySigner(bad)
-      throw new Error('it was taken')
-    } catch (error) {
-      expect(error).toMatchObject({ code: 'SIGNER_INVALID' })
-      expect(JSON.stringify(error)).not.toContain('ffffff')
-      expect((error as Error).cause).toBeUndefined()
-    }
-  })
+  test.each(['0x12', 'hello', new Uint8Array(31), new Uint8Array(32), `0x${'ff'.repeat(32)}`])(
+    'a private key that is none: the error does not show it',
+    (bad) => {
+      try {
+        privateKeySigner(bad)
+        throw new Error('it was taken')
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'SIGNER_INVALID' })
+        expect(JSON.stringify(error)).not.toContain('ffffff')
+        expect((error as Error).cause).toBeUndefined()
+      }
+    },
+  )
 
   test('the key is not reachable from the signer', () => {
     expect(JSON.stringify(privateKeySigner(key))).not.toContain('4c4c4c')

@@ -1,4 +1,14 @@
-import { parseAddress, parseHex, parseTxHash, preview, toHex, type Abortable, type Address, type Hex, type TxHash } from '@weightless/core'
+import {
+  parseAddress,
+  parseHex,
+  parseTxHash,
+  preview,
+  toHex,
+  type Abortable,
+  type Address,
+  type Hex,
+  type TxHash,
+} from '@weightless/core'
 import { privateKeyToAccount } from 'viem/accounts'
 import { fail } from './errors.ts'
 import { parseQuantity, toQuantity } from './quantity.ts'
@@ -24,7 +34,10 @@ export type EthersSignerLike = {
   signTransaction(transaction: never): Promise<string>
   readonly provider?: unknown
 }
-export type WalletProvider = { readonly address: string; readonly provider: { request(request: never): Promise<unknown> } }
+export type WalletProvider = {
+  readonly address: string
+  readonly provider: { request(request: never): Promise<unknown> }
+}
 export type PrivateKeyPair = { readonly address: string; readonly privateKey: string }
 
 /** Signs on this machine with a 32-byte private key (bytes or 0x-hex). The key is not reachable from the result. */
@@ -38,7 +51,12 @@ export type Call = { readonly to: Address; readonly data: Hex; readonly valueWei
 export type Fees =
   | { readonly type: 'eip1559'; readonly maxFeePerGasWei: bigint; readonly maxPriorityFeePerGasWei: bigint }
   | { readonly type: 'legacy'; readonly gasPriceWei: bigint }
-export type Transaction = Call & { readonly chainId: number; readonly nonce: number; readonly gas: bigint; readonly fees: Fees }
+export type Transaction = Call & {
+  readonly chainId: number
+  readonly nonce: number
+  readonly gas: bigint
+  readonly fees: Fees
+}
 
 /** What all signers come down to: one that signs bytes for us to send, or a wallet that sends by itself. */
 export type Sender =
@@ -72,7 +90,10 @@ export async function senderOf(signer: unknown, options: Abortable): Promise<Sen
   if (typeof shape.signTransaction !== 'function' && typeof shape.privateKey === 'string') {
     const account = accountOf(shape.privateKey)
     if (addressOf(account.address) !== addressOf(shape.address)) {
-      throw fail('SIGNER_INVALID', { reason: 'the private key belongs to another address', address: preview(shape.address) })
+      throw fail('SIGNER_INVALID', {
+        reason: 'the private key belongs to another address',
+        address: preview(shape.address),
+      })
     }
     return local(account)
   }
@@ -102,7 +123,11 @@ function local(account: LocalAccount): Sender {
           value: valueWei,
           gas,
           ...(fees.type === 'eip1559'
-            ? { type: 'eip1559', maxFeePerGas: fees.maxFeePerGasWei, maxPriorityFeePerGas: fees.maxPriorityFeePerGasWei }
+            ? {
+                type: 'eip1559',
+                maxFeePerGas: fees.maxFeePerGasWei,
+                maxPriorityFeePerGas: fees.maxPriorityFeePerGasWei,
+              }
             : { type: 'legacy', gasPrice: fees.gasPriceWei }),
         } as never),
       ),
@@ -200,7 +225,7 @@ function accountOf(privateKey: unknown): LocalAccount {
     throw fail('SIGNER_INVALID', { reason: 'a private key is 32 bytes, or 0x and 64 hex digits' })
   }
   try {
-    return privateKeyToAccount(isBytes ? toHex(privateKey) : (privateKey as Hex)) as unknown as LocalAccount
+    return privateKeyToAccount(isBytes ? toHex(privateKey) : (privateKey as Hex))
   } catch {
     throw fail('SIGNER_INVALID', { reason: 'the private key is not a scalar of secp256k1' })
   }

@@ -66,7 +66,9 @@ describe('what cannot be stored', () => {
 
   test('more than the entry limit, before a byte is read', async () => {
     const read = async (): Promise<never> => Promise.reject(new Error('it was read'))
-    expect(await failureOf(openSource({ sizeBytes: 65 * 1024 ** 3, read }, { spool }, {}))).toMatchObject({ code: 'SIZE_INVALID' })
+    expect(await failureOf(openSource({ sizeBytes: 65 * 1024 ** 3, read }, { spool }, {}))).toMatchObject({
+      code: 'SIZE_INVALID',
+    })
   })
 
   test.each<[string, unknown]>([
@@ -75,9 +77,17 @@ describe('what cannot be stored', () => {
     ['null', null],
     ['an array', [1, 2]],
     ['a path', { path: '/etc/passwd' }],
-    ['an iterable of strings', (async function* () { yield 'text' })()],
+    [
+      'an iterable of strings',
+      (async function* () {
+        yield 'text'
+      })(),
+    ],
   ])('%s', async (_, source) => {
-    expect(await failureOf(openSource(source as Source, { spool }, {}))).toMatchObject({ code: 'SOURCE_INVALID', blame: 'caller' })
+    expect(await failureOf(openSource(source as Source, { spool }, {}))).toMatchObject({
+      code: 'SOURCE_INVALID',
+      blame: 'caller',
+    })
   })
 
   test('a producer that fails is told apart from a library that fails', async () => {
@@ -86,14 +96,21 @@ describe('what cannot be stored', () => {
       throw new Error('disk on fire')
     })()
     const error = await failureOf(openSource(broken, { spool }, {}))
-    expect(error).toMatchObject({ code: 'SOURCE_UNREADABLE', facts: { sizeBytesRead: 300_000 }, cause: { message: 'disk on fire' } })
+    expect(error).toMatchObject({
+      code: 'SOURCE_UNREADABLE',
+      facts: { sizeBytesRead: 300_000 },
+      cause: { message: 'disk on fire' },
+    })
   })
 })
 
 describe('one-shot sources', () => {
   test('beyond the memory spool end in an error that names the option', async () => {
     const small = createMemorySpool({ sizeBytesMax: 100_000 })
-    expect(await failureOf(openSource(iterable(), { spool: small }, {}))).toMatchObject({ code: 'SPOOL_FULL', facts: { sizeBytesMax: 100_000, option: 'spool' } })
+    expect(await failureOf(openSource(iterable(), { spool: small }, {}))).toMatchObject({
+      code: 'SPOOL_FULL',
+      facts: { sizeBytesMax: 100_000, option: 'spool' },
+    })
   })
 
   test('give their spool back: after use, after an error, after an abort', async () => {
@@ -102,7 +119,16 @@ describe('one-shot sources', () => {
     expect(watched.open()).toBe(1)
     await used.dispose()
     expect(watched.open()).toBe(0)
-    await reasonOf(openSource((async function* () { yield bytes; throw new Error('x') })(), { spool: watched.spool }, {}))
+    await reasonOf(
+      openSource(
+        (async function* () {
+          yield bytes
+          throw new Error('x')
+        })(),
+        { spool: watched.spool },
+        {},
+      ),
+    )
     expect(watched.open()).toBe(0)
     await reasonOf(openSource(new Blob([]).stream(), { spool: watched.spool }, {}))
     expect(watched.open()).toBe(0)
@@ -111,7 +137,10 @@ describe('one-shot sources', () => {
   test('that hang are left at an abort, and cancelled', async () => {
     const watched = watching()
     let isCancelled = false
-    const stream = new ReadableStream<Uint8Array>({ pull: () => new Promise(() => undefined), cancel: () => void (isCancelled = true) })
+    const stream = new ReadableStream<Uint8Array>({
+      pull: () => new Promise(() => undefined),
+      cancel: () => void (isCancelled = true),
+    })
     const controller = new AbortController()
     const caught = reasonOf(openSource(stream, { spool: watched.spool }, { signal: controller.signal }))
     await turns(2)

@@ -8,7 +8,10 @@ import type { Spool } from './spool.ts'
 export type Source = Blob | Uint8Array | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array> | ReadAt
 /** Random access: a file handle, for example. `read` gives exactly the bytes from `start` to `end`, exclusive, unless the source
  *  has become shorter. */
-export type ReadAt = { readonly sizeBytes: number; read(start: number, end: number, options: Abortable): Promise<Uint8Array> }
+export type ReadAt = {
+  readonly sizeBytes: number
+  read(start: number, end: number, options: Abortable): Promise<Uint8Array>
+}
 
 /** A source ready to be read as often as needed. */
 export type OpenSource = ReadAt & { dispose(): Promise<void> }
@@ -18,7 +21,11 @@ export type OpenSource = ReadAt & { dispose(): Promise<void> }
 const KEPT_BYTES_MAX: number = 64 * 1024
 
 /** Throws `FILE_EMPTY`, `SIZE_INVALID`, `SOURCE_INVALID`, `SOURCE_UNREADABLE`, `SPOOL_FULL`. */
-export async function openSource(source: Source, deps: { readonly spool: Spool }, options: Abortable): Promise<OpenSource> {
+export async function openSource(
+  source: Source,
+  deps: { readonly spool: Spool },
+  options: Abortable,
+): Promise<OpenSource> {
   const open = await openAny(source, deps, options)
   try {
     if (open.sizeBytes === 0) throw fail('FILE_EMPTY')
@@ -81,7 +88,11 @@ function exactly(source: ReadAt): ReadAt['read'] {
   }
 }
 
-async function spooled(parts: AsyncIterable<Uint8Array>, deps: { readonly spool: Spool }, options: Abortable): Promise<OpenSource> {
+async function spooled(
+  parts: AsyncIterable<Uint8Array>,
+  deps: { readonly spool: Spool },
+  options: Abortable,
+): Promise<OpenSource> {
   const { signal } = options
   const file = await deps.spool.create(options)
   const iterator = parts[Symbol.asyncIterator]()
@@ -126,7 +137,8 @@ function ofStream(stream: ReadableStream<Uint8Array>): AsyncIterable<Uint8Array>
 }
 
 function checkSize(sizeBytes: number): void {
-  if (sizeBytes > ENTRY_SIZE_BYTES_MAX) throw failCore('SIZE_INVALID', { sizeBytes, sizeBytesMax: ENTRY_SIZE_BYTES_MAX })
+  if (sizeBytes > ENTRY_SIZE_BYTES_MAX)
+    throw failCore('SIZE_INVALID', { sizeBytes, sizeBytesMax: ENTRY_SIZE_BYTES_MAX })
 }
 
 /** By shape: a Blob of another realm is none by instanceof. */

@@ -32,7 +32,7 @@ export function createMemorySpool(options: { readonly sizeBytesMax?: number } = 
         append: async (bytes) => {
           if (sizeBytes + bytes.length > sizeBytesMax) throw fail('SPOOL_FULL', { sizeBytesMax, option: 'spool' })
           // Copied into parts of one size: the producer may reuse its buffer, and reading finds a part by division.
-          for (let at = 0; at < bytes.length; ) {
+          for (let at = 0; at < bytes.length;) {
             const offset = sizeBytes % PART_BYTES
             if (offset === 0) parts.push(new Uint8Array(PART_BYTES))
             const count = Math.min(PART_BYTES - offset, bytes.length - at)
@@ -43,7 +43,7 @@ export function createMemorySpool(options: { readonly sizeBytesMax?: number } = 
         },
         read: async (start, end) => {
           const pieces: Uint8Array[] = []
-          for (let at = start; at < Math.min(end, sizeBytes); ) {
+          for (let at = start; at < Math.min(end, sizeBytes);) {
             const offset = at % PART_BYTES
             const count = Math.min(PART_BYTES - offset, Math.min(end, sizeBytes) - at)
             pieces.push(parts[Math.floor(at / PART_BYTES)]!.subarray(offset, offset + count))

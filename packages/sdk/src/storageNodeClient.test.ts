@@ -20,7 +20,13 @@ describe('the client of a storage node', () => {
     const node = createStorageNodeClient(url, { net: network.net, clock: webClock })
     const object = objectOf(600_000, 3)
     for (const one of network.nodes) one.learn({ ...entry, root: object.tree.root, sizeBytes: 600_000 } as never)
-    expect(await node.status({})).toMatchObject({ chainId: 31337, flow: network.chain.flow, signer: network.nodes[0]!.signer, readOnly: false, ready: true })
+    expect(await node.status({})).toMatchObject({
+      chainId: 31337,
+      flow: network.chain.flow,
+      signer: network.nodes[0]!.signer,
+      readOnly: false,
+      ready: true,
+    })
     expect(await node.receipt(object.tree.root, { seq: 0, slot: 1 }, {})).toBeUndefined()
     expect(await node.getSegments(object.tree.root, { from: 0, count: 1 }, {})).toBeUndefined()
     const { receipt } = await node.putSegments(object.tree.root, { seq: 0, slot: 1, segments: object.segments }, {})
@@ -28,7 +34,9 @@ describe('the client of a storage node', () => {
     expect(await node.receipt(object.tree.root, { seq: 0, slot: 1 }, {})).toEqual(receipt)
     const segments = await node.getSegments(object.tree.root, { from: 1, count: 2 }, {})
     expect(segments!.map(({ index }) => index)).toEqual([1, 2])
-    expect(await node.entries(object.tree.root, {})).toMatchObject([{ seq: 0, sizeBytes: 600_000, complete: true, heldSegmentCount: 3 }])
+    expect(await node.entries(object.tree.root, {})).toMatchObject([
+      { seq: 0, sizeBytes: 600_000, complete: true, heldSegmentCount: 3 },
+    ])
     expect(await node.entries(root, {})).toEqual([])
     expect(await node.list({ limit: 10 }, {})).toMatchObject([{ seq: 0, root: object.tree.root }])
   })
@@ -45,7 +53,18 @@ describe('the client of a storage node', () => {
 
   test('tells what the node said: its code, its facts, its next step, and who it was', async () => {
     const { node } = answering(() =>
-      Response.json({ error: { code: 'STORE_FULL', message: 'm', facts: { usedBytes: 5, nested: { a: 1 } }, next: 'Ask another \u001b[31mnode\n', retryable: true } }, { status: 507 }),
+      Response.json(
+        {
+          error: {
+            code: 'STORE_FULL',
+            message: 'm',
+            facts: { usedBytes: 5, nested: { a: 1 } },
+            next: 'Ask another \u001b[31mnode\n',
+            retryable: true,
+          },
+        },
+        { status: 507 },
+      ),
     )
     expect(await failureOf(node.status({}))).toMatchObject({
       code: 'STORE_FULL',
@@ -69,14 +88,21 @@ describe('the client of a storage node', () => {
 
   test('a broken connection is the node being away', async () => {
     const { node } = answering(() => Promise.reject(new TypeError('fetch failed')))
-    expect(await failureOf(node.status({}))).toMatchObject({ code: 'NODE_UNREACHABLE', retryable: true, cause: { message: 'fetch failed' } })
+    expect(await failureOf(node.status({}))).toMatchObject({
+      code: 'NODE_UNREACHABLE',
+      retryable: true,
+      cause: { message: 'fetch failed' },
+    })
   })
 
   test.each([
     ['not JSON', 'hello'],
     ['an array', '[]'],
     ['no signer', JSON.stringify({ chainId: 1, flow: root.slice(0, 42), store: {}, nextSeq: 0 })],
-    ['a chain id in words', JSON.stringify({ chainId: 'one', flow: root.slice(0, 42), signer: root.slice(0, 42), store: {}, nextSeq: 0 })],
+    [
+      'a chain id in words',
+      JSON.stringify({ chainId: 'one', flow: root.slice(0, 42), signer: root.slice(0, 42), store: {}, nextSeq: 0 }),
+    ],
     ['no store', JSON.stringify({ chainId: 1, flow: root.slice(0, 42), signer: root.slice(0, 42), nextSeq: 0 })],
   ])('a status that is %s is refused', async (_, body) => {
     const { node } = answering(() => new Response(body))
@@ -97,16 +123,32 @@ describe('the client of a storage node', () => {
 
   test('a body without an end is cut off', async () => {
     let pulls = 0
-    const { node } = answering(() => new Response(new ReadableStream({ pull: (controller) => (pulls++, controller.enqueue(new Uint8Array(1024 ** 2))) })))
+    const { node } = answering(
+      () =>
+        new Response(
+          new ReadableStream({ pull: (controller) => (pulls++, controller.enqueue(new Uint8Array(1024 ** 2))) }),
+        ),
+    )
     expect(await failureOf(node.status({}))).toMatchObject({ code: 'BODY_TOO_LARGE', blame: 'peer' })
     expect(pulls).toBeLessThan(6)
   })
 
   test('a node that hangs is given up', async () => {
     const { node } = answering(() => new Promise(() => undefined))
-    expect(await failureOf(node.status({ timeoutMs: 5 }))).toMatchObject({ code: 'DEADLINE_PASSED', facts: { what: 'GET v1/status', timeoutMs: 5 } })
+    expect(await failureOf(node.status({ timeoutMs: 5 }))).toMatchObject({
+      code: 'DEADLINE_PASSED',
+      facts: { what: 'GET v1/status', timeoutMs: 5 },
+    })
   })
 })
 
-const held = { seq: 0, sizeBytes: 10, startChunk: 1, blockNumber: 1, txHash: `0x${'cc'.repeat(32)}`, complete: true, heldSegmentCount: 1 }
+const held = {
+  seq: 0,
+  sizeBytes: 10,
+  startChunk: 1,
+  blockNumber: 1,
+  txHash: `0x${'cc'.repeat(32)}`,
+  complete: true,
+  heldSegmentCount: 1,
+}
 const entry = { seq: 0, startChunk: 1, blockNumber: 1, txHash: `0x${'cc'.repeat(32)}` }

@@ -51,9 +51,16 @@ export type StorageNodeClient = {
   /** What this node says of entries with that root, ascending by seq; empty when it knows none. */
   entries(root: Root, options: RequestOptions): Promise<readonly HeldEntry[]>
   /** The holder's receipt, parsed and not yet verified. `undefined`: the entry is not complete here. */
-  receipt(root: Root, what: { readonly seq: number; readonly slot: number }, options: RequestOptions): Promise<Receipt | undefined>
+  receipt(
+    root: Root,
+    what: { readonly seq: number; readonly slot: number },
+    options: RequestOptions,
+  ): Promise<Receipt | undefined>
   /** Entries of the log in order, those with seq > after. */
-  list(what: { readonly after?: number | undefined; readonly limit: number }, options: RequestOptions): Promise<readonly LoggedEntry[]>
+  list(
+    what: { readonly after?: number | undefined; readonly limit: number },
+    options: RequestOptions,
+  ): Promise<readonly LoggedEntry[]>
 }
 export type RequestOptions = Abortable & { readonly timeoutMs?: number | undefined }
 
@@ -91,7 +98,10 @@ const PEER_FACTS_MAX = 12
 const PEER_TEXT_CHARACTERS_MAX = 200
 
 /** Throws `OPTION_INVALID` when `url` is no http(s) URL. */
-export function createStorageNodeClient(url: string, deps: { readonly net: Net; readonly clock: Clock }): StorageNodeClient {
+export function createStorageNodeClient(
+  url: string,
+  deps: { readonly net: Net; readonly clock: Clock },
+): StorageNodeClient {
   const base = baseUrl(url)
   const send = <T>(question: Question, options: RequestOptions, read: (answer: Answer) => T): Promise<T> => {
     const { signal, timeoutMs = NODE_TIMEOUT_MS } = options
@@ -120,7 +130,9 @@ export function createStorageNodeClient(url: string, deps: { readonly net: Net; 
     putSegments: (root, { seq, slot, segments }, options) =>
       putFrames(root, { seq, slot, body: concat(encodeFrames(segments)) }, options),
     status: (options) =>
-      send({ method: 'GET', path: 'v1/status', bytesMax: JSON_BYTES_MAX }, options, (answer) => parseStatus(jsonObject(answer))),
+      send({ method: 'GET', path: 'v1/status', bytesMax: JSON_BYTES_MAX }, options, (answer) =>
+        parseStatus(jsonObject(answer)),
+      ),
     getSegments: (root, { from, count, seq }, options) => {
       invariant(count >= 1 && count <= BATCH_SEGMENTS_MAX, 'a request names 1 to 16 segments')
       const path = `v1/entries/${root}/segments?from=${from}&count=${count}${seq === undefined ? '' : `&seq=${seq}`}`
@@ -143,8 +155,10 @@ export function createStorageNodeClient(url: string, deps: { readonly net: Net; 
     },
     receipt: (root, { seq, slot }, options) =>
       orUndefined(
-        send({ method: 'GET', path: `v1/entries/${root}/receipt?seq=${seq}&slot=${slot}`, bytesMax: JSON_BYTES_MAX }, options, (answer) =>
-          receiptFromJson(jsonObject(answer)),
+        send(
+          { method: 'GET', path: `v1/entries/${root}/receipt?seq=${seq}&slot=${slot}`, bytesMax: JSON_BYTES_MAX },
+          options,
+          (answer) => receiptFromJson(jsonObject(answer)),
         ),
       ),
     list: ({ after, limit }, options) => {
@@ -218,7 +232,12 @@ export function createStorageNodeClient(url: string, deps: { readonly net: Net; 
   }
 }
 
-type Question = { readonly method: 'GET' | 'PUT'; readonly path: string; readonly body?: Uint8Array; readonly bytesMax: number }
+type Question = {
+  readonly method: 'GET' | 'PUT'
+  readonly path: string
+  readonly body?: Uint8Array
+  readonly bytesMax: number
+}
 type Answer = { readonly body: Uint8Array }
 type Fields = { readonly [name: string]: unknown }
 
@@ -232,7 +251,9 @@ async function ask(base: string, question: Question, net: Net, signal: AbortSign
       redirect: 'error',
       credentials: 'omit',
       cache: 'no-store',
-      ...(body === undefined ? {} : { body: body as Uint8Array<ArrayBuffer>, headers: { 'content-type': 'application/x-weightless-segments' } }),
+      ...(body === undefined
+        ? {}
+        : { body: body as Uint8Array<ArrayBuffer>, headers: { 'content-type': 'application/x-weightless-segments' } }),
     }),
   )
   if (response.ok) return { body: await readBounded(response, bytesMax, { signal }) }

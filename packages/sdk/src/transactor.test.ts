@@ -12,22 +12,32 @@ import { privateKeySigner, type SignerLike } from './signer.ts'
 import { createTransactor, type Transactor } from './transactor.ts'
 
 /** Waits of a second pass at once, one deadline comes soon, the others keep their length. */
-const clock = { ...webClock, sleep: (ms: number, options: object) => webClock.sleep(ms <= 1_000 ? 0 : ms === 1_001 ? 20 : ms, options) }
+const clock = {
+  ...webClock,
+  sleep: (ms: number, options: object) => webClock.sleep(ms <= 1_000 ? 0 : ms === 1_001 ? 20 : ms, options),
+}
 const call = { to: `0x${'99'.repeat(20)}` as Address, data: '0x', valueWei: 1n } as const
 let wallets = 100
 
 type Answer = (method: string, params: readonly unknown[], next: () => Promise<unknown>) => unknown
 
 /** A funded wallet of its own on a chain of its own; `intercept` stands between the two. */
-function world(intercept: Answer = (_, __, next) => next(), options: { readonly chain?: FakeChain; readonly signer?: SignerLike } = {}) {
+function world(
+  intercept: Answer = (_, __, next) => next(),
+  options: { readonly chain?: FakeChain; readonly signer?: SignerLike } = {},
+) {
   const chain = options.chain ?? createFakeChain()
   const key = keyOf(wallets++)
   const address = privateKeyToAccount(key).address.toLowerCase() as Address
   chain.setBalance(address, 10n ** 20n)
   const deps = { clock, random: webRandom }
   const real = createRpc('http://chain.test/', { ...deps, net: { fetch: (request) => chain.handle(request) } })
-  const rpc: Rpc = { url: real.url, request: async (method, params, o) => intercept(method, params, () => real.request(method, params, o)) }
-  const make = (signer: SignerLike = options.signer ?? privateKeySigner(key)): Transactor => createTransactor({ chainId: chain.chainId, signer }, { rpc, ...deps })
+  const rpc: Rpc = {
+    url: real.url,
+    request: async (method, params, o) => intercept(method, params, () => real.request(method, params, o)),
+  }
+  const make = (signer: SignerLike = options.signer ?? privateKeySigner(key)): Transactor =>
+    createTransactor({ chainId: chain.chainId, signer }, { rpc, ...deps })
   return { chain, address, key, rpc, make, transactor: make() }
 }
 
@@ -35,14 +45,19 @@ describe('one wallet, many senders', () => {
   test('thirty calls at once from two transactors use each nonce once, in order', async () => {
     const { chain, address, make, transactor } = world()
     const other = make()
-    const mined = await Promise.all(Array.from({ length: 30 }, (_, i) => (i % 2 ? transactor : other).send({ ...call, valueWei: BigInt(i) }, {})))
+    const mined = await Promise.all(
+      Array.from({ length: 30 }, (_, i) => (i % 2 ? transactor : other).send({ ...call, valueWei: BigInt(i) }, {})),
+    )
     expect(new Set(mined.map(({ txHash }) => txHash)).size).toBe(30)
     expect(chain.nonces.get(address)).toEqual(Array.from({ length: 30 }, (_, i) => i))
     expect(chain.calls.get('eth_sendRawTransaction')).toBe(30)
   })
 
   test('an endpoint that counts late does not lead to a nonce twice', async () => {
-    const { chain, address, transactor } = world((method, _, next) => (method === 'eth_getTransactionCount' ? '0x0' : next()), { chain: createFakeChain({ mining: 'manual' }) })
+    const { chain, address, transactor } = world(
+      (method, _, next) => (method === 'eth_getTransactionCount' ? '0x0' : next()),
+      { chain: createFakeChain({ mining: 'manual' }) },
+    )
     const work = Promise.all([transactor.send(call, {}), transactor.send(call, {}), transactor.send(call, {})])
     await turnsUntil(() => chain.calls.get('eth_sendRawTransaction') === 3)
     chain.mine()
@@ -57,8 +72,20 @@ describe('one wallet, many senders', () => {
       isLate = false
       return '0x0'
     })
-    const raw = await privateKeyToAccount(key).signTransaction({ chainId: chain.chainId, nonce: 0, to: call.to, gas: 21_000n, maxFeePerGas: 2n, maxPriorityFeePerGas: 1n, type: 'eip1559' })
-    await createRpc('http://chain.test/', { clock, random: webRandom, net: { fetch: (request) => chain.handle(request) } }).request('eth_sendRawTransaction', [raw])
+    const raw = await privateKeyToAccount(key).signTransaction({
+      chainId: chain.chainId,
+      nonce: 0,
+      to: call.to,
+      gas: 21_000n,
+      maxFeePerGas: 2n,
+      maxPriorityFeePerGas: 1n,
+      type: 'eip1559',
+    })
+    await createRpc('http://chain.test/', {
+      clock,
+      random: webRandom,
+      net: { fetch: (request) => chain.handle(request) },
+    }).request('eth_sendRawTransaction', [raw])
     chain.mine()
     await transactor.send(call, {})
     expect(chain.nonces.get(address)).toEqual([0, 1])
@@ -74,8 +101,14 @@ describe('one wallet, many senders', () => {
   })
 
   test('a wallet that is always a step behind ends in an error, not in a loop', async () => {
-    const { transactor } = world((method, _, next) => (method === 'eth_sendRawTransaction' ? Promise.reject(rpcError('nonce too low')) : next()))
-    expect(await failureOf(transactor.send(call, {}))).toMatchObject({ code: 'NONCE_CONFLICT', retryable: true, facts: { attempts: 5 } })
+    const { transactor } = world((method, _, next) =>
+      method === 'eth_sendRawTransaction' ? Promise.reject(rpcError('nonce too low')) : next(),
+    )
+    expect(await failureOf(transactor.send(call, {}))).toMatchObject({
+      code: 'NONCE_CONFLICT',
+      retryable: true,
+      facts: { attempts: 5 },
+    })
   })
 
   test('one that gives up while waiting leaves the row, and the others go on', async () => {
@@ -118,7 +151,9 @@ describe('answers that get lost', () => {
   })
 
   test('an endpoint that goes away while sending leaves the hash to look up', async () => {
-    const { transactor } = world((method, _, next) => (method === 'eth_sendRawTransaction' ? Promise.reject(unreachable()) : next()))
+    const { transactor } = world((method, _, next) =>
+      method === 'eth_sendRawTransaction' ? Promise.reject(unreachable()) : next(),
+    )
     const error = await failureOf(transactor.send(call, {}))
     expect(error).toMatchObject({ code: 'TX_NOT_MINED', retryable: false })
     expect(error.facts['txHash']).toMatch(/^0x[0-9a-f]{64}$/)
@@ -126,7 +161,9 @@ describe('answers that get lost', () => {
 
   test('an endpoint that is away while we wait is asked again: the money is spent', async () => {
     let failures = 3
-    const { transactor } = world((method, _, next) => (method === 'eth_getTransactionReceipt' && failures-- > 0 ? Promise.reject(unreachable()) : next()))
+    const { transactor } = world((method, _, next) =>
+      method === 'eth_getTransactionReceipt' && failures-- > 0 ? Promise.reject(unreachable()) : next(),
+    )
     expect(await transactor.send(call, {})).toMatchObject({ blockNumber: 1 })
   })
 })
@@ -154,15 +191,22 @@ describe('waiting', () => {
   test('a mined transaction that reverted is an error with the block', async () => {
     const { transactor } = world(async (method, _, next) => {
       const result = await next()
-      return method === 'eth_getTransactionReceipt' && result !== null ? { ...(result as object), status: '0x0' } : result
+      return method === 'eth_getTransactionReceipt' && result !== null
+        ? { ...(result as object), status: '0x0' }
+        : result
     })
-    expect(await failureOf(transactor.send(call, {}))).toMatchObject({ code: 'TX_REVERTED', facts: { when: 'mined', block: 1 } })
+    expect(await failureOf(transactor.send(call, {}))).toMatchObject({
+      code: 'TX_REVERTED',
+      facts: { when: 'mined', block: 1 },
+    })
   })
 
   test('a receipt of another transaction is refused', async () => {
     const { transactor } = world(async (method, _, next) => {
       const result = await next()
-      return method === 'eth_getTransactionReceipt' && result !== null ? { ...(result as object), transactionHash: `0x${'1'.repeat(64)}` } : result
+      return method === 'eth_getTransactionReceipt' && result !== null
+        ? { ...(result as object), transactionHash: `0x${'1'.repeat(64)}` }
+        : result
     })
     expect(await failureOf(transactor.send(call, {}))).toMatchObject({ code: 'RPC_ANSWER_INVALID' })
   })
@@ -177,17 +221,24 @@ describe('before anything is signed', () => {
   test('an estimate that reverts names the reason, decoded', async () => {
     const signed = { count: 0 }
     const data = '0xf85c6482' + [1n, 2n, 3n].map((value) => value.toString(16).padStart(64, '0')).join('')
-    const { make, chain } = world((method, _, next) => (method === 'eth_estimateGas' ? Promise.reject(rpcError('execution reverted', 3, data)) : next()))
+    const { make, chain } = world((method, _, next) =>
+      method === 'eth_estimateGas' ? Promise.reject(rpcError('execution reverted', 3, data)) : next(),
+    )
     chain.setBalance(privateKeyToAccount(keyOf(1)).address, 10n ** 20n)
     const error = await failureOf(make(unsigned(signed)).send(call, {}))
-    expect(error).toMatchObject({ code: 'TX_REVERTED', facts: { when: 'before sending', reason: 'NotEnoughFee(1, 2, 3)' } })
+    expect(error).toMatchObject({
+      code: 'TX_REVERTED',
+      facts: { when: 'before sending', reason: 'NotEnoughFee(1, 2, 3)' },
+    })
     expect(signed.count).toBe(0)
   })
 
   test('a wallet on another chain is refused', async () => {
     const { make, chain, address } = world()
     const sent: unknown[] = []
-    const provider = { request: async ({ method }: { method: string }) => (sent.push(method), method === 'eth_chainId' ? '0x1' : '0x') }
+    const provider = {
+      request: async ({ method }: { method: string }) => (sent.push(method), method === 'eth_chainId' ? '0x1' : '0x'),
+    }
     const error = await failureOf(make({ address, provider }).send(call, {}))
     expect(error).toMatchObject({ code: 'NETWORK_MISMATCH', facts: { expected: chain.chainId, actual: 1 } })
     expect(sent).toEqual(['eth_chainId'])
@@ -195,9 +246,14 @@ describe('before anything is signed', () => {
 
   test('gas that costs more than any sane market is refused', async () => {
     const signed = { count: 0 }
-    const { make, chain } = world((method, _, next) => (method === 'eth_getBlockByNumber' ? { number: '0x1', hash: '0x', baseFeePerGas: '0x38d7ea4c68000' } : next()))
+    const { make, chain } = world((method, _, next) =>
+      method === 'eth_getBlockByNumber' ? { number: '0x1', hash: '0x', baseFeePerGas: '0x38d7ea4c68000' } : next(),
+    )
     chain.setBalance(privateKeyToAccount(keyOf(1)).address, 10n ** 30n)
-    expect(await failureOf(make(unsigned(signed)).send(call, {}))).toMatchObject({ code: 'FEE_ABOVE_CAP', retryable: true })
+    expect(await failureOf(make(unsigned(signed)).send(call, {}))).toMatchObject({
+      code: 'FEE_ABOVE_CAP',
+      retryable: true,
+    })
     expect(signed.count).toBe(0)
   })
 })
@@ -208,24 +264,40 @@ describe('what is signed', () => {
     const account = privateKeyToAccount(keyOf(2))
     const { make, chain } = world(intercept)
     chain.setBalance(account.address, 10n ** 24n)
-    await make({ address: account.address, signTransaction: (transaction: never) => (seen.push(transaction), account.signTransaction(transaction)) }).send(call, {})
+    await make({
+      address: account.address,
+      signTransaction: (transaction: never) => (seen.push(transaction), account.signTransaction(transaction)),
+    }).send(call, {})
     return seen[0]!
   }
 
   test('thirty percent more gas than estimated, twice the base fee and the tip', async () => {
-    expect(await signedBy((_, __, next) => next())).toMatchObject({ type: 'eip1559', chainId: 31337, gas: 260_000n, maxFeePerGas: 3n * 10n ** 9n, maxPriorityFeePerGas: 10n ** 9n })
+    expect(await signedBy((_, __, next) => next())).toMatchObject({
+      type: 'eip1559',
+      chainId: 31337,
+      gas: 260_000n,
+      maxFeePerGas: 3n * 10n ** 9n,
+      maxPriorityFeePerGas: 10n ** 9n,
+    })
   })
 
   test('a tip of the endpoint is capped', async () => {
-    const signed = await signedBy((method, _, next) => (method === 'eth_maxPriorityFeePerGas' ? '0xe8d4a51000000' : next()))
+    const signed = await signedBy((method, _, next) =>
+      method === 'eth_maxPriorityFeePerGas' ? '0xe8d4a51000000' : next(),
+    )
     expect(signed).toMatchObject({ maxPriorityFeePerGas: 100n * 10n ** 9n })
   })
 
   test('a chain without tips gets our own, one without base fees a gas price', async () => {
-    const noTip: Answer = (method, _, next) => (method === 'eth_maxPriorityFeePerGas' ? Promise.reject(rpcError('Method not found', -32601)) : next())
+    const noTip: Answer = (method, _, next) =>
+      method === 'eth_maxPriorityFeePerGas' ? Promise.reject(rpcError('Method not found', -32601)) : next()
     expect(await signedBy(noTip)).toMatchObject({ maxPriorityFeePerGas: 10n ** 9n })
     const legacy: Answer = (method, params, next) =>
-      method === 'eth_getBlockByNumber' ? { number: '0x1', hash: '0x' } : method === 'eth_gasPrice' ? '0x77359400' : noTip(method, params, next)
+      method === 'eth_getBlockByNumber'
+        ? { number: '0x1', hash: '0x' }
+        : method === 'eth_gasPrice'
+          ? '0x77359400'
+          : noTip(method, params, next)
     expect(await signedBy(legacy)).toMatchObject({ type: 'legacy', gasPrice: 2n * 10n ** 9n })
   })
 })
@@ -237,12 +309,27 @@ describe('wallets that send by themselves', () => {
     let most = 0
     let nonce = 0
     const provider = {
-      request: async ({ method, params }: { method: string; params?: readonly { to: Address; value: string; gas: string }[] }) => {
+      request: async ({
+        method,
+        params,
+      }: {
+        method: string
+        params?: readonly { to: Address; value: string; gas: string }[]
+      }) => {
         if (method === 'eth_chainId') return '0x7a69'
         most = Math.max(most, ++open)
         await turns(2)
         const { to, value, gas } = params![0]!
-        const raw = await privateKeyToAccount(key).signTransaction({ chainId: 31337, nonce: nonce++, to, value: BigInt(value), gas: BigInt(gas), maxFeePerGas: 2n, maxPriorityFeePerGas: 1n, type: 'eip1559' })
+        const raw = await privateKeyToAccount(key).signTransaction({
+          chainId: 31337,
+          nonce: nonce++,
+          to,
+          value: BigInt(value),
+          gas: BigInt(gas),
+          maxFeePerGas: 2n,
+          maxPriorityFeePerGas: 1n,
+          type: 'eip1559',
+        })
         await rpc.request('eth_sendRawTransaction', [raw])
         open -= 1
         return toHex(keccak256(fromHex(raw)))
@@ -256,8 +343,16 @@ describe('wallets that send by themselves', () => {
 
   test('that are told no by their user are an error with the reason', async () => {
     const { make, address } = world()
-    const provider = { request: async ({ method }: { method: string }) => (method === 'eth_chainId' ? '0x7a69' : Promise.reject(Object.assign(new Error('User rejected the request.'), { code: 4001 }))) }
-    expect(await failureOf(make({ address, provider }).send(call, {}))).toMatchObject({ code: 'SIGNER_REFUSED', facts: { reason: 'User rejected the request.' } })
+    const provider = {
+      request: async ({ method }: { method: string }) =>
+        method === 'eth_chainId'
+          ? '0x7a69'
+          : Promise.reject(Object.assign(new Error('User rejected the request.'), { code: 4001 })),
+    }
+    expect(await failureOf(make({ address, provider }).send(call, {}))).toMatchObject({
+      code: 'SIGNER_REFUSED',
+      facts: { reason: 'User rejected the request.' },
+    })
   })
 
   test('that picked a used nonce are asked again', async () => {
@@ -269,7 +364,15 @@ describe('wallets that send by themselves', () => {
       provider: { getNetwork: async () => ({ chainId: 31337 }) },
       sendTransaction: async ({ to }: { to: Address }) => {
         if (++tries < 3) throw Object.assign(new Error('nonce has already been used'), { code: 'NONCE_EXPIRED' })
-        const raw = await privateKeyToAccount(key).signTransaction({ chainId: 31337, nonce: 0, to, gas: 21_000n, maxFeePerGas: 2n, maxPriorityFeePerGas: 1n, type: 'eip1559' })
+        const raw = await privateKeyToAccount(key).signTransaction({
+          chainId: 31337,
+          nonce: 0,
+          to,
+          gas: 21_000n,
+          maxFeePerGas: 2n,
+          maxPriorityFeePerGas: 1n,
+          type: 'eip1559',
+        })
         return { hash: (await rpc.request('eth_sendRawTransaction', [raw])) as string }
       },
     }

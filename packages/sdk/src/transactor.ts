@@ -103,7 +103,11 @@ export function createTransactor(options: TransactorOptions, deps: TransactorDep
   }
 }
 
-type Payer = { readonly sender: Sender; readonly chainId: number; readonly fees: (signal: AbortSignal | undefined) => Promise<Fees> }
+type Payer = {
+  readonly sender: Sender
+  readonly chainId: number
+  readonly fees: (signal: AbortSignal | undefined) => Promise<Fees>
+}
 
 async function prepare(call: Call, payer: Payer, deps: TransactorDeps, options: Abortable): Promise<PreparedCall> {
   const { rpc } = deps
@@ -129,7 +133,8 @@ async function prepare(call: Call, payer: Payer, deps: TransactorDeps, options: 
   if (haveWei < call.valueWei) throw funds(call.valueWei)
   if (isFailure(estimate)) {
     if (isFundsMessage(estimate)) throw funds(call.valueWei + feePerGasWeiMax(fees) * 21_000n)
-    if (isRevert(estimate)) throw fail('TX_REVERTED', { when: 'before sending', reason: revertReason(estimate) }, { cause: estimate })
+    if (isRevert(estimate))
+      throw fail('TX_REVERTED', { when: 'before sending', reason: revertReason(estimate) }, { cause: estimate })
     throw estimate
   }
   const gas = (parseQuantity(estimate, 'gas') * (100n + GAS_MARGIN_PERCENT)) / 100n
@@ -194,12 +199,20 @@ async function sendSigned(
     if (isFailure(error, 'RPC_ERROR') && (await isKnown(txHash, rpc, options))) return { txHash, settle }
     settle()
     if (isFailure(error, 'RPC_ERROR') || options.signal?.aborted) throw error
-    throw fail('TX_NOT_MINED', { txHash, reason: 'the endpoint went away while the transaction was sent' }, { cause: error })
+    throw fail(
+      'TX_NOT_MINED',
+      { txHash, reason: 'the endpoint went away while the transaction was sent' },
+      { cause: error },
+    )
   }
   return { txHash, settle }
 }
 
-async function sendByWallet(out: Outgoing, sender: Sender & { readonly kind: 'wallet' }, options: Abortable): Promise<Sent> {
+async function sendByWallet(
+  out: Outgoing,
+  sender: Sender & { readonly kind: 'wallet' },
+  options: Abortable,
+): Promise<Sent> {
   const txHash = await sender.send(out.call, options)
   return { txHash, settle: () => undefined }
 }
@@ -220,11 +233,13 @@ async function waitMined(
   try {
     receipt = await withDeadline({ ...options, timeoutMs, what: 'transaction receipt' }, deps, async (signal) => {
       for (let delayMs = RECEIPT_DELAY_MS_MIN; ; delayMs = Math.min(RECEIPT_DELAY_MS_MAX, delayMs * 1.5)) {
-        const found = await deps.rpc.request('eth_getTransactionReceipt', [txHash], { signal }).catch((error: unknown) => {
-          // The money is spent: an endpoint that is away for a while must not make us forget the transaction.
-          if (isFailure(error) && error.retryable) return undefined
-          throw error
-        })
+        const found = await deps.rpc
+          .request('eth_getTransactionReceipt', [txHash], { signal })
+          .catch((error: unknown) => {
+            // The money is spent: an endpoint that is away for a while must not make us forget the transaction.
+            if (isFailure(error) && error.retryable) return undefined
+            throw error
+          })
         if (found !== null && found !== undefined) return parseReceipt(found, txHash)
         await deps.clock.sleep(delayMs, { signal })
       }
@@ -235,7 +250,12 @@ async function waitMined(
     throw error
   }
   if (receipt.isSuccess) return receipt
-  throw fail('TX_REVERTED', { when: 'mined', txHash, block: receipt.blockNumber, reason: await replayReason(receipt, about, deps, options) })
+  throw fail('TX_REVERTED', {
+    when: 'mined',
+    txHash,
+    block: receipt.blockNumber,
+    reason: await replayReason(receipt, about, deps, options),
+  })
 }
 
 type RawReceipt = MinedTransaction & { readonly isSuccess: boolean }
@@ -250,13 +270,17 @@ export function parseReceipt(value: unknown, txHash: TxHash): RawReceipt {
     readonly logs?: unknown
   }
   const { blockHash, logs } = receipt
-  if (typeof receipt.transactionHash !== 'string' || receipt.transactionHash.toLowerCase() !== txHash || !Array.isArray(logs)) {
+  if (
+    typeof receipt.transactionHash !== 'string' ||
+    receipt.transactionHash.toLowerCase() !== txHash ||
+    !Array.isArray(logs)
+  ) {
     throw fail('RPC_ANSWER_INVALID', { field: 'receipt', txHash, value: preview(value) })
   }
   return {
     txHash,
     blockNumber: parseCount(receipt.blockNumber, 'blockNumber'),
-    blockHash: parseTxHash(blockHash) as Hex,
+    blockHash: parseTxHash(blockHash),
     logs,
     isSuccess: parseQuantity(receipt.status, 'status') === 1n,
   }
@@ -283,10 +307,18 @@ function refusal(error: unknown, out: Outgoing): unknown {
   if (isFailure(error) && error.code !== 'RPC_ERROR') return error
   if (isFundsMessage(error)) {
     const needWei = out.call.valueWei + out.call.gas * feePerGasWeiMax(out.call.fees)
-    return fail('FUNDS_INSUFFICIENT', { address: out.sender.address, needWei, valueWei: out.call.valueWei }, { cause: error })
+    return fail(
+      'FUNDS_INSUFFICIENT',
+      { address: out.sender.address, needWei, valueWei: out.call.valueWei },
+      { cause: error },
+    )
   }
   if (isFailure(error)) return error
-  return fail('SIGNER_REFUSED', { address: out.sender.address, reason: messageOf(error).slice(0, 200) }, { cause: error })
+  return fail(
+    'SIGNER_REFUSED',
+    { address: out.sender.address, reason: messageOf(error).slice(0, 200) },
+    { cause: error },
+  )
 }
 
 /** Words of geth, reth, anvil, cosmos-evm, and the codes of ethers. */

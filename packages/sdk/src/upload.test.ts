@@ -1,6 +1,27 @@
-import { paddedChunkCountOf, placeHomes, SEGMENT_SIZE_BYTES, signReceipt, verifyReceipt, type Address, type Clock, type Failure, type Receipt, type Root, type UnsignedReceipt } from '@weightless/core'
+import {
+  paddedChunkCountOf,
+  placeHomes,
+  SEGMENT_SIZE_BYTES,
+  signReceipt,
+  verifyReceipt,
+  type Address,
+  type Clock,
+  type Failure,
+  type Receipt,
+  type Root,
+  type UnsignedReceipt,
+} from '@weightless/core'
 import { describe, expect, test } from 'vitest'
-import { content, createFakeNetwork, hangs, isDown, keyOf, type FakeNetwork, type Fault, type NetworkNode } from '../../../sim/fakes/network.ts'
+import {
+  content,
+  createFakeNetwork,
+  hangs,
+  isDown,
+  keyOf,
+  type FakeNetwork,
+  type Fault,
+  type NetworkNode,
+} from '../../../sim/fakes/network.ts'
 import { failureOf, reasonOf, turns, turnsUntil } from '../../../sim/fakes/outcome.ts'
 import { webClock } from './defaults.ts'
 import { downloadBytes, privateKeySigner, upload, uploadMany, type ProgressEvent } from './index.ts'
@@ -8,16 +29,20 @@ import { downloadBytes, privateKeySigner, upload, uploadMany, type ProgressEvent
 /** Waits only a moment between questions; deadlines keep their length. */
 const impatient: Clock = { ...webClock, sleep: (ms, options) => webClock.sleep(ms <= 1_000 ? 0 : ms, options) }
 const homesOf = (network: FakeNetwork, root: string): NetworkNode[] =>
-  placeHomes({ key: root as `0x${string}`, slotCount: 3 }, network.nodes.map(({ member }) => member)).map(
-    ({ member }) => network.nodes.find(({ url }) => url === member.endpoint)!,
-  )
+  placeHomes(
+    { key: root as `0x${string}`, slotCount: 3 },
+    network.nodes.map(({ member }) => member),
+  ).map(({ member }) => network.nodes.find(({ url }) => url === member.endpoint)!)
 const sentCount = (network: FakeNetwork): number => network.chain.calls.get('eth_sendRawTransaction') ?? 0
 /** Answers a PUT with an error of the wire. */
 const refusing =
   (code: string, options: { readonly status?: number; readonly retryable?: boolean } = {}): Fault =>
   async (request, node) =>
     request.method === 'PUT'
-      ? Response.json({ error: { code, message: code, facts: {}, next: 'n', retryable: options.retryable ?? false } }, { status: options.status ?? 400 })
+      ? Response.json(
+          { error: { code, message: code, facts: {}, next: 'n', retryable: options.retryable ?? false } },
+          { status: options.status ?? 400 },
+        )
       : node.handle(request)
 
 describe('stages', () => {
@@ -77,7 +102,14 @@ describe('stages', () => {
     const events: ProgressEvent[] = []
     const bytes = content(20 * SEGMENT_SIZE_BYTES, 1)
     await upload(network.client(), bytes, { until: 'final', onProgress: (event) => events.push(event) })
-    expect([...new Set(events.map(({ phase }) => phase))]).toEqual(['hash', 'submit', 'anchor', 'store', 'durable', 'final'])
+    expect([...new Set(events.map(({ phase }) => phase))]).toEqual([
+      'hash',
+      'submit',
+      'anchor',
+      'store',
+      'durable',
+      'final',
+    ])
     for (const phase of ['hash', 'store']) {
       const done = events.filter((event) => event.phase === phase).map(({ doneBytes }) => doneBytes)
       expect(done).toEqual([...done].sort((a, b) => a - b))
@@ -106,7 +138,10 @@ describe('before anything is signed', () => {
     const { chain, rpcUrl } = network
     const client = network.client({ network: { rpcUrl, chainId: 16600, flow: chain.flow, registry: chain.registry } })
     const error = await unsigned(network, upload(client, content(1, 1)))
-    expect(error).toMatchObject({ code: 'NETWORK_MISMATCH', facts: { what: 'chain id', expected: 16600, actual: 31337 } })
+    expect(error).toMatchObject({
+      code: 'NETWORK_MISMATCH',
+      facts: { what: 'chain id', expected: 16600, actual: 31337 },
+    })
   })
 
   test('a flow address without a contract is refused', async () => {
@@ -144,7 +179,9 @@ describe('before anything is signed', () => {
     const { root } = await upload(network.client(), bytes, { until: 'accepted' })
     const [stranger] = homesOf(network, root)
     stranger!.fault = async (request, real) =>
-      request.url.endsWith('/v1/status') ? Response.json({ ...((await (await real.handle(request)).json()) as object), chainId: 5 }) : real.handle(request)
+      request.url.endsWith('/v1/status')
+        ? Response.json({ ...((await (await real.handle(request)).json()) as object), chainId: 5 })
+        : real.handle(request)
     const result = await upload(network.client(), bytes)
     expect(result.receipts.map(({ signer }) => signer)).not.toContain(stranger!.signer)
     expect(result.receipts).toHaveLength(3)
@@ -178,11 +215,17 @@ describe('before anything is signed', () => {
 
   test('no signer, no members, an empty source, impossible options', async () => {
     const network = createFakeNetwork()
-    expect((await unsigned(network, upload(network.client({ signer: undefined }), content(1, 1)))).code).toBe('SIGNER_MISSING')
+    expect((await unsigned(network, upload(network.client({ signer: undefined }), content(1, 1)))).code).toBe(
+      'SIGNER_MISSING',
+    )
     expect((await unsigned(network, upload(network.client(), new Uint8Array(0)))).code).toBe('FILE_EMPTY')
     expect((await unsigned(network, upload(network.client(), new Blob([])))).code).toBe('FILE_EMPTY')
-    expect((await unsigned(network, upload(network.client(), content(1, 1), { until: 'soon' as never }))).code).toBe('OPTION_INVALID')
-    expect((await unsigned(network, upload(network.client(), content(1, 1), { replicas: 0 }))).code).toBe('OPTION_INVALID')
+    expect((await unsigned(network, upload(network.client(), content(1, 1), { until: 'soon' as never }))).code).toBe(
+      'OPTION_INVALID',
+    )
+    expect((await unsigned(network, upload(network.client(), content(1, 1), { replicas: 0 }))).code).toBe(
+      'OPTION_INVALID',
+    )
     network.chain.setMembers([])
     expect((await unsigned(network, upload(network.client(), content(1, 1)))).code).toBe('MEMBERS_NONE')
   })
@@ -223,7 +266,9 @@ describe('holders that fail', () => {
     const [first] = homesOf(network, root)
     let puts = 0
     first!.fault = (request, real) =>
-      request.method === 'PUT' && ++puts < 3 ? refusing('STORE_BUSY', { status: 503, retryable: true })(request, real) : real.handle(request)
+      request.method === 'PUT' && ++puts < 3
+        ? refusing('STORE_BUSY', { status: 503, retryable: true })(request, real)
+        : real.handle(request)
     const result = await upload(network.client(), bytes)
     expect(result.receipts.map(({ signer }) => signer)).toContain(first!.signer)
     expect(puts).toBe(3)
@@ -296,7 +341,11 @@ describe('holders that fail', () => {
     }
     const result = await upload(network.client(), bytes)
     expect(result.receipts).toHaveLength(3)
-    expect(result.receipts.every(({ entrySeq, dataRoot, chainId }) => entrySeq === 0 && dataRoot === root && chainId === 31337)).toBe(true)
+    expect(
+      result.receipts.every(
+        ({ entrySeq, dataRoot, chainId }) => entrySeq === 0 && dataRoot === root && chainId === 31337,
+      ),
+    ).toBe(true)
     expect(network.nodes.filter((node) => node.holds(root) > 0)).toHaveLength(4)
   })
 
@@ -306,7 +355,8 @@ describe('holders that fail', () => {
     const { root } = await upload(network.client(), bytes, { until: 'accepted' })
     const [first] = homesOf(network, root)
     first!.fault = async (request, real) => {
-      if (request.url.includes('/receipt')) return Response.json({ error: { code: 'ENTRY_INCOMPLETE' } }, { status: 404 })
+      if (request.url.includes('/receipt'))
+        return Response.json({ error: { code: 'ENTRY_INCOMPLETE' } }, { status: 404 })
       if (request.method !== 'PUT') return real.handle(request)
       await real.handle(request)
       return Response.json({ stored: 1, missing: 0 })
@@ -337,7 +387,9 @@ describe('sources that change', () => {
 
   test('a byte that changes between the two readings is the caller’s, and no holder is blamed', async () => {
     const network = createFakeNetwork()
-    const source = changing((reads, part) => (reads > 2 && part.length > 300_000 ? ((part[300_000]! ^= 1), part) : part))
+    const source = changing((reads, part) =>
+      reads > 2 && part.length > 300_000 ? ((part[300_000]! ^= 1), part) : part,
+    )
     const error = await failureOf(upload(network.client(), source))
     expect(error).toMatchObject({ code: 'SOURCE_CHANGED', blame: 'caller' })
     expect(network.open.size).toBe(0)
@@ -345,7 +397,12 @@ describe('sources that change', () => {
 
   test('a source that becomes shorter is found out at once', async () => {
     const network = createFakeNetwork()
-    const error = await failureOf(upload(network.client(), changing((_, part) => part.subarray(0, part.length - 1))))
+    const error = await failureOf(
+      upload(
+        network.client(),
+        changing((_, part) => part.subarray(0, part.length - 1)),
+      ),
+    )
     expect(error).toMatchObject({ code: 'SOURCE_CHANGED', facts: { sizeBytes: bytes.length } })
     expect(sentCount(network)).toBe(0)
   })
@@ -394,7 +451,22 @@ describe('the same bytes again', () => {
     for (const node of network.nodes) {
       node.fault = (request, real) =>
         request.url.endsWith(`/v1/entries/${root}`)
-          ? Promise.resolve(Response.json({ root, entries: [{ seq: 0, sizeBytes: 100, startChunk: 1, blockNumber: 1, txHash: `0x${'ab'.repeat(32)}`, complete: true, heldSegmentCount: 1 }] }))
+          ? Promise.resolve(
+              Response.json({
+                root,
+                entries: [
+                  {
+                    seq: 0,
+                    sizeBytes: 100,
+                    startChunk: 1,
+                    blockNumber: 1,
+                    txHash: `0x${'ab'.repeat(32)}`,
+                    complete: true,
+                    heldSegmentCount: 1,
+                  },
+                ],
+              }),
+            )
           : real.handle(request)
     }
     expect(await upload(network.client(), bytes)).toMatchObject({ reused: false, seq: 0 })
@@ -438,7 +510,9 @@ describe('several at once', () => {
     const files = [content(500, 1), content(600, 2)]
     const [bad] = await uploadMany(network.client(), files, { until: 'accepted' })
     network.nodes[0]!.fault = (request, real) =>
-      request.url.includes(bad!.root) && request.method === 'PUT' ? refusing('STORE_FULL')(request, real) : real.handle(request)
+      request.url.includes(bad!.root) && request.method === 'PUT'
+        ? refusing('STORE_FULL')(request, real)
+        : real.handle(request)
     const error = await failureOf(uploadMany(network.client(), files))
     expect(error).toMatchObject({ code: 'DURABILITY_NOT_REACHED', facts: { root: bad!.root } })
     expect(await upload(network.client(), files[1]!)).toMatchObject({ reused: true, stage: 'durable' })
@@ -448,7 +522,9 @@ describe('several at once', () => {
     const network = createFakeNetwork()
     const client = network.client()
     const other = network.client()
-    const results = await Promise.all(Array.from({ length: 50 }, (_, i) => upload(i % 2 ? client : other, content(100 + i, i))))
+    const results = await Promise.all(
+      Array.from({ length: 50 }, (_, i) => upload(i % 2 ? client : other, content(100 + i, i))),
+    )
     expect(results.map(({ seq }) => seq).sort((a, b) => a - b)).toEqual(Array.from({ length: 50 }, (_, i) => i))
     const address = privateKeySigner(keyOf(0)).address.toLowerCase()
     expect(network.chain.nonces.get(address)).toEqual(Array.from({ length: 50 }, (_, i) => i))
@@ -471,7 +547,12 @@ describe('several at once', () => {
     const { sizeBytes } = await upload(client, content(70_000, 1))
     const address = privateKeySigner(keyOf(0)).address.toLowerCase()
     const balance = BigInt((await client.rpc.request('eth_getBalance', [address, 'latest'])) as string)
-    const sectors = BigInt(paddedChunkCountOf([{ root: new Uint8Array(32), height: 8 }, { root: new Uint8Array(32), height: 5 }]))
+    const sectors = BigInt(
+      paddedChunkCountOf([
+        { root: new Uint8Array(32), height: 8 },
+        { root: new Uint8Array(32), height: 5 },
+      ]),
+    )
     expect(sizeBytes).toBe(70_000)
     expect(before - balance).toBe(sectors * 30_733_644_962n)
   })
@@ -484,7 +565,10 @@ describe('cancelling', () => {
     [
       'while data is sent',
       (network) =>
-        network.nodes.forEach((node) => (node.fault = (request, real) => (request.method === 'PUT' ? hangs(request, real) : real.handle(request)))),
+        network.nodes.forEach(
+          (node) =>
+            (node.fault = (request, real) => (request.method === 'PUT' ? hangs(request, real) : real.handle(request))),
+        ),
     ],
   ]
   test.each(phases)('%s: the reason comes back at once and no request stays open', async (_, arrange) => {
@@ -493,7 +577,9 @@ describe('cancelling', () => {
     const controller = new AbortController()
     const work = upload(network.client(), content(3 * SEGMENT_SIZE_BYTES, 1), { signal: controller.signal })
     const caught = reasonOf(work)
-    await turnsUntil(() => network.open.size > 0 && (_ !== 'while data is sent' || network.log.some((line) => line.startsWith('PUT'))))
+    await turnsUntil(
+      () => network.open.size > 0 && (_ !== 'while data is sent' || network.log.some((line) => line.startsWith('PUT'))),
+    )
     const reason = new Error('I changed my mind')
     controller.abort(reason)
     expect(await caught).toBe(reason)
@@ -506,7 +592,8 @@ describe('cancelling', () => {
 
   test('a deadline ends an upload that hangs', async () => {
     const network = createFakeNetwork()
-    for (const node of network.nodes) node.fault = (request, real) => (request.method === 'PUT' ? hangs(request, real) : real.handle(request))
+    for (const node of network.nodes)
+      node.fault = (request, real) => (request.method === 'PUT' ? hangs(request, real) : real.handle(request))
     const error = await failureOf(upload(network.client(), content(1_000, 1), { timeoutMs: 60 }))
     expect(error).toMatchObject({ code: 'DEADLINE_PASSED', facts: { what: 'upload', timeoutMs: 60 } })
     await turns(3)

@@ -97,7 +97,8 @@ export async function uploadMany<Until extends Stage = 'durable'>(
   options: UploadOptions<Until> = {},
 ): Promise<UploadResult<Until>[]> {
   const settings = parseSettings(options)
-  if (sources.length > SOURCES_MAX) throw fail('OPTION_INVALID', { name: 'sources', count: sources.length, countMax: SOURCES_MAX })
+  if (sources.length > SOURCES_MAX)
+    throw fail('OPTION_INVALID', { name: 'sources', count: sources.length, countMax: SOURCES_MAX })
   const opened: OpenSource[] = []
   try {
     const timeoutMs = options.timeoutMs ?? UPLOAD_TIMEOUT_MS + knownBytes(sources) / UPLOAD_BYTES_PER_MS
@@ -131,7 +132,9 @@ async function run(
   // Asked while the source is hashed: a wrong network is found out before the first byte is read twice.
   const ready = until === 'accepted' ? Promise.resolve() : readyToPay(client, signal)
   const [objects] = await Promise.all([
-    mapBounded(sources, { window: OBJECTS_WINDOW, signal }, (source, scope) => accept(client, source, settings, opened, scope)),
+    mapBounded(sources, { window: OBJECTS_WINDOW, signal }, (source, scope) =>
+      accept(client, source, settings, opened, scope),
+    ),
     ready,
   ])
   if (until === 'accepted') return objects.map(({ root, sizeBytes }) => ({ stage: 'accepted', root, sizeBytes }))
@@ -155,7 +158,13 @@ async function readyToPay(client: Client, signal: AbortSignal): Promise<void> {
 /** A source with its root: the stage `accepted`. */
 type Accepted = HashedSource & { readonly source: OpenSource; readonly root: Root; readonly sizeBytes: number }
 
-async function accept(client: Client, source: Source, settings: Settings, opened: OpenSource[], signal: AbortSignal): Promise<Accepted> {
+async function accept(
+  client: Client,
+  source: Source,
+  settings: Settings,
+  opened: OpenSource[],
+  signal: AbortSignal,
+): Promise<Accepted> {
   const plain = await openSource(source, client.deps, { signal })
   opened.push(plain)
   if (signal.aborted) {
@@ -178,7 +187,12 @@ async function accept(client: Client, source: Source, settings: Settings, opened
 type Anchored = { readonly entry: Entry; readonly reused: boolean }
 
 /** The stage `anchored` for all objects: finds entries that exist, and pays for the others. */
-async function anchorAll(client: Client, objects: readonly Accepted[], settings: Settings, signal: AbortSignal): Promise<readonly Anchored[]> {
+async function anchorAll(
+  client: Client,
+  objects: readonly Accepted[],
+  settings: Settings,
+  signal: AbortSignal,
+): Promise<readonly Anchored[]> {
   const { until, replicas, onExisting, tell } = settings
   const needs = until === 'anchored' ? 'nothing' : 'holders'
   // Most uploads are new: what their transaction needs is read while the nodes are asked.
@@ -208,7 +222,12 @@ async function anchorAll(client: Client, objects: readonly Accepted[], settings:
     tell({ phase: 'submit', doneBytes: 0, totalBytes })
     const onSent = (txHash: TxHash): void => tell({ phase: 'submit', doneBytes: totalBytes, totalBytes, txHash })
     const prepared = group.length === objects.length ? guess : undefined
-    const entries = await submit(client, group.map((i) => objects[i]!), { onSent, prepared }, signal)
+    const entries = await submit(
+      client,
+      group.map((i) => objects[i]!),
+      { onSent, prepared },
+      signal,
+    )
     group.forEach((i, k) => anchored.set(i, { entry: entries[k]!, reused: false }))
     tell({ phase: 'anchor', doneBytes: totalBytes, totalBytes, txHash: entries[0]!.txHash })
   }
@@ -238,8 +257,10 @@ async function submit(
   const { transactor, network } = client
   const submissions = objects.map(({ submission }) => submission)
   const prepared = await (how.prepared ?? prepareAll(client, objects, signal)).catch(async (error: unknown) => {
-    if (!isFailure(error, 'TX_REVERTED') || !/^NotEnoughFee/.test(String(error.facts['reason']))) throw error
-    return prepareSubmission(paymentOf(client, objects, await client.price({ signal, renew: true })), transactor!, { signal })
+    if (!isFailure(error, 'TX_REVERTED') || !String(error.facts['reason']).startsWith('NotEnoughFee')) throw error
+    return prepareSubmission(paymentOf(client, objects, await client.price({ signal, renew: true })), transactor!, {
+      signal,
+    })
   })
   return sendSubmission({ flow: network.flow, submissions }, prepared, transactor!, { signal, onSent: how.onSent })
 }
@@ -249,22 +270,39 @@ const EXISTING_CHECKS_MAX = 4
 
 /** An entry with this root, size and tags that the chain confirms: the furthest one first. A node's word alone is not enough to
  *  skip a payment. */
-async function findExisting(client: Client, object: Accepted, seen: Preflight, signal: AbortSignal): Promise<Entry | undefined> {
+async function findExisting(
+  client: Client,
+  object: Accepted,
+  seen: Preflight,
+  signal: AbortSignal,
+): Promise<Entry | undefined> {
   const bySeq = new Map<number, HeldEntry>()
   for (const held of seen.known) {
     const known = bySeq.get(held.seq)
-    if (held.sizeBytes === object.sizeBytes && (known === undefined || (held.complete && !known.complete))) bySeq.set(held.seq, held)
+    if (held.sizeBytes === object.sizeBytes && (known === undefined || (held.complete && !known.complete)))
+      bySeq.set(held.seq, held)
   }
   const candidates = [...bySeq.values()].sort((a, b) => Number(b.complete) - Number(a.complete) || a.seq - b.seq)
   for (const { seq, txHash } of candidates.slice(0, EXISTING_CHECKS_MAX)) {
     const entry = await readEntry(client.rpc, { flow: client.network.flow, txHash, seq }, { signal })
-    if (entry?.root === object.root && entry.sizeBytes === object.sizeBytes && equal(entry.tags, object.submission.tags)) return entry
+    if (
+      entry?.root === object.root &&
+      entry.sizeBytes === object.sizeBytes &&
+      equal(entry.tags, object.submission.tags)
+    )
+      return entry
   }
   return undefined
 }
 
 /** The stages `durable` and `final` of one object. */
-async function store(client: Client, object: Accepted, { entry, reused }: Anchored, settings: Settings, signal: AbortSignal): Promise<StoredResult> {
+async function store(
+  client: Client,
+  object: Accepted,
+  { entry, reused }: Anchored,
+  settings: Settings,
+  signal: AbortSignal,
+): Promise<StoredResult> {
   const { until, replicas, tell } = settings
   const { root, sizeBytes, source, tree } = object
   invariant(entry.paddedChunkCount === paddedChunkCountOf(object.submission.nodes), 'the entry is that of this object')
@@ -286,7 +324,13 @@ async function store(client: Client, object: Accepted, { entry, reused }: Anchor
 const STAGES: readonly Stage[] = ['accepted', 'anchored', 'durable', 'final']
 
 function parseSettings(options: UploadOptions): Settings {
-  const { until = 'durable', tags = new Uint8Array(0), encryption, replicas = REPLICA_COUNT, onExisting = 'reuse' } = options
+  const {
+    until = 'durable',
+    tags = new Uint8Array(0),
+    encryption,
+    replicas = REPLICA_COUNT,
+    onExisting = 'reuse',
+  } = options
   const wrong = (name: string, value: unknown): Error => fail('OPTION_INVALID', { name, value: String(value) })
   if (!STAGES.includes(until)) throw wrong('until', until)
   if (!(tags instanceof Uint8Array)) throw wrong('tags', typeof tags)
