@@ -22,7 +22,7 @@ export type DiskFaults = {
   failingSyncs: number
   failingReads: number
   failingWrites: number
-  /** No file grows beyond this many bytes of pages in all. */
+  /** Files take no more than this many bytes of sectors in all. */
   capacityBytes: number
   /** Syncs that answer well and do nothing: the lie that the simulator must catch. */
   lyingSyncs: boolean
@@ -51,9 +51,12 @@ export function createMemoryDisk(chance: Chance): MemoryDisk {
   const directories = new Set<string>(['/'])
   const faults: DiskFaults = { failingSyncs: 0, failingReads: 0, failingWrites: 0, capacityBytes: Infinity, lyingSyncs: false }
 
-  async function turns(begun = epoch): Promise<void> {
-    if (epoch !== begun) throw fail('DISK_FAILED', { reason: 'the machine stopped' })
+  async function turns(): Promise<void> {
     for (let left = chance.below(4); left > 0; left--) await undefined
+  }
+
+  /** In the same turn as an effect: a dead process changes nothing. */
+  function checkAlive(begun: number): void {
     if (epoch !== begun) throw fail('DISK_FAILED', { reason: 'the machine stopped' })
   }
 
@@ -71,14 +74,15 @@ export function createMemoryDisk(chance: Chance): MemoryDisk {
 
   function openFile(path: string, inode: Inode, begun = epoch): DiskFile {
     let isOpen = true
-    const check = async (): Promise<void> => {
+    const checkOpen = (): void => {
       if (!isOpen) throw fail('DISK_FAILED', { path, reason: 'closed' })
-      await turns(begun)
+      checkAlive(begun)
     }
     return {
       identity: `memory:${inode.id}`,
       async read(into, position) {
-        await check()
+        await turns()
+        checkOpen()
         if (faults.failingReads > 0) {
           faults.failingReads -= 1
           throw fail('DISK_FAILED', { path, reason: 'EIO' })
@@ -86,31 +90,37 @@ export function createMemoryDisk(chance: Chance): MemoryDisk {
         return readSectors(inode.live, inode.liveSize, into, position)
       },
       async write(parts, position) {
-        await check()
+        await turns()
+        checkOpen()
         if (faults.failingWrites > 0) {
           faults.failingWrites -= 1
           throw fail('DISK_FAILED', { path, reason: 'EIO' })
         }
         let at = position
         for (const part of parts) {
-          if (usedBytes() + part.length > faults.capacityBytes) throw fail('DISK_FULL', { path, reason: 'ENOSPC' })
+          const neededBytes = missingBytes(inode.live, at, part.length)
+          if (neededBytes > 0 && usedBytes() + neededBytes > faults.capacityBytes) throw fail('DISK_FULL', { path, reason: 'ENOSPC' })
           const bytes = part.slice()
           writeSectors(inode.live, bytes, at)
           inode.pending.push({ position: at, bytes })
           inode.liveSize = Math.max(inode.liveSize, at + bytes.length)
           at += bytes.length
           // A process may end between two parts.
-          if (chance.below(3) === 0) await turns(begun)
+          if (chance.below(3) === 0) await turns()
+          checkOpen()
         }
-        await turns(begun)
+        await turns()
+        checkOpen()
       },
       async sync() {
-        await check()
+        await turns()
+        checkOpen()
         syncCount += 1
         // Only what was written before the call is sure to be covered.
         const covered = inode.pending.length
         const size = inode.liveSize
-        await turns(begun)
+        await turns()
+        checkOpen()
         if (faults.failingSyncs > 0) {
           faults.failingSyncs -= 1
           inode.pending.splice(0, covered)
@@ -121,7 +131,8 @@ export function createMemoryDisk(chance: Chance): MemoryDisk {
         inode.durableSize = Math.max(inode.durableSize, size)
       },
       async allocate(sizeBytes) {
-        await check()
+        await turns()
+        checkOpen()
         inode.liveSize = Math.max(inode.liveSize, sizeBytes)
       },
       async close() {
@@ -132,7 +143,9 @@ export function createMemoryDisk(chance: Chance): MemoryDisk {
 
   const view = (begun?: () => number): Disk => ({
     async open(path, options) {
-      await turns(begun?.())
+      const born = begun?.() ?? epoch
+      await turns()
+      checkAlive(born)
       let inode = live.get(path)
       if (inode === undefined) {
         if (!options.create) throw fail('DISK_FAILED', { path, reason: 'ENOENT' })
@@ -141,43 +154,57 @@ export function createMemoryDisk(chance: Chance): MemoryDisk {
         rename(path, inode)
       }
       inode.liveSize = Math.max(inode.liveSize, options.sizeBytes ?? 0)
-      return openFile(path, inode, begun?.())
+      return openFile(path, inode, born)
     },
     async makeDirectory(path) {
-      await turns(begun?.())
+      const born = begun?.() ?? epoch
+      await turns()
+      checkAlive(born)
       for (let at = path; at !== '/'; at = parentOf(at)) directories.add(at)
     },
     async list(path) {
-      await turns(begun?.())
+      const born = begun?.() ?? epoch
+      await turns()
+      checkAlive(born)
       return [...live.keys()].filter((name) => parentOf(name) === path).map((name) => name.slice(path.length + 1))
     },
     async stat(path) {
-      await turns(begun?.())
+      const born = begun?.() ?? epoch
+      await turns()
+      checkAlive(born)
       const inode = live.get(path)
       if (inode !== undefined) return { sizeBytes: inode.liveSize, identity: `memory:${inode.id}` }
       return directories.has(path) ? { sizeBytes: 0, identity: `directory:${path}` } : undefined
     },
     async rename(from, to) {
-      await turns(begun?.())
+      const born = begun?.() ?? epoch
+      await turns()
+      checkAlive(born)
       const inode = live.get(from)
       if (inode === undefined) throw fail('DISK_FAILED', { path: from, reason: 'ENOENT' })
       rename(from, undefined)
       rename(to, inode)
     },
     async remove(path) {
-      await turns(begun?.())
+      const born = begun?.() ?? epoch
+      await turns()
+      checkAlive(born)
       for (const name of live.keys()) if (name === path || name.startsWith(`${path}/`)) rename(name, undefined)
       for (const name of directories) if (name !== '/' && (name === path || name.startsWith(`${path}/`))) directories.delete(name)
     },
     async syncDirectory(path) {
-      await turns(begun?.())
+      const born = begun?.() ?? epoch
+      await turns()
+      checkAlive(born)
       if (!directories.has(path)) throw fail('DISK_FAILED', { path, reason: 'ENOENT' })
       if (faults.lyingSyncs) return
       for (const change of changes.filter(({ directory }) => directory === path)) applyName(durable, change)
       changes = changes.filter(({ directory }) => directory !== path)
     },
     async free() {
-      await turns(begun?.())
+      const born = begun?.() ?? epoch
+      await turns()
+      checkAlive(born)
       return faults.capacityBytes === Infinity ? 2 ** 50 : Math.max(0, faults.capacityBytes - usedBytes())
     },
   })
@@ -236,6 +263,13 @@ function settleByChance(inode: Inode, chance: Chance): void {
   if (chance.below(2) === 1) inode.durableSize = Math.max(inode.durableSize, inode.liveSize)
   inode.liveSize = inode.durableSize
   inode.live = new Map(Array.from(inode.durable, ([at, sector]) => [at, sector.slice()]))
+}
+
+/** What a write would add: sectors that are there already are overwritten in place. */
+function missingBytes(sectors: Sectors, position: number, sizeBytes: number): number {
+  let missing = 0
+  for (let number = Math.floor(position / SECTOR_BYTES); number * SECTOR_BYTES < position + sizeBytes; number++) if (!sectors.has(number)) missing += 1
+  return missing * SECTOR_BYTES
 }
 
 function readSectors(sectors: Sectors, sizeBytes: number, into: Uint8Array, position: number): number {

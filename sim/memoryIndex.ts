@@ -26,9 +26,8 @@ export function createMemoryIndexStore(chance: Chance): MemoryIndexStore {
   const check = (begun: number): void => {
     if (begun !== epoch) throw fail('INDEX_FAILED', { reason: 'the machine stopped' })
   }
-  const turns = async (begun: number): Promise<void> => {
+  const turns = async (): Promise<void> => {
     for (let left = chance.below(4); left > 0; left--) await undefined
-    check(begun)
   }
 
   return {
@@ -51,14 +50,17 @@ export function createMemoryIndexStore(chance: Chance): MemoryIndexStore {
         transaction(changes, { durability }) {
           const copies = changes.map(({ key, value }) => ({ key: key.slice(), value: value?.slice() }))
           const done = queue.then(async () => {
-            await turns(begun)
+            await turns()
+            // In the same turn as the effect: a dead process changes nothing.
+            check(begun)
             if (faults.failingTransactions > 0) {
               faults.failingTransactions -= 1
               throw fail('INDEX_FAILED', { reason: 'EIO' })
             }
             apply(live, copies)
             unflushed.push(copies)
-            await turns(begun)
+            await turns()
+            check(begun)
             if (durability === 'written') return
             for (const flushed of unflushed) apply(durable, flushed)
             unflushed = []

@@ -29,7 +29,7 @@ export type RecoverDeps = {
   readonly clock: Clock
   readonly logger: Logger
 }
-export type Recovered = { readonly slots: SlotMap; readonly sequence: number; readonly removals: ReadonlyMap<string, number> }
+export type Recovered = { readonly slots: SlotMap; readonly sequence: number }
 
 /** Brings the index up to the slots. After a clean end nothing is missing; after a crash the slots that were reserved at the
  *  last checkpoint are read; without an index, or with that of another store, all slots are. Afterwards the index is flushed
@@ -42,7 +42,7 @@ export async function recover(storeId: string, deps: RecoverDeps, options: Abort
   const slots = rows?.slots ?? createSlotMap()
   let found: Found
   if (meta !== undefined && rows !== undefined) {
-    await finishRemovals(slots, deps)
+    await finishRemovals(rows, deps)
     found = await readReserved(meta, rows, deps, options)
   } else {
     how = 'slots'
@@ -56,13 +56,12 @@ export async function recover(storeId: string, deps: RecoverDeps, options: Abort
   await deps.index.transaction([...found.changes, { key: metaKey, value: encodeMeta(next) }], { durability: 'synced' })
   const ms = deps.clock.nowMs() - startedMs
   deps.logger.info('store.opened', { from: how, segmentCount: slots.usedSlotCount(), recoveredCount: found.count, sequence: found.sequence, ms })
-  const marks = new Map(Array.from(removals(deps.index), ({ root, sequence }) => [toHex(root) as string, sequence]))
-  return { slots, sequence: found.sequence, removals: marks }
+  return { slots, sequence: found.sequence }
 }
 
 type Found = { readonly changes: IndexChange[]; readonly files: Set<SlotFile>; readonly sequence: number; readonly count: number }
 
-type Rows = { readonly slots: SlotMap; readonly sequence: number }
+type Rows = { readonly slots: SlotMap; /** The highest that is known. */ sequence: number }
 
 /** `undefined` when two rows name one slot: then the index is not to be trusted. */
 function readRows(index: Index): Rows | undefined {
@@ -76,20 +75,16 @@ function readRows(index: Index): Rows | undefined {
 }
 
 /** Removals that were promised and not ended. Before anything is added: a root may have been stored again since. */
-async function finishRemovals(slots: SlotMap, deps: RecoverDeps): Promise<void> {
+async function finishRemovals(rows: Rows, deps: RecoverDeps): Promise<void> {
   for (const removal of [...removals(deps.index)]) {
-    while ((await removeSegments(removal, { ...deps, slots })) > 0);
+    rows.sequence = Math.max(rows.sequence, removal.sequence)
+    while ((await removeSegments(removal, { ...deps, slots: rows.slots })) === 'more');
   }
 }
 
 async function readReserved(meta: Meta, rows: Rows, deps: RecoverDeps, options: Abortable): Promise<Found> {
   const { index } = deps
   let sequence = Math.max(meta.sequence, rows.sequence)
-  const removed = new Map<string, number>()
-  for (const removal of removals(index)) {
-    removed.set(toHex(removal.root), removal.sequence)
-    sequence = Math.max(sequence, removal.sequence)
-  }
   const newest = new Map<string, SlotHeader>()
   const files = new Set<SlotFile>()
   for (const { at, base } of reservedSlots(meta)) {
@@ -99,8 +94,8 @@ async function readReserved(meta: Meta, rows: Rows, deps: RecoverDeps, options: 
     if (found === undefined) continue
     const { header } = found
     sequence = Math.max(sequence, header.sequence)
-    // At or below the base it is what the slot held before it was reserved; at or below a removal it is removed.
-    if (header.sequence <= base || header.sequence <= (removed.get(toHex(header.root)) ?? -1)) continue
+    // At or below the base it is what the slot held before it was reserved.
+    if (header.sequence <= base) continue
     const key = segmentKey(header.root, header.index)
     const known = index.get(key)
     const rival = newest.get(toHex(key)) ?? (known && decodePlace(known))

@@ -1,25 +1,24 @@
 import type { Index, IndexChange } from '@weightless/core'
 import { createCounts } from './counts.ts'
 import type { Crc32 } from './crc32.ts'
-import { segmentsOf, type Place } from './rows.ts'
+import { removalKey, segmentsOf, type Place } from './rows.ts'
 import { encodeTombstone } from './slot.ts'
 import type { SlotFile, SlotFiles } from './slotFiles.ts'
 import type { SlotMap } from './slotMap.ts'
 
-/** Removes some segments of a root that are not newer than the removal: tombstones over their slots, flushed, then their rows.
- *  Resolves to how many; 0 means that the removal has ended. The row of the removal itself must be durable before: from then
- *  on a crash cannot bring the segments back, and this is done again at the next start. */
+/** Removes some segments of a root that are not newer than the removal: tombstones over their slots, flushed, then their rows,
+ *  and with the last of them the row of the removal. Resolves to whether more are left. The row of the removal itself must be
+ *  durable before: from then on a crash cannot bring the segments back, and this is done again at the next start. */
 export async function removeSegments(
   removal: { readonly root: Uint8Array; readonly sequence: number },
   deps: RemoveSegmentsDeps,
-): Promise<number> {
+): Promise<'more' | 'done'> {
   const { index, files, slots } = deps
   const old: { readonly key: Uint8Array; readonly place: Place }[] = []
   for (const row of segmentsOf(index, removal.root)) {
     if (row.place.sequence <= removal.sequence) old.push(row)
     if (old.length === BATCH_SEGMENTS) break
   }
-  if (old.length === 0) return 0
   const touched = new Set<SlotFile>()
   for (let i = 0; i < old.length; i += PARALLEL_WRITES) {
     const written = old.slice(i, i + PARALLEL_WRITES).map(({ place }) => {
@@ -35,9 +34,11 @@ export async function removeSegments(
     changes.push({ key, value: undefined })
     counts.subtract({ root: removal.root, dataBytes: place.dataBytes })
   }
+  const isDone = old.length < BATCH_SEGMENTS
+  if (isDone) changes.push({ key: removalKey(removal.root), value: undefined })
   await index.transaction([...changes, ...counts.changes()], { durability: 'written' })
   for (const { place } of old) slots.release(place)
-  return old.length
+  return isDone ? 'done' : 'more'
 }
 
 export type RemoveSegmentsDeps = { readonly index: Index; readonly files: SlotFiles; readonly slots: SlotMap; readonly crc32: Crc32 }

@@ -41,7 +41,7 @@ async function live(seed: number, options: { readonly lyingSyncs: boolean }): Pr
   world.disk.faults.lyingSyncs = options.lyingSyncs
   for (let life = 0; life < 5; life++) {
     const store = await createSegmentStore(
-      { dataDir: '/node/data', capacityBytes: 2 ** 30, pendingBytesMax: 40_000, reservedSlotCount: 2 + chance.below(6), onFatal: ({ message }) => (world.brokenDown ??= message) },
+      { dataDir: '/node/data', capacityBytes: 2 ** 30, pendingBytesMax: 40_000, freeBytesMin: 0, reservedSlotCount: 2 + chance.below(6), onFatal: ({ message }) => (world.brokenDown ??= message) },
       { disk: world.disk.process(), index: world.indexes.open(), clock, logger: silentLogger },
     )
     const broken = await brokenPromise(store, world)
@@ -55,6 +55,8 @@ async function live(seed: number, options: { readonly lyingSyncs: boolean }): Pr
 async function act(store: SegmentStore, world: World): Promise<void> {
   const { chance } = world
   const calls: Promise<unknown>[] = []
+  // In some lives the disk is too small.
+  world.disk.faults.capacityBytes = chance.below(4) === 0 ? chance.below(200_000) : Infinity
   const actions = 3 + chance.below(25)
   for (let i = 0; i < actions; i++) {
     calls.push(chance.below(5) === 0 ? remove(store, world) : put(store, world))
@@ -83,6 +85,7 @@ async function act(store: SegmentStore, world: World): Promise<void> {
       world.disk.losePower()
       world.indexes.losePower()
   }
+  world.disk.faults.capacityBytes = Infinity
   const { brokenDown } = world
   await Promise.allSettled(calls)
   // What breaks after the end is the end's doing.

@@ -151,6 +151,23 @@ describe('a disk that fails', () => {
     expectSame(await store.get(rootNumber(2), 7), small(2, 7))
   })
 
+  test('what a full disk cut off in the middle is not there after a removal and a crash, nor without the index', async () => {
+    for (let room = 0; room < 40; room++) {
+      disk = createMemoryDisk(createChance(room))
+      indexes = createMemoryIndexStore(createChance(room))
+      store = await open({ freeBytesMin: 0 })
+      disk.faults.capacityBytes = room * 300
+      await store.put(rootNumber(1), Array.from({ length: 4 }, (_, i) => small(1, i))).catch(() => undefined)
+      await store.remove(rootNumber(1))
+      disk.losePower()
+      indexes.losePower()
+      if (room % 2 === 0) indexes.lose()
+      disk.faults.capacityBytes = Infinity
+      store = await open()
+      expect(store.usage().segmentCount).toBe(0)
+    }
+  })
+
   test('a share of the disk is left free', async () => {
     disk.faults.capacityBytes = 1_000_000
     await store.close()

@@ -1,4 +1,4 @@
-import { invariant, isFailure, toHex } from '@weightless/core'
+import { invariant, isFailure } from '@weightless/core'
 import type { Abortable, Clock, Disk, Failure, Index, Logger, Root } from '@weightless/core'
 import { createAdmission } from './admission.ts'
 import { crc32 as plainCrc32, type Crc32 } from './crc32.ts'
@@ -101,8 +101,6 @@ export async function createSegmentStore(
     files,
     slots: found.slots,
     crc32,
-    removals: new Map(found.removals),
-    removalsUnderWay: new Set(),
     sequence: found.sequence,
     checkUnbroken() {
       if (broken !== undefined) throw broken
@@ -159,24 +157,20 @@ export async function createSegmentStore(
 
   async function remove(root: Root): Promise<void> {
     const bytes = rootBytes(root)
-    const name = toHex(bytes)
     await writer.settled(root)
     core.checkUnbroken()
-    if (readRootCount(index, bytes).heldCount === 0) return
-    const removal = { root: bytes, sequence: ++core.sequence }
-    core.removalsUnderWay.add(name)
     try {
+      await writer.flushStrays()
+      if (readRootCount(index, bytes).heldCount === 0) return
+      const removal = { root: bytes, sequence: ++core.sequence }
       // From this row on the segments are gone, whatever happens; the rest gives their slots back.
       const row = { key: removalKey(bytes), value: encodeRemoval(removal.sequence) }
       await core.inTurn(() => index.transaction([row], { durability: 'synced' }))
-      core.removals.set(name, removal.sequence)
-      while ((await core.inTurn(() => removeSegments(removal, core))) > 0);
+      while ((await core.inTurn(() => removeSegments(removal, core))) === 'more');
       await writer.checkInPlace([])
       logger.debug('store.removed', { root })
     } catch (cause) {
       throw core.breakDown(isFailure(cause, 'STORE_DIRECTORY_GONE') ? cause : fail('STORE_WRITE_FAILED', { operation: 'remove' }, { cause }))
-    } finally {
-      core.removalsUnderWay.delete(name)
     }
   }
 

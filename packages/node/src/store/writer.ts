@@ -1,10 +1,10 @@
-import { fromHex, HASH_SIZE_BYTES, invariant, isFailure, PROOF_DEPTH_MAX, SEGMENT_SIZE_BYTES } from '@weightless/core'
+import { HASH_SIZE_BYTES, invariant, isFailure, PROOF_DEPTH_MAX, SEGMENT_SIZE_BYTES } from '@weightless/core'
 import type { Clock, Disk, Failure, Index, IndexChange, Root, SegmentProof } from '@weightless/core'
 import { createCounts } from './counts.ts'
 import type { Crc32 } from './crc32.ts'
 import { fail } from './errors.ts'
-import { encodeMeta, encodePlace, metaKey, removalKey, rootBytes, segmentKey } from './rows.ts'
-import { encodeSlotHead, SLOT_CLASS_BYTES, slotClassOf, type SlotSegment } from './slot.ts'
+import { encodeMeta, encodePlace, metaKey, rootBytes, segmentKey } from './rows.ts'
+import { encodeSlotHead, encodeTombstone, SLOT_CLASS_BYTES, slotClassOf, type SlotSegment } from './slot.ts'
 import type { SlotFile, SlotFiles, SlotRecord } from './slotFiles.ts'
 import { rangesOf, type SlotMap } from './slotMap.ts'
 
@@ -19,10 +19,6 @@ export type StoreCore = {
   readonly files: SlotFiles
   readonly slots: SlotMap
   readonly crc32: Crc32
-  /** Removals whose rows are still in the index: hex of the root to sequence number. */
-  readonly removals: Map<string, number>
-  /** Those that have not ended. */
-  readonly removalsUnderWay: Set<string>
   /** The last sequence number that was given out. */
   sequence: number
   /** Throws what broke the store, if anything did. */
@@ -39,6 +35,8 @@ export type Writer = {
   write(root: Root, segments: readonly NewSegment[]): Promise<'written' | 'failedElsewhere'>
   /** Resolves when no write of the root is under way. */
   settled(root: Root): Promise<void>
+  /** Makes sure that no write that failed comes back after a crash. */
+  flushStrays(): Promise<void>
   checkInPlace(files: readonly SlotFile[]): Promise<void>
   close(how: 'flush' | 'leave'): Promise<void>
 }
@@ -65,6 +63,8 @@ type Unit = {
 export function createWriter(core: StoreCore, options: WriterOptions): Writer {
   const { index, files, slots } = core
   const underWay = new Map<Root, Map<number, Promise<void>>>()
+  /** Files with tombstones over writes that failed, not flushed yet. */
+  const strays = new Set<SlotFile>()
   let plannedBytes = 0
   let free = { bytes: 0, atMs: -Infinity }
   let written: Unit[] = []
@@ -123,13 +123,27 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
     try {
       touched = await files.write(records)
     } catch (cause) {
-      for (const record of records) slots.abandon(record)
-      throw await classify(cause)
+      const failure = await classify(cause)
+      await disown(records)
+      throw failure
     }
     await new Promise<void>((resolve, reject) => {
       written.push({ root, segments: records, touched, resolve, reject })
       void syncWritten()
     })
+  }
+
+  /** Some of these may have been written as a whole. Their put has failed, so no start may find them as segments. */
+  async function disown(records: Unit['segments']): Promise<void> {
+    for (const { classId, slot, sequence, segment } of records) {
+      const tombstone = encodeTombstone({ classId, slot, sequence }, segment.root, core.crc32)
+      await files.writeHead({ classId, slot }, tombstone).then(
+        (file) => strays.add(file),
+        // Where there is no room for a tombstone there was none for a segment.
+        (error: unknown) => isFailure(error, 'DISK_FULL') || core.breakDown(fail('STORE_WRITE_FAILED', {}, { cause: error })),
+      )
+      slots.abandon({ classId, slot })
+    }
   }
 
   /** Gives segments their slots and sequence numbers. */
@@ -162,7 +176,7 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
     const reserved = [...kept, { classId, base, ranges: rangesOf(chosen) }]
     try {
       await files.prepare(classId, chosen)
-      await index.transaction([metaChange({ reserved }), ...forgetRemovals(Math.min(...reserved.map((one) => one.base)))], { durability: 'synced' })
+      await index.transaction([metaChange({ reserved })], { durability: 'synced' })
     } catch (cause) {
       slots.unchoose(classId, chosen)
       throw isFailure(cause, 'DISK_FULL') ? cause : await classify(cause)
@@ -172,17 +186,6 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
 
   function metaChange({ reserved }: { readonly reserved: Parameters<typeof encodeMeta>[0]['reserved'] }): IndexChange {
     return { key: metaKey, value: encodeMeta({ storeId: core.storeId, sequence: core.sequence, reserved }) }
-  }
-
-  /** A removal is remembered while a reserved slot may hold something older: below every base, nothing is read as new. */
-  function forgetRemovals(sequenceMax: number): IndexChange[] {
-    const changes: IndexChange[] = []
-    for (const [root, sequence] of core.removals) {
-      if (sequence > sequenceMax || core.removalsUnderWay.has(root)) continue
-      core.removals.delete(root)
-      changes.push({ key: removalKey(fromHex(root)), value: undefined })
-    }
-    return changes
   }
 
   async function checkFreeSpace(neededBytes: number): Promise<void> {
@@ -271,13 +274,18 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
     settled: async (root) => {
       await Promise.allSettled([...(underWay.get(root)?.values() ?? [])])
     },
+    flushStrays: async () => {
+      const flushed = [...strays]
+      await Promise.all(flushed.map(({ file }) => file.sync()))
+      for (const file of flushed) strays.delete(file)
+    },
     checkInPlace,
     close: async (how) => {
       await Promise.allSettled([...underWay.values()].flatMap((running) => [...running.values()]))
       await checkpointing?.catch(() => undefined)
       if (how === 'leave') return
       // Nothing is under way, so the next start has no slots to look at.
-      await index.transaction([metaChange({ reserved: [] }), ...forgetRemovals(Infinity)], { durability: 'synced' })
+      await index.transaction([metaChange({ reserved: [] })], { durability: 'synced' })
     },
   }
 }
