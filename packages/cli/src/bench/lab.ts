@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { mkdtemp, open, rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
-import { availableParallelism, cpus, release, tmpdir, totalmem } from 'node:os'
+import { availableParallelism, cpus, loadavg, release, tmpdir, totalmem } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fail } from '../errors.ts'
 import type { NetworkStatus } from '../local/status.ts'
@@ -55,6 +55,8 @@ export type Machine = {
   readonly cpu: string
   readonly cores: number
   readonly memoryBytes: number
+  /** Runnable processes of the last minute before the run: above a few tenths, others were measured too. */
+  readonly loadBefore: number
   readonly system: string
   readonly node: string
   readonly commit: string
@@ -136,6 +138,7 @@ export async function describeMachine(entry: string): Promise<Machine> {
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
     cores: availableParallelism(),
     memoryBytes: totalmem(),
+    loadBefore: Number(loadavg()[0]!.toFixed(2)),
     system: `${process.platform} ${process.arch} ${release()}`,
     node: process.version,
     commit,

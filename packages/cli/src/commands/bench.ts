@@ -59,7 +59,7 @@ export async function benchCommand(
       table([outcome.columns, ...outcome.rows.map((row) => row.map(String))]),
       '',
       ...outcome.notes,
-      `${machine.cpu}, ${machine.cores} cores, ${machine.system}, Node ${machine.node}, commit ${machine.commit}${options.quick ? ', QUICK: sizes too small to mean anything' : ''}`,
+      `${machine.cpu}, ${machine.cores} cores, ${machine.system}, Node ${machine.node}, load ${machine.loadBefore} before, commit ${machine.commit}${options.quick ? ', QUICK: sizes too small to mean anything' : ''}`,
     ].join('\n'),
   )
 }

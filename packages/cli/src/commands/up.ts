@@ -156,7 +156,9 @@ function describeNetwork(network: NetworkDescription, dir: string): string {
   ]
   const where = dir.endsWith('/.weightless') ? '' : ` --dir ${dir}`
   return [
-    'ready: an object was stored and read back with a node left out',
+    storage.nodes.length > 1
+      ? 'ready: an object was stored and read back with a node left out'
+      : 'ready: an object was stored and read back',
     '',
     table(rows),
     '',

@@ -48,6 +48,7 @@ export async function readStatus(
     ready: parts.ready,
     phase: parts.phase,
     pid: process.pid,
+    rssBytes: process.memoryUsage.rss(),
     startedMs: parts.startedMs,
     dir: parts.dir,
     chain: {

@@ -6,6 +6,7 @@ export type NetworkStatus = {
   /** What a network that is not ready is doing. */
   readonly phase: string
   readonly pid: number
+  readonly rssBytes: number
   readonly startedMs: number
   readonly dir: string
   readonly chain: RoleStatus & {
@@ -48,7 +49,7 @@ export function describeStatus(status: NetworkStatus): string {
   const { chain, gateway, storage } = status
   const rows = [
     ['ROLE', 'STATE', 'PID', 'RSS', 'SEGMENTS', 'DISK', 'URL'],
-    ['up', status.ready ? 'ready' : status.phase, String(status.pid), '', '', '', ''],
+    ['up', status.ready ? 'ready' : status.phase, String(status.pid), formatBytes(status.rssBytes), '', '', ''],
     ['chain', describeState(chain), pid(chain), rss(chain), `block ${chain.headBlock ?? '?'}`, '', chain.url],
     ['gateway', describeState(gateway), pid(gateway), rss(gateway), '', '', gateway.url],
     ...storage.nodes.map((node) => [
