@@ -11,6 +11,7 @@ import type { Dispersal } from './dispersal.ts'
 import type { Ledger } from './ledger.ts'
 import type { SegmentReader } from './reader.ts'
 import type { ReceiptSearch } from './receiptSearch.ts'
+import type { SegmentWindow } from './segmentWindow.ts'
 
 export type GatewayBackendDeps = {
   readonly chainId: number
@@ -27,6 +28,7 @@ export type GatewayBackendDeps = {
   readonly kernels: Kernels
   readonly clock: Clock
   readonly logger: Logger
+  readonly window: SegmentWindow
   /** Somebody works with this root: its spool space is not idle. */
   readonly touch: (root: Root) => void
 }
@@ -38,7 +40,7 @@ const ROOM_WAIT_MS_MAX = 20_000
 
 /** One node with numShard 1, as official clients see the gateway (DESIGN D8). */
 export function createGatewayBackend(deps: GatewayBackendDeps): ZgsBackend {
-  const { follower, membership, shelf, spool, early, ledger, dispersal, search, reader, kernels, clock } = deps
+  const { follower, membership, shelf, spool, early, ledger, dispersal, search, reader, kernels, clock, window } = deps
 
   /** The spool empties as holders sign; a client that waits a little need not fail. */
   async function awaitRoom(sizeBytes: number, signal: AbortSignal): Promise<void> {
@@ -77,7 +79,14 @@ export function createGatewayBackend(deps: GatewayBackendDeps): ZgsBackend {
       deps.touch(root)
       await awaitRoom(segments.length * SEGMENT_SIZE_BYTES, signal)
       if (entry === undefined) await putEarly({ root, sizeBytes, segments }, { early, shelf }, { signal })
-      else await shelf.put(entry, segments, { signal })
+      else {
+        await shelf.put(entry, segments, { signal })
+        if (!ledger.isFinal(entry)) for (const segment of segments) window.put(entry, segment)
+        dispersal.feed(
+          entry,
+          segments.map((segment) => segment.index),
+        )
+      }
       // The entry may have come on chain meanwhile, and a root may stand for several entries.
       for (const sharing of follower.entries.byRoot(root)) {
         if (!ledger.isFinal(sharing) && (await shelf.finish(sharing, { signal }))) dispersal.offer(sharing)

@@ -1,17 +1,19 @@
 import type { Clock, Entry, Logger, Member } from '@weightless/core'
-import { BATCH_SEGMENTS_MAX, concat, encodeFrames, isFailure, layoutOf, placeHomes, placementOrder, slotsOf } from '@weightless/core'
-import { fail } from '../errors.ts'
+import { BATCH_SEGMENTS_MAX, layoutOf, placeHomes, placementOrder, slotsOf } from '@weightless/core'
 import type { MembershipView } from '../flow/membership.ts'
-import type { Shelf } from '../segments/shelf.ts'
+import type { BatchBodies } from './batchBodies.ts'
 import type { Ledger } from './ledger.ts'
 import type { Peers } from './peers.ts'
 
 /**
- * Brings whole entries from the spool to their homes (DESIGN D7, D8). What is to be done follows from the spool and the
- * ledger alone, so a crash in the middle costs a question to each home and the segments it lacks.
+ * Brings entries from the spool to their homes (DESIGN D7, D8). What is to be done follows from the spool and the ledger
+ * alone, so a crash in the middle costs a question to each home and the segments it lacks. A large entry is passed on while
+ * it still comes in; only when it is whole do the holders sign, and only what they have not signed for is sent again.
  */
 export type Dispersal = {
-  /** Starts, or keeps going. An entry is known once, however often it is offered. */
+  /** Segments of an entry that have just been spooled. */
+  feed(entry: Entry, indexes: readonly number[]): void
+  /** The entry is whole: it goes on until it is final. An entry is known once, however often it is offered. */
   offer(entry: Entry): void
   /** The membership changed: entries that were short of holders are tried at once. */
   retry(entries: (seq: number) => Entry | undefined): void
@@ -27,7 +29,7 @@ export type Dispersal = {
 export type DispersalState = 'queued' | 'sending' | 'short'
 
 export type DispersalDeps = {
-  readonly shelf: Shelf
+  readonly bodies: BatchBodies
   readonly ledger: Ledger
   readonly membership: MembershipView
   readonly peers: Peers
@@ -37,8 +39,10 @@ export type DispersalDeps = {
   readonly onFinal: (entry: Entry) => void
 }
 
-/** Entries on their way at once: each holds two batches of 4 MiB, read and framed. */
+/** Entries on their way at once. */
 const JOBS_MAX = 4
+/** Entries that are passed on while they come in. */
+const LIVE_MAX = 64
 /** A holder may first wait for its follower, then writes and syncs 4 MiB. */
 const PUT_TIMEOUT_MS = 30_000
 const ASK_TIMEOUT_MS = 3_000
@@ -46,13 +50,53 @@ const RETRY_MS_MIN = 500
 const RETRY_MS_MAX = 30_000
 
 type Target = { readonly slot: number; readonly member: Member }
+/** An entry that still comes in. `open`: its holders, less those that failed. */
+type Live = { readonly entry: Entry; readonly fed: Set<number>; pending: number[]; open: readonly Target[] | undefined; pump: Promise<void> | undefined }
 
 export function createDispersal(options: { readonly replicas: number }, deps: DispersalDeps): Dispersal {
-  const { shelf, ledger, membership, peers, clock, logger } = deps
+  const { bodies, ledger, membership, peers, clock, logger } = deps
   const states = new Map<number, DispersalState>()
   const attempts = new Map<number, number>()
+  const lives = new Map<number, Live>()
   const queue: Entry[] = []
   let wake: () => void = () => undefined
+  let running: AbortSignal | undefined
+
+  function feed(entry: Entry, indexes: readonly number[]): void {
+    if (running === undefined || states.has(entry.seq) || ledger.isFinal(entry)) return
+    // What fits one request is sent when it is whole.
+    if (layoutOf(entry.sizeBytes).segmentCount <= BATCH_SEGMENTS_MAX) return
+    let live = lives.get(entry.seq)
+    if (live === undefined) {
+      // One that stopped half way makes room: its spooled segments are sent if it is ever whole.
+      if (lives.size >= LIVE_MAX) lives.delete(lives.keys().next().value!)
+      live = { entry, fed: new Set(), pending: [], open: undefined, pump: undefined }
+      lives.set(entry.seq, live)
+    }
+    for (const index of indexes) {
+      if (live.fed.has(index)) continue
+      live.fed.add(index)
+      live.pending.push(index)
+    }
+    live.pump ??= pump(live, running).finally(() => (live.pump = undefined))
+  }
+
+  /** One batch after the other; while one is on its way the next one gathers, so that batches grow with the load. */
+  async function pump(live: Live, signal: AbortSignal): Promise<void> {
+    try {
+      live.open ??= chooseTargets(live.entry, new Set()).filter((target) => !peers.isAvoided(target.member))
+      while (live.pending.length > 0 && live.open.length > 0) {
+        const indexes = live.pending.splice(0, BATCH_SEGMENTS_MAX)
+        live.open = await sendBatch(live.entry, indexes, live.open, signal)
+      }
+      if (live.open.length === 0) live.pending = []
+    } catch (error) {
+      // Once the entry is whole, whatever is missing is sent from the spool.
+      live.open = []
+      live.pending = []
+      if (!signal.aborted) logger.warn('dispersal.interrupted', { seq: live.entry.seq, root: live.entry.root, error })
+    }
+  }
 
   function offer(entry: Entry): void {
     if (states.has(entry.seq) || ledger.isFinal(entry)) return
@@ -61,26 +105,36 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
     wake()
   }
 
+  function requeue(entry: Entry): void {
+    if (states.get(entry.seq) !== 'short') return
+    states.set(entry.seq, 'queued')
+    queue.push(entry)
+    wake()
+  }
+
   async function run({ signal }: { readonly signal: AbortSignal }): Promise<void> {
-    const running = new Set<Promise<void>>()
+    running = signal
+    const jobs = new Set<Promise<void>>()
     signal.addEventListener('abort', () => wake(), { once: true })
     while (!signal.aborted) {
-      while (queue.length > 0 && running.size < JOBS_MAX) {
+      while (queue.length > 0 && jobs.size < JOBS_MAX) {
         const job = deliver(queue.shift()!, signal).finally(() => {
-          running.delete(job)
+          jobs.delete(job)
           wake()
         })
-        running.add(job)
+        jobs.add(job)
       }
       await new Promise<void>((resolve) => (wake = resolve))
     }
-    await Promise.all(running)
+    await Promise.all([...jobs, ...[...lives.values()].map((live) => live.pump)])
   }
 
   /** One turn of one entry; a turn that falls short comes back later and leaves its place to others meanwhile. */
   async function deliver(entry: Entry, signal: AbortSignal): Promise<void> {
     states.set(entry.seq, 'sending')
     try {
+      await lives.get(entry.seq)?.pump
+      lives.delete(entry.seq)
       if (await disperse(entry, signal)) {
         states.delete(entry.seq)
         attempts.delete(entry.seq)
@@ -107,12 +161,6 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
       states.delete(entry.seq)
       if (!signal.aborted) logger.error('dispersal.failed', { seq: entry.seq, root: entry.root, error })
     }
-  }
-  function requeue(entry: Entry): void {
-    if (states.get(entry.seq) !== 'short') return
-    states.set(entry.seq, 'queued')
-    queue.push(entry)
-    wake()
   }
 
   /** Fills the slots round by round: homes first, then the next reachable node in the order of each slot. */
@@ -167,17 +215,24 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
     }
   }
 
-  /** Reads each batch once and sends it to all targets; one that fails is left behind, the others go on. */
+  /** All segments of an entry; one that fails is left behind, the others go on. */
   async function send(entry: Entry, targets: readonly Target[], signal: AbortSignal): Promise<void> {
-    let open = targets.filter((target) => !peers.isAvoided(target.member))
+    let open: readonly Target[] = targets.filter((target) => !peers.isAvoided(target.member))
     const { segmentCount } = layoutOf(entry.sizeBytes)
-    let next: Promise<Uint8Array> | undefined = readBatch(entry, 0, signal)
     for (let from = 0; from < segmentCount && open.length > 0; from += BATCH_SEGMENTS_MAX) {
-      const body = await next!
-      next = from + BATCH_SEGMENTS_MAX < segmentCount ? readBatch(entry, from + BATCH_SEGMENTS_MAX, signal) : undefined
-      next?.catch(() => undefined)
-      const sent = await Promise.all(open.map(async (target) => ((await put(entry, target, body, signal)) ? target : undefined)))
-      open = sent.filter((target) => target !== undefined)
+      const indexes = Array.from({ length: Math.min(BATCH_SEGMENTS_MAX, segmentCount - from) }, (_, i) => from + i)
+      open = await sendBatch(entry, indexes, open, signal)
+    }
+  }
+
+  /** Frames a batch once and sends it to all targets; returns those that took it. */
+  async function sendBatch(entry: Entry, indexes: readonly number[], targets: readonly Target[], signal: AbortSignal): Promise<readonly Target[]> {
+    const batch = await bodies.make(entry, indexes, { signal })
+    try {
+      const sent = await Promise.all(targets.map(async (target) => ((await put(entry, target, batch.body, signal)) ? target : undefined)))
+      return sent.filter((target) => target !== undefined)
+    } finally {
+      batch.release()
     }
   }
 
@@ -195,20 +250,8 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
     }
   }
 
-  async function readBatch(entry: Entry, from: number, signal: AbortSignal): Promise<Uint8Array> {
-    const { segmentCount } = layoutOf(entry.sizeBytes)
-    const count = Math.min(BATCH_SEGMENTS_MAX, segmentCount - from)
-    const segments = await Promise.all(
-      Array.from({ length: count }, async (_, i) => {
-        const segment = await shelf.read(entry, from + i, { signal })
-        if (segment === undefined) throw fail('SEGMENT_MISSING', { root: entry.root, seq: entry.seq, index: from + i })
-        return segment
-      }),
-    )
-    return concat(encodeFrames(segments))
-  }
-
   return {
+    feed,
     offer,
     retry(entries) {
       for (const [seq, state] of states) {

@@ -172,10 +172,23 @@ describe('uploads of official clients through the gateway', () => {
     await uploadOfficially(at.gateway, first, a)
     const refused = await at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(second, 0), officialSegment(second, 1)], b.seq])
     expect(refused.error).toMatchObject({ code: -32000, message: expect.stringContaining('GATEWAY_FULL') })
-    const waiting = at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(second, 0), officialSegment(second, 1)], b.seq])
     for (const node of at.nodes) at.world.faults.delete(node.url)
-    expect((await waiting).result).toBe(0)
+    await until(async () => (await at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(second, 0), officialSegment(second, 1)], b.seq])).result === 0)
     await untilFinal(at.gateway, b)
+  })
+
+  test('that are large are passed on while they come in', async () => {
+    const at = await network(3)
+    const object = objectOf(40 * SEGMENT_SIZE_BYTES, -1)
+    const entry = await submit(at, object)
+    for (let index = 0; index < 39; index++) await at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, index)], entry.seq])
+    await until(() => at.nodes.every((node) => node.store.presence(entry.root).heldCount === 39), 'the holders have what came in')
+    expect(await isFinal(at.gateway, entry)).toBe(false)
+    at.world.log.length = 0
+    await at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, 39)], entry.seq])
+    await untilFinal(at.gateway, entry)
+    // One more segment to each of three, and nothing again.
+    expect(at.world.log.filter((line) => line.startsWith('PUT'))).toHaveLength(3)
   })
 
   test('with a wrong proof are refused and nothing is spooled', async () => {

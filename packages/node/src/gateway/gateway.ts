@@ -4,7 +4,7 @@ import { lookupByRoot } from '../flow/entries.ts'
 import type { Follower } from '../flow/follow.ts'
 import type { MembershipView } from '../flow/membership.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
-import { createGate } from '../http/gate.ts'
+import { ANSWER_PACE, BODY_PACE, createGate } from '../http/gate.ts'
 import { createService, type RoleMetrics, type Service } from '../http/service.ts'
 import { createEarly } from '../segments/early.ts'
 import { createShelf } from '../segments/shelf.ts'
@@ -13,12 +13,14 @@ import { zgsMethods } from '../zgs/compat.ts'
 import { createRpcEndpoint } from '../zgs/endpoint.ts'
 import { createGatewayBackend } from './backend.ts'
 import { indexerMethods } from './compat.ts'
+import { createBatchBodies } from './batchBodies.ts'
 import { createDispersal } from './dispersal.ts'
 import { createLedger } from './ledger.ts'
 import { createPeers } from './peers.ts'
 import { createSegmentReader } from './reader.ts'
 import { createReceiptSearch } from './receiptSearch.ts'
 import { createRestRoutes } from './rest.ts'
+import { createSegmentWindow } from './segmentWindow.ts'
 
 export type GatewayRoleOptions = {
   readonly version: string
@@ -54,6 +56,8 @@ export type GatewayRole = {
 
 /** Bodies of segments in memory at once: 140 segments of an official client, more than disk and hash can work on. */
 const BODIES_BYTES_MAX = 48 * 1024 ** 2
+/** Segments kept in memory from the spool's sync to their departure: four batches. */
+const WINDOW_BYTES_MAX = 16 * 1024 ** 2
 /** Files being sent over REST, one segment each: 256 slow readers. */
 const STREAMS_BYTES_MAX = 64 * 1024 ** 2
 /** Below what an official client waits for an answer (30 s). */
@@ -77,12 +81,24 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
   const shelf = createShelf({ store: spool, kernels, index, entries: follower.entries, logger })
   const peers = createPeers({ net: deps.net, clock, logger })
   const ledger = createLedger({ chainId, registry, replicas }, { index, membership, logger })
-  const dispersal = createDispersal({ replicas }, { shelf, ledger, membership, peers, clock, logger, onFinal: free })
+  const window = createSegmentWindow({ bytesMax: WINDOW_BYTES_MAX })
+  const bodiesOut = createBatchBodies({ shelf, window })
+  const dispersal = createDispersal({ replicas }, { bodies: bodiesOut, ledger, membership, peers, clock, logger, onFinal: free })
   const search = createReceiptSearch(
     { replicas },
-    { ledger, membership, peers, clock, signal: deps.signal, isSpooled: (entry) => spool.presence(entry.root).heldCount > 0 },
+    {
+      ledger,
+      membership,
+      peers,
+      clock,
+      signal: deps.signal,
+      isSpooled: (entry) => spool.presence(entry.root).heldCount > 0,
+    },
   )
-  const reader = createSegmentReader({ replicas }, { shelf, ledger, membership, peers, kernels, clock, logger, signal: deps.signal })
+  const reader = createSegmentReader(
+    { replicas },
+    { shelf, ledger, membership, peers, kernels, clock, logger, signal: deps.signal },
+  )
   const early = createEarly(
     [...spool.roots()].map((root) => ({ root, sizeBytes: spool.presence(root).heldCount * SEGMENT_SIZE_BYTES })),
     { clock, logger, entries: follower.entries, drop: shelf.drop },
@@ -102,11 +118,12 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
     kernels,
     clock,
     logger,
+    window,
     touch,
   })
   const gateOptions = { waitMsMax: QUEUE_MS_MAX, waitingMax: QUEUE_COUNT_MAX }
-  const bodies = createGate({ ...gateOptions, bytesMax: BODIES_BYTES_MAX }, { clock })
-  const streams = createGate({ ...gateOptions, bytesMax: STREAMS_BYTES_MAX }, { clock })
+  const bodies = createGate({ ...gateOptions, bytesMax: BODIES_BYTES_MAX, pace: BODY_PACE }, { clock })
+  const streams = createGate({ ...gateOptions, bytesMax: STREAMS_BYTES_MAX, pace: ANSWER_PACE }, { clock })
 
   async function lookup(root: Root, { signal }: { readonly signal: AbortSignal }): Promise<Entry | undefined> {
     const entries = follower.entries.byRoot(root)
@@ -157,16 +174,32 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
   metrics.gaugeOf('weightless_follower_block', 'Last block whose logs are in the index.', () => follower.head().number)
   metrics.gaugeOf('weightless_follower_entries', 'Entries of the log.', () => follower.nextSeq())
   metrics.gaugeOf('weightless_members', 'Active storage nodes.', () => membership.current().members.length)
-  metrics.gaugeOf('weightless_spool_used_bytes', 'Bytes of uploads that have not reached all their holders.', () => spool.usage().usedBytes)
+  metrics.gaugeOf(
+    'weightless_spool_used_bytes',
+    'Bytes of uploads that have not reached all their holders.',
+    () => spool.usage().usedBytes,
+  )
   metrics.gaugeOf('weightless_spool_capacity_bytes', 'Room for such uploads.', () => spool.usage().capacityBytes)
   for (const state of ['queued', 'sending', 'short'] as const) {
-    metrics.gaugeOf(`weightless_dispersals_${state}`, `Entries whose dispersal is ${state}.`, () => [...dispersal.states().values()].filter((one) => one === state).length)
+    metrics.gaugeOf(
+      `weightless_dispersals_${state}`,
+      `Entries whose dispersal is ${state}.`,
+      () => [...dispersal.states().values()].filter((one) => one === state).length,
+    )
   }
-  metrics.gaugeOf('weightless_early_bytes', 'Bytes of segments whose root is not on chain yet.', () => early.usage().usedBytes)
+  metrics.gaugeOf(
+    'weightless_early_bytes',
+    'Bytes of segments whose root is not on chain yet.',
+    () => early.usage().usedBytes,
+  )
   metrics.gaugeOf('weightless_bodies_bytes', 'Bytes of request bodies in memory.', () => bodies.usage().usedBytes)
   metrics.gaugeOf('weightless_bodies_waiting', 'Requests whose body waits unread.', () => bodies.usage().waitingCount)
   metrics.gaugeOf('weightless_segment_cache_hits_total', 'Segments served from memory.', () => reader.usage().hitCount)
-  metrics.gaugeOf('weightless_segment_cache_misses_total', 'Segments read from holders.', () => reader.usage().missCount)
+  metrics.gaugeOf(
+    'weightless_segment_cache_misses_total',
+    'Segments read from holders.',
+    () => reader.usage().missCount,
+  )
 
   const methods = new Map([
     ...zgsMethods(backend, { bytes }),
@@ -223,7 +256,8 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
         for (;;) {
           await clock.sleep(SWEEP_MS, { signal })
           // Before the log is followed to its end, a root may look early or idle that is not.
-          if (follower.isCaughtUp()) await sweep(signal).catch((error: unknown) => logger.warn('spool.unswept', { error }))
+          if (follower.isCaughtUp())
+            await sweep(signal).catch((error: unknown) => logger.warn('spool.unswept', { error }))
         }
       } catch (error) {
         if (!signal.aborted) throw error

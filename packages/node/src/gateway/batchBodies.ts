@@ -1,0 +1,46 @@
+import type { Entry, ProvenSegment } from '@weightless/core'
+import { encodeFrames, SEGMENTS_BODY_BYTES_MAX } from '@weightless/core'
+import { fail } from '../errors.ts'
+import type { Shelf } from '../segments/shelf.ts'
+import type { SegmentWindow } from './segmentWindow.ts'
+
+/** Framed batches of segments (docs/wire.md): one body serves all holders. */
+export type BatchBodies = {
+  /** `release` gives the buffer back; the body is not to be used after that. Throws `SEGMENT_MISSING`, or what the spool throws. */
+  make(entry: Entry, indexes: readonly number[], options: { readonly signal: AbortSignal }): Promise<BatchBody>
+}
+export type BatchBody = { readonly body: Uint8Array; release(): void }
+
+/** Buffers kept for the next batches: new ones of 4 MiB cost more in page faults than the copying into them. */
+const SPARE_MAX = 4
+
+export function createBatchBodies(deps: { readonly shelf: Shelf; readonly window: SegmentWindow }): BatchBodies {
+  const spare: Uint8Array[] = []
+
+  async function find(entry: Entry, index: number, signal: AbortSignal): Promise<ProvenSegment> {
+    const segment = deps.window.take(entry, index) ?? (await deps.shelf.read(entry, index, { signal }))
+    if (segment === undefined) throw fail('SEGMENT_MISSING', { root: entry.root, seq: entry.seq, index })
+    return segment
+  }
+
+  return {
+    async make(entry, indexes, { signal }) {
+      const segments = await Promise.all(indexes.map((index) => find(entry, index, signal)))
+      const buffer = spare.pop() ?? new Uint8Array(SEGMENTS_BODY_BYTES_MAX)
+      let sizeBytes = 0
+      for (const part of encodeFrames(segments)) {
+        buffer.set(part, sizeBytes)
+        sizeBytes += part.length
+      }
+      let released = false
+      return {
+        body: buffer.subarray(0, sizeBytes),
+        release() {
+          if (released) return
+          released = true
+          if (spare.length < SPARE_MAX) spare.push(buffer)
+        },
+      }
+    },
+  }
+}
