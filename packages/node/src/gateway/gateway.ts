@@ -58,7 +58,7 @@ export type GatewayRole = {
 const BODIES_BYTES_MAX = 48 * 1024 ** 2
 /** Segments kept in memory from the spool's sync to their departure: four batches. */
 const WINDOW_BYTES_MAX = 16 * 1024 ** 2
-/** Files being sent over REST, one segment each: 256 slow readers. */
+/** Files being sent over REST, two segments each: 128 slow readers. */
 const STREAMS_BYTES_MAX = 64 * 1024 ** 2
 /** Below what an official client waits for an answer (30 s). */
 const QUEUE_MS_MAX = 20_000
@@ -83,7 +83,10 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
   const ledger = createLedger({ chainId, registry, replicas }, { index, membership, logger })
   const window = createSegmentWindow({ bytesMax: WINDOW_BYTES_MAX })
   const bodiesOut = createBatchBodies({ shelf, window })
-  const dispersal = createDispersal({ replicas }, { bodies: bodiesOut, ledger, membership, peers, clock, logger, onFinal: free })
+  const dispersal = createDispersal(
+    { replicas },
+    { bodies: bodiesOut, ledger, membership, peers, clock, logger, onFinal: free },
+  )
   const search = createReceiptSearch(
     { replicas },
     {

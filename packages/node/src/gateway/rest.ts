@@ -34,6 +34,9 @@ const CODES = {
 } as const
 type CodeName = keyof typeof CODES
 
+/** A file being sent: a segment in the socket and the next one read ahead. */
+const STREAM_BYTES = 2 * SEGMENT_SIZE_BYTES
+
 /** Files asked about in one request: the official gateway's limit. */
 const CIDS_MAX = 100
 
@@ -43,7 +46,7 @@ export type RestDeps = {
   readonly isReadable: (entry: Entry) => boolean
   readonly lookup: (root: Root, options: { readonly signal: AbortSignal }) => Promise<Entry | undefined>
   readonly bodies: Gate
-  /** One segment for each file that is being sent. */
+  /** `STREAM_BYTES` for each file that is being sent. */
   readonly streams: Gate
   readonly bytes: FastBytes
   readonly clock: Clock
@@ -173,8 +176,10 @@ export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise
     part: { readonly first: number; readonly last: number },
     signal: AbortSignal,
   ): Promise<ReadableStream<Uint8Array>> {
-    let sentBytes = 0
-    const { lost, leave } = await deps.streams.enterWatched(SEGMENT_SIZE_BYTES, { signal, movedBytes: () => sentBytes })
+    const place = await deps.streams.enterWatched(STREAM_BYTES, { signal, movedBytes: () => 0 })
+    const { lost, leave } = place
+    // Until there is something to read, it is not the client who is slow.
+    place.keep()
     const lastIndex = Math.floor(part.last / SEGMENT_SIZE_BYTES)
     let index = Math.floor(part.first / SEGMENT_SIZE_BYTES)
     const next = async (): Promise<Uint8Array> => {
@@ -198,6 +203,7 @@ export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise
       {
         start: (controller) => lost.addEventListener('abort', () => controller.error(lost.reason), { once: true }),
         async pull(controller) {
+          place.keep()
           try {
             if (ready === undefined && index > lastIndex) {
               leave()
@@ -207,7 +213,7 @@ export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise
             const chunk = ready ?? (await next())
             ready = undefined
             lost.throwIfAborted()
-            sentBytes += chunk.length
+            place.expect()
             controller.enqueue(chunk)
           } catch (error) {
             leave()

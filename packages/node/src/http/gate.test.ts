@@ -107,9 +107,26 @@ describe('the gate, of clients that are slow', () => {
     // Twice the pace at which it would take a minute.
     const coming = await gate.enterWatched(30_000, { signal: never, movedBytes: () => clock.nowMs() - startMs })
     const come = await gate.enterWatched(30_000, stalled())
+    come.expect()
     come.keep()
     await expect(gate.enter(1, { signal: never })).rejects.toSatisfy((error) => isFailure(error, 'SERVER_BUSY'))
     expect([coming.lost.aborted, come.lost.aborted]).toEqual([false, false])
+  })
+
+  test("an answer loses its place while it is the client's turn, and a place that was left is never watched again", async () => {
+    const clock = createTestClock()
+    const gate = paced(10, clock)
+    const place = await gate.enterWatched(10, stalled())
+    place.keep()
+    await clock.sleep(5_000, {})
+    place.expect()
+    const left = await gate.enterWatched(5, stalled())
+    expect(place.lost.aborted).toBe(true)
+    left.leave()
+    left.expect()
+    const other = await gate.enterWatched(10, stalled())
+    await gate.enter(10, { signal: never })
+    expect([left.lost.aborted, other.lost.aborted]).toEqual([false, true])
   })
 
   test('a body that came fast and then stops loses its place too', async () => {

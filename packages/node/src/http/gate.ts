@@ -19,8 +19,10 @@ export type WatchOptions = { readonly signal: AbortSignal; readonly movedBytes: 
 export type Place = {
   /** Aborts with `CLIENT_TOO_SLOW` when the place has gone to somebody else. */
   readonly lost: AbortSignal
-  /** The client has done its part: from now on the place cannot be lost. */
+  /** The client has done its part: the place cannot be lost, */
   keep(): void
+  /** until it is the client's turn again. */
+  expect(): void
   leave(): void
 }
 
@@ -117,9 +119,10 @@ export function createGate(options: GateOptions, deps: { readonly clock: Clock }
     for (let lastMs = clock.nowMs(); ; lastMs = clock.nowMs()) {
       await clock.sleep(STEP_MS, {})
       if (waiting.length === 0) break
-      // Late by more than a step: it was this process that could not read, and nobody is to blame.
-      if (clock.nowMs() - lastMs > 3 * STEP_MS) for (const holder of holders) restart(holder)
-      else makeRoom(options.pace)
+      // What a step takes too long, this process was too busy to read: no client is to blame for that time.
+      const lateMs = Math.max(0, clock.nowMs() - lastMs - STEP_MS)
+      for (const holder of holders) holder.sinceMs += lateMs
+      makeRoom(options.pace)
     }
     isWatching = false
   }
@@ -146,24 +149,31 @@ export function createGate(options: GateOptions, deps: { readonly clock: Clock }
       const { movedBytes } = watched
       const leave = await wait(sizeBytes, watched)
       const lost = new AbortController()
-      if (movedBytes === undefined) return { lost: lost.signal, keep: () => undefined, leave }
+      if (movedBytes === undefined) return { lost: lost.signal, keep: () => undefined, expect: () => undefined, leave }
       const holder: Holder = {
         sizeBytes,
         movedBytes,
-        sinceMs: clock.nowMs(),
-        sinceBytes: movedBytes(),
+        sinceMs: 0,
+        sinceBytes: 0,
         lose: () => {
           lost.abort(fail('CLIENT_TOO_SLOW', { sizeBytes, movedBytes: movedBytes() }))
           end()
         },
       }
       const keep = (): void => void holders.delete(holder)
+      let isOver = false
+      const expect = (): void => {
+        if (isOver) return
+        restart(holder)
+        holders.add(holder)
+      }
       const end = (): void => {
+        isOver = true
         keep()
         leave()
       }
-      holders.add(holder)
-      return { lost: lost.signal, keep, leave: end }
+      expect()
+      return { lost: lost.signal, keep, expect, leave: end }
     },
   }
 }
