@@ -4,7 +4,8 @@ import { readFile } from 'node:fs/promises'
 /** `ps` answers within milliseconds; a hung one must not hang us. */
 const PS_TIMEOUT_MS = 2000
 
-/** True when `pid` is a live process whose command line contains `needle`. Pids are reused: never signal one without asking. */
+/** True when `pid` is a live process whose command line contains `needle`. Pids are reused: never signal one without asking.
+ *  Answers within milliseconds and cannot be cancelled. */
 export async function isProcess(pid: number, needle: string): Promise<boolean> {
   return (await commandLine(pid))?.includes(needle) ?? false
 }

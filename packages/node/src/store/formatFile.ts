@@ -9,7 +9,7 @@ const FORMAT_FILE = 'store.json'
 const FORMAT_BYTES_MAX = 4096
 
 /** Opens a store directory, or makes one. The format file stays open: its identity tells whether the directory is still the one
- *  that was opened. Throws `STORE_FORMAT_NEWER` or `STORE_FORMAT_INVALID`. */
+ *  that was opened. A few small reads that cannot be cancelled. Throws `STORE_FORMAT_NEWER` or `STORE_FORMAT_INVALID`. */
 export async function openFormat(
   directory: string,
   deps: { readonly disk: Disk; readonly clock: Clock },
@@ -20,7 +20,8 @@ export async function openFormat(
   if ((await disk.stat(path)) === undefined) {
     // The format file comes before the first slot, so slots without it are not ours to interpret.
     const names = await disk.list(directory)
-    if (names.some((name) => name.startsWith('slots-'))) throw fail('STORE_FORMAT_INVALID', { reason: `slots without ${FORMAT_FILE}` })
+    if (names.some((name) => name.startsWith('slots-')))
+      throw fail('STORE_FORMAT_INVALID', { reason: `slots without ${FORMAT_FILE}` })
     await makeFormat(directory, path, deps)
   }
   const file = await disk.open(path, { create: false })
@@ -34,7 +35,11 @@ export async function openFormat(
   }
 }
 
-async function makeFormat(directory: string, path: string, { disk, clock }: { readonly disk: Disk; readonly clock: Clock }): Promise<void> {
+async function makeFormat(
+  directory: string,
+  path: string,
+  { disk, clock }: { readonly disk: Disk; readonly clock: Clock },
+): Promise<void> {
   const temporary = `${path}.new`
   await disk.remove(temporary)
   const file = await disk.open(temporary, { create: true })
@@ -56,8 +61,10 @@ function parseFormat(text: string): string {
     parsed = {}
   }
   const { format, version, storeId } = parsed ?? {}
-  if (format !== FORMAT_NAME || !Number.isSafeInteger(version)) throw fail('STORE_FORMAT_INVALID', { reason: `no store in ${FORMAT_FILE}` })
-  if ((version as number) > FORMAT_VERSION) throw fail('STORE_FORMAT_NEWER', { version: version as number, supported: FORMAT_VERSION })
+  if (format !== FORMAT_NAME || !Number.isSafeInteger(version))
+    throw fail('STORE_FORMAT_INVALID', { reason: `no store in ${FORMAT_FILE}` })
+  if ((version as number) > FORMAT_VERSION)
+    throw fail('STORE_FORMAT_NEWER', { version: version as number, supported: FORMAT_VERSION })
   if (typeof storeId !== 'string' || storeId === '') throw fail('STORE_FORMAT_INVALID', { reason: 'no storeId' })
   return storeId
 }

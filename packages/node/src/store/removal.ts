@@ -8,7 +8,8 @@ import type { SlotMap } from './slotMap.ts'
 
 /** Removes some segments of a root that are not newer than the removal: tombstones over their slots, flushed, then their rows,
  *  and with the last of them the row of the removal. Resolves to whether more are left. The row of the removal itself must be
- *  durable before: from then on a crash cannot bring the segments back, and this is done again at the next start. */
+ *  durable before: from then on a crash cannot bring the segments back, and this is done again at the next start.
+ *  One round is short and cannot be cancelled. */
 export async function removeSegments(
   removal: { readonly root: Uint8Array; readonly sequence: number },
   deps: RemoveSegmentsDeps,
@@ -23,7 +24,10 @@ export async function removeSegments(
   for (let i = 0; i < old.length; i += PARALLEL_WRITES) {
     const written = old.slice(i, i + PARALLEL_WRITES).map(({ place }) => {
       const { classId, slot } = place
-      return files.writeHead(place, encodeTombstone({ classId, slot, sequence: removal.sequence }, removal.root, deps.crc32))
+      return files.writeHead(
+        place,
+        encodeTombstone({ classId, slot, sequence: removal.sequence }, removal.root, deps.crc32),
+      )
     })
     for (const file of await Promise.all(written)) touched.add(file)
   }
@@ -41,7 +45,12 @@ export async function removeSegments(
   return isDone ? 'done' : 'more'
 }
 
-export type RemoveSegmentsDeps = { readonly index: Index; readonly files: SlotFiles; readonly slots: SlotMap; readonly crc32: Crc32 }
+export type RemoveSegmentsDeps = {
+  readonly index: Index
+  readonly files: SlotFiles
+  readonly slots: SlotMap
+  readonly crc32: Crc32
+}
 
 /** 256 MiB of the largest class at a time: others get their turn in between. */
 const BATCH_SEGMENTS = 1024

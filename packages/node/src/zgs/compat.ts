@@ -159,7 +159,7 @@ export function zgsMethods(backend: ZgsBackend, deps: { readonly bytes: FastByte
   }
 }
 
-/** Looks a method up and runs it. Throws `RpcFault` for an unknown one. */
+/** Looks a method up and runs it under the signal of the call (`context`). Throws `RpcFault` for an unknown one. */
 export async function callMethod(methods: RpcMethods, name: string, params: JsonRpcParams, context: RpcCallContext): Promise<unknown> {
   const method = methods.get(name)
   if (method === undefined) throw new RpcFault(jsonRpcCodes.methodNotFound, 'Method not found')
