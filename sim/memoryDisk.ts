@@ -37,7 +37,14 @@ const fail = createFail({
 
 type Sectors = Map<number, Uint8Array>
 type Write = { readonly position: number; readonly bytes: Uint8Array }
-type Inode = { readonly id: number; live: Sectors; liveSize: number; durable: Sectors; durableSize: number; pending: Write[] }
+type Inode = {
+  readonly id: number
+  live: Sectors
+  liveSize: number
+  durable: Sectors
+  durableSize: number
+  pending: Write[]
+}
 /** A change of names that a power loss may undo. */
 type NameChange = { readonly directory: string; readonly path: string; readonly inode: Inode | undefined }
 
@@ -49,10 +56,16 @@ export function createMemoryDisk(chance: Chance): MemoryDisk {
   let durable = new Map<string, Inode>()
   let changes: NameChange[] = []
   const directories = new Set<string>(['/'])
-  const faults: DiskFaults = { failingSyncs: 0, failingReads: 0, failingWrites: 0, capacityBytes: Infinity, lyingSyncs: false }
+  const faults: DiskFaults = {
+    failingSyncs: 0,
+    failingReads: 0,
+    failingWrites: 0,
+    capacityBytes: Infinity,
+    lyingSyncs: false,
+  }
 
   async function turns(): Promise<void> {
-    for (let left = chance.below(4); left > 0; left--) await undefined
+    for (let left = chance.below(4); left > 0; left--) await Promise.resolve()
   }
 
   /** In the same turn as an effect: a dead process changes nothing. */
@@ -99,7 +112,8 @@ export function createMemoryDisk(chance: Chance): MemoryDisk {
         let at = position
         for (const part of parts) {
           const neededBytes = missingBytes(inode.live, at, part.length)
-          if (neededBytes > 0 && usedBytes() + neededBytes > faults.capacityBytes) throw fail('DISK_FULL', { path, reason: 'ENOSPC' })
+          if (neededBytes > 0 && usedBytes() + neededBytes > faults.capacityBytes)
+            throw fail('DISK_FULL', { path, reason: 'ENOSPC' })
           const bytes = part.slice()
           writeSectors(inode.live, bytes, at)
           inode.pending.push({ position: at, bytes })
@@ -190,7 +204,8 @@ export function createMemoryDisk(chance: Chance): MemoryDisk {
       await turns()
       checkAlive(born)
       for (const name of live.keys()) if (name === path || name.startsWith(`${path}/`)) rename(name, undefined)
-      for (const name of directories) if (name !== '/' && (name === path || name.startsWith(`${path}/`))) directories.delete(name)
+      for (const name of directories)
+        if (name !== '/' && (name === path || name.startsWith(`${path}/`))) directories.delete(name)
     },
     async syncDirectory(path) {
       const born = begun?.() ?? epoch
@@ -250,7 +265,7 @@ function applyName(names: Map<string, Inode>, { path, inode }: NameChange): void
 function settleByChance(inode: Inode, chance: Chance): void {
   for (const { position, bytes } of inode.pending) {
     const fate = chance.below(3)
-    for (let done = 0; done < bytes.length; ) {
+    for (let done = 0; done < bytes.length;) {
       const stepBytes = Math.min(bytes.length - done, SECTOR_BYTES - ((position + done) % SECTOR_BYTES))
       if (fate === 1 || (fate === 2 && chance.below(2) === 1)) {
         writeSectors(inode.durable, bytes.subarray(done, done + stepBytes), position + done)
@@ -268,7 +283,8 @@ function settleByChance(inode: Inode, chance: Chance): void {
 /** What a write would add: sectors that are there already are overwritten in place. */
 function missingBytes(sectors: Sectors, position: number, sizeBytes: number): number {
   let missing = 0
-  for (let number = Math.floor(position / SECTOR_BYTES); number * SECTOR_BYTES < position + sizeBytes; number++) if (!sectors.has(number)) missing += 1
+  for (let number = Math.floor(position / SECTOR_BYTES); number * SECTOR_BYTES < position + sizeBytes; number++)
+    if (!sectors.has(number)) missing += 1
   return missing * SECTOR_BYTES
 }
 

@@ -27,7 +27,7 @@ export function createMemoryIndexStore(chance: Chance): MemoryIndexStore {
     if (begun !== epoch) throw fail('INDEX_FAILED', { reason: 'the machine stopped' })
   }
   const turns = async (): Promise<void> => {
-    for (let left = chance.below(4); left > 0; left--) await undefined
+    for (let left = chance.below(4); left > 0; left--) await Promise.resolve()
   }
 
   return {
@@ -43,8 +43,12 @@ export function createMemoryIndexStore(chance: Chance): MemoryIndexStore {
         *range({ from, to, limit = Infinity, reverse = false }) {
           check(begun)
           const [first, last] = [toHex(from), toHex(to)]
-          const keys = [...live.keys()].filter((key) => compareHex(key, first) >= 0 && compareHex(key, last) < 0).sort(compareHex)
-          const snapshot = (reverse ? keys.reverse() : keys).slice(0, limit).map((key) => ({ key: fromHex(key), value: live.get(key)!.slice() }))
+          const keys = [...live.keys()]
+            .filter((key) => compareHex(key, first) >= 0 && compareHex(key, last) < 0)
+            .sort(compareHex)
+          const snapshot = (reverse ? keys.toReversed() : keys)
+            .slice(0, limit)
+            .map((key) => ({ key: fromHex(key), value: live.get(key)!.slice() }))
           yield* snapshot
         },
         transaction(changes, { durability }) {

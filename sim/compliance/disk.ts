@@ -2,7 +2,9 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { isFailure, type Disk, type DiskFile } from '@weightless/core'
 
 /** What every Disk must do. `make` gives a disk and an existing, empty directory on it. */
-export function diskCompliance(make: () => Promise<{ readonly disk: Disk; readonly directory: string; readonly dispose?: () => Promise<void> }>): void {
+export function diskCompliance(
+  make: () => Promise<{ readonly disk: Disk; readonly directory: string; readonly dispose?: () => Promise<void> }>,
+): void {
   let disk: Disk
   let directory: string
   let dispose: (() => Promise<void>) | undefined
@@ -16,7 +18,10 @@ export function diskCompliance(make: () => Promise<{ readonly disk: Disk; readon
     await dispose?.()
   })
 
-  async function file(name = 'a', options: { create: boolean; sizeBytes?: number } = { create: true }): Promise<DiskFile> {
+  async function file(
+    name = 'a',
+    options: { create: boolean; sizeBytes?: number } = { create: true },
+  ): Promise<DiskFile> {
     const opened = await disk.open(`${directory}/${name}`, options)
     open.push(opened)
     return opened

@@ -34,7 +34,12 @@ beforeAll(async () => {
     target: 'node20',
     conditions: ['source'],
     packages: 'external',
-    alias: Object.fromEntries(['core', 'host', 'kernels'].map((room) => [`@weightless/${room}`, resolve(import.meta.dirname, `../../packages/${room}/src/index.ts`)])),
+    alias: Object.fromEntries(
+      ['core', 'host', 'kernels'].map((room) => [
+        `@weightless/${room}`,
+        resolve(import.meta.dirname, `../../packages/${room}/src/index.ts`),
+      ]),
+    ),
     logLevel: 'error',
   })
   directory = await mkdtemp(join(tmpdir(), 'weightless-killed-'))
@@ -49,7 +54,11 @@ test('kill -9 in the middle of writing loses nothing that was acknowledged, agai
   const removed = new Set<number>()
   for (let kill = 0; kill < KILLS; kill++) {
     const before = acked.size
-    const writer: ChildProcessByStdio<null, Readable, null> = spawn(process.execPath, [bundle, directory, String(kill * 100_000 + 1)], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const writer: ChildProcessByStdio<null, Readable, null> = spawn(
+      process.execPath,
+      [bundle, directory, String(kill * 100_000 + 1)],
+      { stdio: ['ignore', 'pipe', 'inherit'] },
+    )
     const exited = once(writer, 'exit')
     for await (const line of createInterface(writer.stdout)) {
       const [word, number] = line.split(' ')

@@ -8,7 +8,9 @@ import { rootNumber, segmentOf } from './storeSamples.ts'
 
 /** What put number n stores: one to five segments of sizes that use every slot class. */
 export function segmentsOfPut(number: number): NewSegment[] {
-  return Array.from({ length: 1 + (number % 5) }, (_, i) => segmentOf(number, i, { sizeBytes: [256, 50_176, 262_144, 16_384][(number + i) % 4]!, depth: i }))
+  return Array.from({ length: 1 + (number % 5) }, (_, i) =>
+    segmentOf(number, i, { sizeBytes: [256, 50_176, 262_144, 16_384][(number + i) % 4]!, depth: i }),
+  )
 }
 
 export function isRemovedLater(number: number): boolean {
@@ -19,7 +21,13 @@ export function isRemovedLater(number: number): boolean {
 async function run(directory: string, first: number): Promise<void> {
   const store = await createSegmentStore(
     { dataDir: join(directory, 'data'), capacityBytes: 2 ** 32, freeBytesMin: 0 },
-    { disk: nodeDisk(), index: await openLmdbIndex(join(directory, 'index')), clock: systemClock, logger: silentLogger, crc32 },
+    {
+      disk: nodeDisk(),
+      index: await openLmdbIndex(join(directory, 'index')),
+      clock: systemClock,
+      logger: silentLogger,
+      crc32,
+    },
   )
   let next = first
   await Promise.all(

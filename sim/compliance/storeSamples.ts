@@ -7,7 +7,11 @@ export function rootNumber(n: number): Root {
 }
 
 /** Same root, index and shape: same segment. */
-export function segmentOf(rootNumber: number, index: number, shape: { readonly sizeBytes?: number; readonly depth?: number } = {}): NewSegment {
+export function segmentOf(
+  rootNumber: number,
+  index: number,
+  shape: { readonly sizeBytes?: number; readonly depth?: number } = {},
+): NewSegment {
   const { sizeBytes = 512, depth = 2 } = shape
   const chance = createChance(rootNumber * 1_000_003 + index * 31 + sizeBytes)
   const data = new Uint8Array(sizeBytes).map((_, i) => i * 13)

@@ -12,8 +12,10 @@ beforeEach(async () => {
 })
 afterEach(() => rm(directory, { recursive: true }))
 
-const outcome = (work: Promise<DirectoryLock>): Promise<DirectoryLock | { code: string; facts: { pid?: number } }> => work.catch((error: unknown) => error as never)
-const isLock = (value: unknown): value is DirectoryLock => typeof value === 'object' && value !== null && 'release' in value
+const outcome = (work: Promise<DirectoryLock>): Promise<DirectoryLock | { code: string; facts: { pid?: number } }> =>
+  work.catch((error: unknown) => error as never)
+const isLock = (value: unknown): value is DirectoryLock =>
+  typeof value === 'object' && value !== null && 'release' in value
 
 /** The pid of a process that has ended. */
 async function deadPid(): Promise<number> {
@@ -24,7 +26,10 @@ async function deadPid(): Promise<number> {
 
 test('a second one is refused with the pid of the first, until that is released', async () => {
   const first = await lockDirectory(join(directory, 'new'))
-  expect(await outcome(lockDirectory(join(directory, 'new')))).toMatchObject({ code: 'DIRECTORY_IN_USE', facts: { pid: process.pid } })
+  expect(await outcome(lockDirectory(join(directory, 'new')))).toMatchObject({
+    code: 'DIRECTORY_IN_USE',
+    facts: { pid: process.pid },
+  })
   await first.release()
   const second = await lockDirectory(join(directory, 'new'))
   await second.release()
@@ -44,10 +49,13 @@ test('the lock of a process whose pid is used again is taken over', async () => 
   else expect(found).toMatchObject({ code: 'DIRECTORY_IN_USE' })
 })
 
-test.each(['', 'garbage', '{"pid":0}', '{"pid":"1"}', 'null'])('a lock file that says nothing is taken over: %s', async (text) => {
-  await writeFile(join(directory, 'lock'), text)
-  await (await lockDirectory(directory)).release()
-})
+test.each(['', 'garbage', '{"pid":0}', '{"pid":"1"}', 'null'])(
+  'a lock file that says nothing is taken over: %s',
+  async (text) => {
+    await writeFile(join(directory, 'lock'), text)
+    await (await lockDirectory(directory)).release()
+  },
+)
 
 test('of many that find a stale lock at once, exactly one gets it', async () => {
   for (let round = 0; round < 10; round++) {

@@ -38,7 +38,9 @@ export async function lockDirectory(path: string, options: LockOptions = {}): Pr
   }
 }
 
-export type LockOptions = Abortable & { /** File name inside the directory. Default `lock`. */ readonly name?: string | undefined }
+export type LockOptions = Abortable & {
+  /** File name inside the directory. Default `lock`. */ readonly name?: string | undefined
+}
 export type DirectoryLock = AsyncDisposable & { release(): Promise<void> }
 
 /** Each attempt that fails means that another process made progress. */
@@ -60,7 +62,11 @@ async function linked(from: string, to: string): Promise<boolean> {
     return true
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
-    throw fail('DIRECTORY_FAILED', { path: to, reason: (error as NodeJS.ErrnoException).code ?? 'unknown' }, { cause: error })
+    throw fail(
+      'DIRECTORY_FAILED',
+      { path: to, reason: (error as NodeJS.ErrnoException).code ?? 'unknown' },
+      { cause: error },
+    )
   }
 }
 

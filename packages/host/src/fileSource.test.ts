@@ -25,14 +25,20 @@ test('ranges are read again and again, cut at the end of the file', async () => 
 test.each([
   ['grows', () => appendFile(file, 'x')],
   ['shrinks', () => truncate(file, 3)],
-  ['is written in place', async () => {
-    await writeFile(file, '9876543210')
-    await utimes(file, new Date(), new Date(Date.now() + 5000))
-  }],
-  ['is replaced by another of the same size', async () => {
-    await writeFile(`${file}.new`, '0123456789')
-    await rename(`${file}.new`, file)
-  }],
+  [
+    'is written in place',
+    async () => {
+      await writeFile(file, '9876543210')
+      await utimes(file, new Date(), new Date(Date.now() + 5000))
+    },
+  ],
+  [
+    'is replaced by another of the same size',
+    async () => {
+      await writeFile(`${file}.new`, '0123456789')
+      await rename(`${file}.new`, file)
+    },
+  ],
   ['is deleted', () => rm(file)],
 ])('a file that %s while it is being read is FILE_CHANGED', async (_, change) => {
   await using source = await openFileSource(file)

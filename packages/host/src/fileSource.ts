@@ -34,7 +34,7 @@ export async function openFileSource(path: string, options: Abortable = {}): Pro
     read: async (start, end, { signal } = {}) => {
       signal?.throwIfAborted()
       const into = new Uint8Array(Math.max(0, Math.min(end, sizeBytes) - start))
-      for (let done = 0; done < into.length; ) {
+      for (let done = 0; done < into.length;) {
         const { bytesRead } = await handle.read(into, done, into.length - done, start + done)
         if (bytesRead === 0) break
         done += bytesRead

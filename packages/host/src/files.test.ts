@@ -64,14 +64,19 @@ describe('private keys', () => {
     const results = await Promise.allSettled(Array.from({ length: 5 }, () => createPrivateKey(file)))
     expect(results.filter(({ status }) => status === 'fulfilled').length).toBe(1)
     await expect(createPrivateKey(file)).rejects.toMatchObject({ code: 'KEY_FILE_EXISTS' })
-    expect(await readPrivateKey(file)).toEqual((results.find(({ status }) => status === 'fulfilled') as PromiseFulfilledResult<Uint8Array>).value)
+    expect(await readPrivateKey(file)).toEqual(
+      (results.find(({ status }) => status === 'fulfilled') as PromiseFulfilledResult<Uint8Array>).value,
+    )
   })
 
   test('a file that others can read is refused with the next step', async () => {
     await createPrivateKey(file)
     for (const mode of [0o644, 0o640, 0o606, 0o660]) {
       await chmod(file, mode)
-      await expect(readPrivateKey(file)).rejects.toMatchObject({ code: 'KEY_FILE_OPEN', next: expect.stringContaining('chmod 600') as unknown })
+      await expect(readPrivateKey(file)).rejects.toMatchObject({
+        code: 'KEY_FILE_OPEN',
+        next: expect.stringContaining('chmod 600') as unknown,
+      })
     }
     await chmod(file, 0o400)
     await readPrivateKey(file)

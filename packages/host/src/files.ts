@@ -6,7 +6,11 @@ import type { Abortable } from '@weightless/core'
 import { fail } from './errors.ts'
 
 /** Replaces a file as a whole: readers see the old or the new content, also after a crash. */
-export async function writeFileAtomic(path: string, content: string | Uint8Array, options: WriteFileOptions = {}): Promise<void> {
+export async function writeFileAtomic(
+  path: string,
+  content: string | Uint8Array,
+  options: WriteFileOptions = {},
+): Promise<void> {
   options.signal?.throwIfAborted()
   const temporary = temporaryName(path)
   try {
@@ -21,7 +25,10 @@ export async function writeFileAtomic(path: string, content: string | Uint8Array
 export type WriteFileOptions = Abortable & { /** Default 600. */ readonly mode?: number | undefined }
 
 /** A directory and those above it, for this user only: mode 700. Throws `DIRECTORY_FAILED`. */
-export async function ensureDirectory(path: string, options: Abortable & { readonly mode?: number | undefined } = {}): Promise<void> {
+export async function ensureDirectory(
+  path: string,
+  options: Abortable & { readonly mode?: number | undefined } = {},
+): Promise<void> {
   options.signal?.throwIfAborted()
   try {
     const made = await mkdir(path, { recursive: true, mode: options.mode ?? 0o700 })
@@ -37,7 +44,9 @@ export async function ensureDirectory(path: string, options: Abortable & { reado
 export async function readPrivateKey(file: string, options: Abortable = {}): Promise<Uint8Array> {
   options.signal?.throwIfAborted()
   const handle = await open(file, constants.O_RDONLY).catch((cause: unknown) => {
-    throw codeOf(cause) === 'ENOENT' ? fail('KEY_FILE_MISSING', { file }) : fail('KEY_FILE_INVALID', { file, reason: codeOf(cause) })
+    throw codeOf(cause) === 'ENOENT'
+      ? fail('KEY_FILE_MISSING', { file })
+      : fail('KEY_FILE_INVALID', { file, reason: codeOf(cause) })
   })
   try {
     const found = await handle.stat()

@@ -9,7 +9,7 @@ import { attachWebSockets, type Socket, type WebSockets } from './websocket.ts'
 
 const closing: (() => Promise<void>)[] = []
 afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close()
+  for (const close of closing.splice(0).toReversed()) await close()
 })
 
 /** A chain that answers for its head, and pushes it to who subscribed. */
@@ -65,7 +65,11 @@ class FakeChain {
   mine(number = this.number + 1): void {
     this.number = number
     if (!this.isPushing) return
-    const message = JSON.stringify({ jsonrpc: '2.0', method: 'eth_subscription', params: { subscription: '0x1', result: this.block() } })
+    const message = JSON.stringify({
+      jsonrpc: '2.0',
+      method: 'eth_subscription',
+      params: { subscription: '0x1', result: this.block() },
+    })
     for (const socket of this.sockets) socket.send(message)
   }
 }
@@ -91,7 +95,10 @@ function quickClock(): Clock & { readonly sleeps: number[] } {
 const stops: AbortController[] = []
 afterEach(() => stops.splice(0).forEach((stop) => stop.abort()))
 
-function follow(chain: FakeChain, options: { readonly ws?: boolean; readonly clock?: Clock } = {}): AsyncGenerator<Head, void, undefined> {
+function follow(
+  chain: FakeChain,
+  options: { readonly ws?: boolean; readonly clock?: Clock } = {},
+): AsyncGenerator<Head, void, undefined> {
   const stop = new AbortController()
   stops.push(stop)
   const at = `127.0.0.1:${chain.port}`
@@ -209,7 +216,10 @@ describe('a feed of heads', () => {
     ['no JSON', () => new Response('<html>')],
     ['null', () => Response.json({ result: null })],
     ['a number that is none', () => Response.json({ result: { number: '12', hash: hashOf(1) } })],
-    ['an endless body', () => new Response(new ReadableStream({ pull: (controller) => controller.enqueue(new Uint8Array(65_536)) }))],
+    [
+      'an endless body',
+      () => new Response(new ReadableStream({ pull: (controller) => controller.enqueue(new Uint8Array(65_536)) })),
+    ],
   ])('goes on after %s', async (_, answer) => {
     const chain = new FakeChain()
     chain.answer = answer
@@ -232,7 +242,11 @@ describe('a feed of heads', () => {
     stops.at(-1)!.abort(new Error('enough'))
     expect(await waiting).toEqual({ done: true, value: undefined })
     await until(() => chain.sockets.size === 0)
-    const never = headFeed({ rpcUrl: 'http://127.0.0.1:1' }, { clock: systemClock, random: systemRandom }, { signal: AbortSignal.abort() })
+    const never = headFeed(
+      { rpcUrl: 'http://127.0.0.1:1' },
+      { clock: systemClock, random: systemRandom },
+      { signal: AbortSignal.abort() },
+    )
     expect((await never.next()).done).toBe(true)
   })
 })

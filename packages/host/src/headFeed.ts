@@ -25,8 +25,18 @@ export async function* headFeed(
     wake()
   }
   scope.signal.addEventListener('abort', () => wake(), { once: true })
-  const state: FeedState = { isPushed: false, pushCount: 0, offer, newest: () => newest, reconnect: () => undefined, signal: scope.signal }
-  const producers = [poll(options, deps, state), ...(options.wsUrl === undefined ? [] : [subscribe(options.wsUrl, deps, state)])]
+  const state: FeedState = {
+    isPushed: false,
+    pushCount: 0,
+    offer,
+    newest: () => newest,
+    reconnect: () => undefined,
+    signal: scope.signal,
+  }
+  const producers = [
+    poll(options, deps, state),
+    ...(options.wsUrl === undefined ? [] : [subscribe(options.wsUrl, deps, state)]),
+  ]
   try {
     while (!scope.signal.aborted) {
       if (newest !== undefined && newest.hash !== given?.hash) {
@@ -51,7 +61,12 @@ export type HeadFeedOptions = {
   /** Default 1000. */
   readonly pollMs?: number | undefined
 }
-export type HeadFeedDeps = { readonly clock: Clock; readonly random: Random; readonly net?: Net | undefined; readonly logger?: Logger | undefined }
+export type HeadFeedDeps = {
+  readonly clock: Clock
+  readonly random: Random
+  readonly net?: Net | undefined
+  readonly logger?: Logger | undefined
+}
 
 /** A block of the embedded chain follows a transaction at once; without push a second is what a user may wait. */
 const POLL_MS = 1_000
@@ -155,8 +170,15 @@ async function subscribeOnce(url: string, deps: HeadFeedDeps, state: FeedState):
 
 function parseMessage(text: string): Head | 'subscribed' | 'refused' | undefined {
   try {
-    const message = JSON.parse(text) as { id?: unknown; result?: unknown; error?: unknown; method?: unknown; params?: { result?: unknown } }
-    if (message.id === 1) return message.error === undefined && typeof message.result === 'string' ? 'subscribed' : 'refused'
+    const message = JSON.parse(text) as {
+      id?: unknown
+      result?: unknown
+      error?: unknown
+      method?: unknown
+      params?: { result?: unknown }
+    }
+    if (message.id === 1)
+      return message.error === undefined && typeof message.result === 'string' ? 'subscribed' : 'refused'
     return message.method === 'eth_subscription' ? parseHead(message.params?.result) : undefined
   } catch {
     return undefined

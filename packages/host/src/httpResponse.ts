@@ -110,7 +110,7 @@ async function settledSoon(read: Promise<Step>): Promise<Step | { readonly pendi
     },
     () => undefined,
   )
-  for (let turn = 0; turn < SOON_TURNS && settled === undefined; turn++) await undefined
+  for (let turn = 0; turn < SOON_TURNS && settled === undefined; turn++) await Promise.resolve()
   return settled ?? { pending: read }
 }
 

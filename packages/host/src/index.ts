@@ -9,7 +9,15 @@ export { hostErrors } from './errors.ts'
 export { openFileSource, type FileSource } from './fileSource.ts'
 export { createPrivateKey, ensureDirectory, readPrivateKey, writeFileAtomic, type WriteFileOptions } from './files.ts'
 export { headFeed, type Head, type HeadFeedDeps, type HeadFeedOptions } from './headFeed.ts'
-export { HTTP_LIMITS, serveHttp, type HttpHandler, type HttpInfo, type HttpLimits, type HttpServer, type ServeHttpOptions } from './http.ts'
+export {
+  HTTP_LIMITS,
+  serveHttp,
+  type HttpHandler,
+  type HttpInfo,
+  type HttpLimits,
+  type HttpServer,
+  type ServeHttpOptions,
+} from './http.ts'
 export { openLmdbIndex, type LmdbOptions } from './lmdbIndex.ts'
 export { createLogger, type LoggerOptions, type LogLevel } from './log.ts'
 export { createMetrics, type HistogramSettings, type Labels, type Metrics, type MetricsOptions } from './metrics.ts'

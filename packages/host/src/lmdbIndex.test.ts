@@ -14,7 +14,10 @@ afterEach(() => rm(directory, { recursive: true }))
 
 test('the map grows with its content', async () => {
   const index = await openLmdbIndex(join(directory, 'index'), { mapSizeBytes: 1024 ** 2 })
-  for (let i = 0; i < 24; i++) await index.transaction([{ key: Uint8Array.of(i), value: new Uint8Array(1024 ** 2).fill(i) }], { durability: 'written' })
+  for (let i = 0; i < 24; i++)
+    await index.transaction([{ key: Uint8Array.of(i), value: new Uint8Array(1024 ** 2).fill(i) }], {
+      durability: 'written',
+    })
   for (let i = 0; i < 24; i++) expect(index.get(Uint8Array.of(i))?.[1024 ** 2 - 1]).toBe(i)
   await index.close()
 })
@@ -39,7 +42,8 @@ test.each([
 test('an index that was cut short is refused; an empty file is an empty index', async () => {
   const path = join(directory, 'index')
   const index = await openLmdbIndex(path)
-  for (let i = 0; i < 3; i++) await index.transaction([{ key: Uint8Array.of(i), value: new Uint8Array(100_000) }], { durability: 'synced' })
+  for (let i = 0; i < 3; i++)
+    await index.transaction([{ key: Uint8Array.of(i), value: new Uint8Array(100_000) }], { durability: 'synced' })
   await index.close()
   await truncate(join(path, 'data.mdb'), 16_384)
   await expect(openLmdbIndex(path)).rejects.toMatchObject({ code: 'INDEX_OPEN_FAILED', facts: { reason: 'cut short' } })
@@ -58,7 +62,9 @@ test('keys that lmdb would refuse are our own bug, and nothing of their transact
   const index = await openLmdbIndex(join(directory, 'index'))
   const good = { key: Uint8Array.of(1), value: Uint8Array.of(1) }
   for (const key of [new Uint8Array(0), new Uint8Array(1979)]) {
-    await expect(index.transaction([good, { key, value: Uint8Array.of(1) }], { durability: 'written' })).rejects.toThrow('invariant broken')
+    await expect(
+      index.transaction([good, { key, value: Uint8Array.of(1) }], { durability: 'written' }),
+    ).rejects.toThrow('invariant broken')
   }
   expect(index.get(good.key)).toBeUndefined()
   await index.transaction([{ key: new Uint8Array(1978), value: Uint8Array.of(1) }], { durability: 'synced' })

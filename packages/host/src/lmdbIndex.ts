@@ -47,7 +47,9 @@ export async function openLmdbIndex(path: string, options: LmdbOptions = {}): Pr
     },
     *range({ from, to, limit, reverse = false }) {
       if (compare(from, to) >= 0) return
-      const bounds = reverse ? { start: to, end: from, reverse, exclusiveStart: true, inclusiveEnd: true } : { start: from, end: to }
+      const bounds = reverse
+        ? { start: to, end: from, reverse, exclusiveStart: true, inclusiveEnd: true }
+        : { start: from, end: to }
       const rows = alive().getRange({ ...bounds, ...(limit === undefined ? {} : { limit }), snapshot: true })
       for (const { key, value } of rows) yield { key: plain(key), value: plain(value) }
     },
@@ -95,9 +97,13 @@ async function checkDataFile(path: string): Promise<void> {
     await handle.read(second, 0, META_BYTES, pageBytes)
     if (pageBytes === 0 || !isMeta(second)) throw fail('INDEX_OPEN_FAILED', { path, reason: 'no index' })
     // Newer commits may never have been flushed; the oldest that a page names must be whole.
-    const lastPages = [first, second].flatMap((page) => [page.readBigUInt64LE(144), page.readBigUInt64LE(FLUSHED_AT + 144)])
+    const lastPages = [first, second].flatMap((page) => [
+      page.readBigUInt64LE(144),
+      page.readBigUInt64LE(FLUSHED_AT + 144),
+    ])
     const lastPage = lastPages.filter((number) => number > 0n).reduce((a, b) => (a < b ? a : b), 1n << 62n)
-    if (BigInt(size) < (lastPage + 1n) * BigInt(pageBytes)) throw fail('INDEX_OPEN_FAILED', { path, reason: 'cut short' })
+    if (BigInt(size) < (lastPage + 1n) * BigInt(pageBytes))
+      throw fail('INDEX_OPEN_FAILED', { path, reason: 'cut short' })
   } finally {
     await handle.close()
   }
@@ -121,7 +127,8 @@ const READERS_MAX = 32
 const KEY_SIZE_BYTES_MAX = 1978
 
 function checkKeys(changes: readonly IndexChange[]): void {
-  for (const { key } of changes) invariant(key.length >= 1 && key.length <= KEY_SIZE_BYTES_MAX, 'a key has 1 to 1978 bytes')
+  for (const { key } of changes)
+    invariant(key.length >= 1 && key.length <= KEY_SIZE_BYTES_MAX, 'a key has 1 to 1978 bytes')
 }
 
 /** A copy: lmdb reuses some of its buffers. */

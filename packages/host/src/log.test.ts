@@ -14,7 +14,10 @@ beforeEach(async () => {
 afterEach(() => rm(directory, { recursive: true }))
 
 async function lines(): Promise<Record<string, unknown>[]> {
-  return (await readFile(file, 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>)
+  return (await readFile(file, 'utf8'))
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
 }
 
 test('a line is JSON: level, time, event and flat fields', async () => {
@@ -23,7 +26,14 @@ test('a line is JSON: level, time, event and flat fields', async () => {
   logger.debug('not.written')
   logger.child({ role: 'storage' }).warn('disk.slow')
   const [first, second, ...rest] = await lines()
-  expect(first).toMatchObject({ level: 'info', event: 'segment.stored', root: '0x12', index: 3, sizeBytes: '10', data: '0x0102' })
+  expect(first).toMatchObject({
+    level: 'info',
+    event: 'segment.stored',
+    root: '0x12',
+    index: 3,
+    sizeBytes: '10',
+    data: '0x0102',
+  })
   expect(new Date(first!['time'] as string).getTime()).toBeGreaterThan(0)
   expect(second).toMatchObject({ level: 'warn', event: 'disk.slow', role: 'storage' })
   expect(rest).toEqual([])
@@ -32,7 +42,15 @@ test('a line is JSON: level, time, event and flat fields', async () => {
 
 test('values under names of secrets never reach the file, however deep', async () => {
   const logger = createLogger({ level: 'debug', file, fields: { token: 'hidden-0' } })
-  const secrets = { privateKey: 'hidden-1', private_key: 'hidden-2', secret: 'hidden-3', Token: 'hidden-4', mnemonic: 'hidden-5', apiKey: 'hidden-6', authorization: 'hidden-7' }
+  const secrets = {
+    privateKey: 'hidden-1',
+    private_key: 'hidden-2',
+    secret: 'hidden-3',
+    Token: 'hidden-4',
+    mnemonic: 'hidden-5',
+    apiKey: 'hidden-6',
+    authorization: 'hidden-7',
+  }
   logger.info('a.happened', secrets)
   logger.info('b.happened', { outer: { list: [secrets], deeper: { still: { on: { privateKey: 'hidden-8' } } } } })
   logger.child(secrets).info('c.happened')
@@ -44,7 +62,11 @@ test('errors become their facts: code and causes, or name, message and stack', a
   const logger = createLogger({ level: 'info', file })
   logger.error('start.failed', { error: fail('PORT_TAKEN', { port: 8600 }, { cause: new Error('EADDRINUSE') }) })
   const [line] = await lines()
-  expect(line!['error']).toMatchObject({ code: 'PORT_TAKEN', port: 8600, cause: { name: 'Error', message: 'EADDRINUSE' } })
+  expect(line!['error']).toMatchObject({
+    code: 'PORT_TAKEN',
+    port: 8600,
+    cause: { name: 'Error', message: 'EADDRINUSE' },
+  })
 })
 
 test('long texts, long lists and circles are cut', async () => {

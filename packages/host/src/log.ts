@@ -8,7 +8,8 @@ import type { DestinationStream, Logger as PinoLogger } from 'pino'
  *  is full. Values under names of secrets never reach the line. Lines are written at once: the last ones before a crash are
  *  the ones that matter. */
 export function createLogger(options: LoggerOptions): Logger {
-  const destination = options.file === undefined ? lineWriter(2) : rotatingFile(options.file, options.fileBytesMax ?? FILE_BYTES_MAX)
+  const destination =
+    options.file === undefined ? lineWriter(2) : rotatingFile(options.file, options.fileBytesMax ?? FILE_BYTES_MAX)
   const base = pino(
     {
       level: options.level,
@@ -68,8 +69,10 @@ function plain(value: unknown, depth: number): unknown {
   if (typeof value === 'bigint') return value.toString()
   if (typeof value === 'string') return value.length > TEXT_LENGTH_MAX ? `${value.slice(0, TEXT_LENGTH_MAX)}...` : value
   if (typeof value !== 'object' || value === null) return value
-  if (isFailure(value)) return { code: value.code, ...cleaned(value.facts, depth + 1), cause: plain(value.cause, depth + 1) }
-  if (value instanceof Error) return { name: value.name, message: value.message, stack: value.stack, cause: plain(value.cause, depth + 1) }
+  if (isFailure(value))
+    return { code: value.code, ...cleaned(value.facts, depth + 1), cause: plain(value.cause, depth + 1) }
+  if (value instanceof Error)
+    return { name: value.name, message: value.message, stack: value.stack, cause: plain(value.cause, depth + 1) }
   if (value instanceof Uint8Array) return value.length <= 64 ? toHex(value) : `${value.length} bytes`
   if (depth >= DEPTH_MAX) return '[deeper]'
   if (Array.isArray(value)) return value.slice(0, ITEMS_MAX).map((item) => plain(item, depth + 1))

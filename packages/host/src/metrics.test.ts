@@ -18,7 +18,8 @@ test('counters, gauges and histograms are rendered as Prometheus text', async ()
     'storage_segment_write_seconds_bucket{le="0.1"} 0',
     'storage_segment_write_seconds_bucket{le="1"} 1',
     'storage_segment_write_seconds_sum 0.5',
-  ]) expect(text.split('\n')).toContain(line)
+  ])
+    expect(text.split('\n')).toContain(line)
   expect(metrics.contentType).toContain('text/plain')
 })
 
@@ -31,7 +32,12 @@ test('two sets of metrics in one process know nothing of each other', async () =
 
 test('the process tells its memory, its CPU time and its age', async () => {
   const text = await createMetrics().render()
-  for (const name of ['process_cpu_seconds', 'process_resident_memory_bytes', 'process_heap_used_bytes', 'process_uptime_seconds']) {
+  for (const name of [
+    'process_cpu_seconds',
+    'process_resident_memory_bytes',
+    'process_heap_used_bytes',
+    'process_uptime_seconds',
+  ]) {
     expect(Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1])).toBeGreaterThan(0)
   }
 })

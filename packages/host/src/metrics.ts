@@ -29,7 +29,13 @@ export function createMetrics(options: MetricsOptions = {}): Metrics {
     },
     histogram: (name, help, settings = {}) => {
       const buckets = [...(settings.buckets ?? SECONDS_BUCKETS)]
-      const histogram = new Histogram({ name, help, labelNames: [...(settings.labelNames ?? [])], buckets, registers: [registry] })
+      const histogram = new Histogram({
+        name,
+        help,
+        labelNames: [...(settings.labelNames ?? [])],
+        buckets,
+        registers: [registry],
+      })
       return { observe: (value, labels = {}) => histogram.observe(labels, value) }
     },
   }

@@ -16,7 +16,9 @@ async function serve(handler: Parameters<typeof serveHttp>[0]['handler']): Promi
   return server
 }
 
-async function serveRaw(listener: Parameters<typeof createServer>[1]): Promise<{ readonly url: string; readonly server: Server }> {
+async function serveRaw(
+  listener: Parameters<typeof createServer>[1],
+): Promise<{ readonly url: string; readonly server: Server }> {
   const server = createServer(listener as never)
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -27,10 +29,16 @@ async function serveRaw(listener: Parameters<typeof createServer>[1]): Promise<{
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, server }
 }
 
-const ask = (url: string, init: RequestInit & { duplex?: 'half' } = {}): Promise<Response> => systemNet.fetch(new Request(url, init))
+const ask = (url: string, init: RequestInit & { duplex?: 'half' } = {}): Promise<Response> =>
+  systemNet.fetch(new Request(url, init))
 
 test('bytes go out with their length and come back whole', async () => {
-  const server = await serve(async (request) => new Response(await request.arrayBuffer(), { headers: { 'x-length': request.headers.get('content-length') ?? 'none' } }))
+  const server = await serve(
+    async (request) =>
+      new Response(await request.arrayBuffer(), {
+        headers: { 'x-length': request.headers.get('content-length') ?? 'none' },
+      }),
+  )
   const sent = new Uint8Array(3_000_001).map((_, i) => i * 7)
   const response = await ask(server.url, { method: 'PUT', body: sent })
   expect(response.headers.get('x-length')).toBe(String(sent.length))
@@ -51,8 +59,16 @@ test('a stream goes out in steps, with its length when the caller knows it', asy
       },
     })
   }
-  expect(await (await ask(server.url, { method: 'PUT', body: parts(), duplex: 'half' })).json()).toEqual({ sizeBytes: 500_000, length: null })
-  const known = await ask(server.url, { method: 'PUT', body: parts(), duplex: 'half', headers: { 'content-length': '500000' } })
+  expect(await (await ask(server.url, { method: 'PUT', body: parts(), duplex: 'half' })).json()).toEqual({
+    sizeBytes: 500_000,
+    length: null,
+  })
+  const known = await ask(server.url, {
+    method: 'PUT',
+    body: parts(),
+    duplex: 'half',
+    headers: { 'content-length': '500000' },
+  })
   expect(await known.json()).toEqual({ sizeBytes: 500_000, length: '500000' })
 })
 
@@ -65,7 +81,9 @@ test('a body can be read in steps, and nothing is read ahead of the reader', asy
 })
 
 test('answers without a body have none', async () => {
-  const server = await serve(async (request) => (request.method === 'HEAD' ? new Response('x') : new Response(null, { status: 204 })))
+  const server = await serve(async (request) =>
+    request.method === 'HEAD' ? new Response('x') : new Response(null, { status: 204 }),
+  )
   expect((await ask(server.url)).body).toBeNull()
   expect((await ask(server.url, { method: 'HEAD' })).body).toBeNull()
 })
@@ -117,7 +135,9 @@ test('an abort before the answer rejects with its reason and ends the request on
 })
 
 test('an abort in the middle of a body ends its reading with the reason', async () => {
-  const { url } = await serveRaw((_, response) => void response.writeHead(200, { 'content-length': '100' }).write('half'))
+  const { url } = await serveRaw(
+    (_, response) => void response.writeHead(200, { 'content-length': '100' }).write('half'),
+  )
   const stop = new AbortController()
   const response = await ask(url, { signal: stop.signal })
   const reader = response.body!.getReader()
@@ -158,7 +178,9 @@ test('a refusal in the middle of a long body arrives', async () => {
 
 test('a redirect of a request without a body is followed', async () => {
   const server = await serve(async (request) =>
-    new URL(request.url).pathname === '/new' ? new Response('there') : new Response(null, { status: 307, headers: { location: '/new' } }),
+    new URL(request.url).pathname === '/new'
+      ? new Response('there')
+      : new Response(null, { status: 307, headers: { location: '/new' } }),
   )
   expect(await (await ask(`${server.url}/old`)).text()).toBe('there')
 })

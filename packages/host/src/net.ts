@@ -40,20 +40,24 @@ async function overHttp(request: Request): Promise<Response> {
 }
 
 /** The first chunk, and the rest when there is one: a body given as bytes is one chunk, so its length is known. */
-type Body = { readonly first: Uint8Array | undefined; readonly rest: ReadableStreamDefaultReader<Uint8Array> | undefined }
+type Body = {
+  readonly first: Uint8Array | undefined
+  readonly rest: ReadableStreamDefaultReader<Uint8Array> | undefined
+}
 
 async function bodyOf(request: Request): Promise<Body> {
   if (request.body === null) return { first: undefined, rest: undefined }
   const reader = request.body.getReader()
   const first = await reader.read()
   if (first.done) return { first: new Uint8Array(0), rest: undefined }
-  if (Number(request.headers.get('content-length')) === first.value.length) return { first: first.value, rest: undefined }
+  if (Number(request.headers.get('content-length')) === first.value.length)
+    return { first: first.value, rest: undefined }
   let isDone = false
   reader.closed.then(
     () => (isDone = true),
     () => undefined,
   )
-  for (let turn = 0; turn < CLOSED_TURNS && !isDone; turn++) await undefined
+  for (let turn = 0; turn < CLOSED_TURNS && !isDone; turn++) await Promise.resolve()
   return { first: first.value, rest: isDone ? undefined : reader }
 }
 

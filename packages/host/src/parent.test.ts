@@ -10,7 +10,12 @@ import { exitWithParent } from './parent.ts'
 test('the end of the pipe is told once, whatever came through it before', async () => {
   const input = new PassThrough()
   let count = 0
-  const ended = new Promise<void>((resolve) => exitWithParent(() => { count += 1; resolve() }, input))
+  const ended = new Promise<void>((resolve) =>
+    exitWithParent(() => {
+      count += 1
+      resolve()
+    }, input),
+  )
   input.write('noise')
   input.end()
   await ended

@@ -5,7 +5,10 @@ import type { Abortable } from '@weightless/core'
 const LOOPBACK = '127.0.0.1'
 
 /** That many different free ports of this machine. All are held until the last one is known; then anybody may take them. */
-export async function freePorts(count: number, options: Abortable & { readonly host?: string } = {}): Promise<number[]> {
+export async function freePorts(
+  count: number,
+  options: Abortable & { readonly host?: string } = {},
+): Promise<number[]> {
   options.signal?.throwIfAborted()
   const servers: Server[] = []
   try {

@@ -21,15 +21,18 @@ test('what is appended is read back by range, cut at its end', async () => {
   expect([...(await spool.read(9, 10))]).toEqual([])
 })
 
-test.skipIf(process.platform === 'win32')('has no name while it is open: no end of the process leaves it behind', async () => {
-  const spool = await createSpoolFile(join(directory, 'made'))
-  await spool.append(Uint8Array.of(1))
-  expect(await readdir(join(directory, 'made'))).toEqual([])
-  expect([...(await spool.read(0, 1))]).toEqual([1])
-  await spool.close()
-  await spool.close()
-  await expect(spool.read(0, 1)).rejects.toThrow()
-})
+test.skipIf(process.platform === 'win32')(
+  'has no name while it is open: no end of the process leaves it behind',
+  async () => {
+    const spool = await createSpoolFile(join(directory, 'made'))
+    await spool.append(Uint8Array.of(1))
+    expect(await readdir(join(directory, 'made'))).toEqual([])
+    expect([...(await spool.read(0, 1))]).toEqual([1])
+    await spool.close()
+    await spool.close()
+    await expect(spool.read(0, 1)).rejects.toThrow()
+  },
+)
 
 test('an aborted reader reads nothing', async () => {
   await using spool = await createSpoolFile(directory)

@@ -30,20 +30,24 @@ export async function createSpoolFile(directory: string, options: Abortable = {}
     },
     append: async (bytes) => {
       try {
-        for (let done = 0; done < bytes.length; ) {
+        for (let done = 0; done < bytes.length;) {
           const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, sizeBytes)
           done += bytesWritten
           sizeBytes += bytesWritten
         }
       } catch (cause) {
         const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown'
-        throw fail(reason === 'ENOSPC' || reason === 'EDQUOT' ? 'DISK_FULL' : 'DISK_FAILED', { operation: 'spool', reason }, { cause })
+        throw fail(
+          reason === 'ENOSPC' || reason === 'EDQUOT' ? 'DISK_FULL' : 'DISK_FAILED',
+          { operation: 'spool', reason },
+          { cause },
+        )
       }
     },
     read: async (start, end, { signal } = {}) => {
       signal?.throwIfAborted()
       const into = new Uint8Array(Math.max(0, Math.min(end, sizeBytes) - start))
-      for (let done = 0; done < into.length; ) {
+      for (let done = 0; done < into.length;) {
         const { bytesRead } = await handle.read(into, done, into.length - done, start + done)
         if (bytesRead === 0) throw fail('DISK_FAILED', { operation: 'spool', reason: 'short read' })
         done += bytesRead

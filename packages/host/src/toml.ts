@@ -9,7 +9,8 @@ const DEPTH_MAX = 32
 /** The table that a TOML text describes; integers beyond 2^53 become bigint. Throws `TOML_INVALID` with line and column. */
 export function parseToml(text: string, options: { readonly file?: string | undefined } = {}): Record<string, unknown> {
   const { file } = options
-  if (text.length > TEXT_LENGTH_MAX) throw fail('TOML_TOO_LARGE', { file, characters: text.length, charactersMax: TEXT_LENGTH_MAX })
+  if (text.length > TEXT_LENGTH_MAX)
+    throw fail('TOML_TOO_LARGE', { file, characters: text.length, charactersMax: TEXT_LENGTH_MAX })
   try {
     return parse(text, { integersAsBigInt: 'asNeeded', unsafeKeyBehaviour: 'throw', maxDepth: DEPTH_MAX })
   } catch (cause) {

@@ -40,7 +40,9 @@ export function createReader(core: StoreCore, options: ReaderOptions): Reader {
       // A slot may be overwritten only after its row is gone, so a row that stays the same means bad bytes.
       const now = placeOf(root, key)
       if (now !== undefined && now.sequence === place.sequence) {
-        await lose(root, index, place).catch((error: unknown) => options.logger.warn('store.loseFailed', { root, index, error }))
+        await lose(root, index, place).catch((error: unknown) =>
+          options.logger.warn('store.loseFailed', { root, index, error }),
+        )
         throw fail('STORE_CORRUPT', { root, index })
       }
       place = now
@@ -53,7 +55,11 @@ export function createReader(core: StoreCore, options: ReaderOptions): Reader {
     try {
       record = await core.files.read(place, recordBytes(place.dataBytes, place.depth))
     } catch (cause) {
-      throw fail('STORE_READ_FAILED', { reason: isFailure(cause) ? String(cause.facts['reason']) : undefined }, { cause })
+      throw fail(
+        'STORE_READ_FAILED',
+        { reason: isFailure(cause) ? String(cause.facts['reason']) : undefined },
+        { cause },
+      )
     }
     const header = parseSlotHeader(record)
     if (header === undefined || header.sequence !== place.sequence || header.slot !== place.slot) return undefined

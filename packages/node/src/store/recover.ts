@@ -55,11 +55,22 @@ export async function recover(storeId: string, deps: RecoverDeps, options: Abort
   const next: Meta = { storeId, sequence: found.sequence, reserved: [] }
   await deps.index.transaction([...found.changes, { key: metaKey, value: encodeMeta(next) }], { durability: 'synced' })
   const ms = deps.clock.nowMs() - startedMs
-  deps.logger.info('store.opened', { from: how, segmentCount: slots.usedSlotCount(), recoveredCount: found.count, sequence: found.sequence, ms })
+  deps.logger.info('store.opened', {
+    from: how,
+    segmentCount: slots.usedSlotCount(),
+    recoveredCount: found.count,
+    sequence: found.sequence,
+    ms,
+  })
   return { slots, sequence: found.sequence }
 }
 
-type Found = { readonly changes: IndexChange[]; readonly files: Set<SlotFile>; readonly sequence: number; readonly count: number }
+type Found = {
+  readonly changes: IndexChange[]
+  readonly files: Set<SlotFile>
+  readonly sequence: number
+  readonly count: number
+}
 
 type Rows = { readonly slots: SlotMap; /** The highest that is known. */ sequence: number }
 
@@ -76,7 +87,8 @@ function readRows(index: Index): Rows | undefined {
 
 /** Removals that were promised and not ended. Before anything is added: a root may have been stored again since. */
 async function finishRemovals(rows: Rows, deps: RecoverDeps): Promise<void> {
-  for (const removal of [...removals(deps.index)]) {
+  const unfinished = Array.from(removals(deps.index))
+  for (const removal of unfinished) {
     rows.sequence = Math.max(rows.sequence, removal.sequence)
     while ((await removeSegments(removal, { ...deps, slots: rows.slots })) === 'more');
   }
@@ -208,10 +220,14 @@ async function clear(index: Index, options: Abortable): Promise<void> {
 }
 
 /** A whole segment with a checksum that fits, in the slot that its header names. */
-async function readSegment(at: SlotAddress, deps: RecoverDeps): Promise<{ readonly header: SlotHeader; readonly record: SlotRecord } | undefined> {
+async function readSegment(
+  at: SlotAddress,
+  deps: RecoverDeps,
+): Promise<{ readonly header: SlotHeader; readonly record: SlotRecord } | undefined> {
   const start = await deps.files.read(at, PAGE_BYTES)
   const header = parseSlotHeader(start)
-  if (header === undefined || header.kind !== 'segment' || header.classId !== at.classId || header.slot !== at.slot) return undefined
+  if (header === undefined || header.kind !== 'segment' || header.classId !== at.classId || header.slot !== at.slot)
+    return undefined
   const sizeBytes = recordBytes(header.dataBytes, header.depth)
   const bytes = sizeBytes <= start.length ? start.subarray(0, sizeBytes) : await deps.files.read(at, sizeBytes)
   const segment = decodeSlot(bytes, header, deps.crc32)
@@ -221,5 +237,8 @@ async function readSegment(at: SlotAddress, deps: RecoverDeps): Promise<{ readon
 
 function placed(header: SlotHeader): IndexChange {
   const { classId, slot, sequence, dataBytes, depth } = header
-  return { key: segmentKey(header.root, header.index), value: encodePlace({ classId, slot, sequence, dataBytes, depth }) }
+  return {
+    key: segmentKey(header.root, header.index),
+    value: encodePlace({ classId, slot, sequence, dataBytes, depth }),
+  }
 }

@@ -16,11 +16,21 @@ const TAG_ROOT = 0x82
 const TAG_REMOVAL = 0x83
 const TAG_END = 0x84
 
-export type Place = { readonly classId: number; readonly slot: number; readonly sequence: number; readonly dataBytes: number; readonly depth: number }
+export type Place = {
+  readonly classId: number
+  readonly slot: number
+  readonly sequence: number
+  readonly dataBytes: number
+  readonly depth: number
+}
 export type RootCount = { readonly heldCount: number; readonly usedBytes: number }
 
 /** Slots that may be written before the next checkpoint, and the sequence number below which what they hold is old. */
-export type ReservedSlots = { readonly classId: number; readonly base: number; readonly ranges: readonly (readonly [from: number, count: number])[] }
+export type ReservedSlots = {
+  readonly classId: number
+  readonly base: number
+  readonly ranges: readonly (readonly [from: number, count: number])[]
+}
 export type Meta = { readonly storeId: string; readonly sequence: number; readonly reserved: readonly ReservedSlots[] }
 
 export const metaKey: Uint8Array = Uint8Array.of(TAG_META)
@@ -35,7 +45,8 @@ export function readMeta(index: Index): Meta | undefined {
   if (value === undefined) return undefined
   try {
     const meta = JSON.parse(new TextDecoder().decode(value)) as Meta
-    const isWhole = typeof meta.storeId === 'string' && Number.isSafeInteger(meta.sequence) && Array.isArray(meta.reserved)
+    const isWhole =
+      typeof meta.storeId === 'string' && Number.isSafeInteger(meta.sequence) && Array.isArray(meta.reserved)
     return isWhole ? meta : undefined
   } catch {
     return undefined
@@ -123,20 +134,30 @@ export function* allSegments(index: Index): Iterable<{ readonly key: Uint8Array;
 }
 
 /** Segments of one root, in pages. */
-export function* segmentsOf(index: Index, root: Uint8Array): Iterable<{ readonly key: Uint8Array; readonly place: Place }> {
-  for (const { key, value } of pagesOf(index, { from: segmentKey(root, 0), to: afterPrefix(tagged(TAG_SEGMENT, root)) })) {
+export function* segmentsOf(
+  index: Index,
+  root: Uint8Array,
+): Iterable<{ readonly key: Uint8Array; readonly place: Place }> {
+  for (const { key, value } of pagesOf(index, {
+    from: segmentKey(root, 0),
+    to: afterPrefix(tagged(TAG_SEGMENT, root)),
+  })) {
     yield { key, place: decodePlace(value) }
   }
 }
 
 /** Roots in byte order, in pages: a slow reader holds no snapshot of the index. */
 export function* allRoots(index: Index): Iterable<Root> {
-  for (const { key } of pagesOf(index, { from: Uint8Array.of(TAG_ROOT), to: Uint8Array.of(TAG_REMOVAL) })) yield rootOf(rootBytesOf(key))
+  for (const { key } of pagesOf(index, { from: Uint8Array.of(TAG_ROOT), to: Uint8Array.of(TAG_REMOVAL) }))
+    yield rootOf(rootBytesOf(key))
 }
 
 const ROWS_PER_PAGE = 4096
 
-function* pagesOf(index: Index, bounds: { readonly from: Uint8Array; readonly to: Uint8Array }): Iterable<{ readonly key: Uint8Array; readonly value: Uint8Array }> {
+function* pagesOf(
+  index: Index,
+  bounds: { readonly from: Uint8Array; readonly to: Uint8Array },
+): Iterable<{ readonly key: Uint8Array; readonly value: Uint8Array }> {
   let { from } = bounds
   for (;;) {
     const page = [...index.range({ from, to: bounds.to, limit: ROWS_PER_PAGE })]

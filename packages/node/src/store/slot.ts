@@ -39,7 +39,12 @@ export type SlotHeader = SlotAddress & {
   readonly dataBytes: number
   readonly depth: number
 }
-export type SlotSegment = { readonly root: Uint8Array; readonly index: number; readonly data: Uint8Array; readonly proof: SegmentProof }
+export type SlotSegment = {
+  readonly root: Uint8Array
+  readonly index: number
+  readonly data: Uint8Array
+  readonly proof: SegmentProof
+}
 
 export function recordBytes(dataBytes: number, depth: number): number {
   return SLOT_HEADER_BYTES + depth * HASH_SIZE_BYTES + dataBytes
@@ -54,13 +59,25 @@ export function slotClassOf(segment: SlotSegment): number {
 }
 
 /** Header and siblings of a segment; the data follows them on disk as it is. */
-export function encodeSlotHead(segment: SlotSegment, at: SlotAddress & { readonly sequence: number }, crc32: Crc32): Uint8Array {
+export function encodeSlotHead(
+  segment: SlotSegment,
+  at: SlotAddress & { readonly sequence: number },
+  crc32: Crc32,
+): Uint8Array {
   const { siblings, lefts } = segment.proof
   const head = new Uint8Array(SLOT_HEADER_BYTES + siblings.length * HASH_SIZE_BYTES)
-  const view = writeHeader(head, { ...at, kind: KIND_SEGMENT, depth: siblings.length, index: segment.index, dataBytes: segment.data.length, root: segment.root })
+  const view = writeHeader(head, {
+    ...at,
+    kind: KIND_SEGMENT,
+    depth: siblings.length,
+    index: segment.index,
+    dataBytes: segment.data.length,
+    root: segment.root,
+  })
   let [high, low] = [0, 0]
   for (let level = 0; level < lefts.length; level++) {
-    if (lefts[level]) level < 32 ? (low |= 1 << level) : (high |= 1 << (level - 32))
+    if (lefts[level] && level < 32) low |= 1 << level
+    else if (lefts[level]) high |= 1 << (level - 32)
     head.set(siblings[level]!, SLOT_HEADER_BYTES + level * HASH_SIZE_BYTES)
   }
   view.setUint32(24, high >>> 0)
@@ -70,7 +87,11 @@ export function encodeSlotHead(segment: SlotSegment, at: SlotAddress & { readonl
 }
 
 /** What stands in a slot after its segment was removed: no rebuild brings it back. */
-export function encodeTombstone(at: SlotAddress & { readonly sequence: number }, root: Uint8Array, crc32: Crc32): Uint8Array {
+export function encodeTombstone(
+  at: SlotAddress & { readonly sequence: number },
+  root: Uint8Array,
+  crc32: Crc32,
+): Uint8Array {
   const head = new Uint8Array(SLOT_HEADER_BYTES)
   const view = writeHeader(head, { ...at, kind: KIND_REMOVED, depth: 0, index: 0, dataBytes: 0, root })
   view.setUint32(CRC_AT, crc32(head.subarray(0, CRC_AT)))
@@ -82,7 +103,8 @@ export function parseSlotHeader(bytes: Uint8Array): SlotHeader | undefined {
   if (bytes.length < SLOT_HEADER_BYTES) return undefined
   const view = viewOf(bytes)
   const kind = view.getUint8(5)
-  if (view.getUint32(0) !== MAGIC || view.getUint8(4) !== VERSION || (kind !== KIND_SEGMENT && kind !== KIND_REMOVED)) return undefined
+  if (view.getUint32(0) !== MAGIC || view.getUint8(4) !== VERSION || (kind !== KIND_SEGMENT && kind !== KIND_REMOVED))
+    return undefined
   const header: SlotHeader = {
     kind: kind === KIND_SEGMENT ? 'segment' : 'removed',
     classId: view.getUint8(6),
@@ -113,7 +135,12 @@ export function decodeSlot(record: Uint8Array, header: SlotHeader, crc32: Crc32)
     siblings.push(record.subarray(at, at + HASH_SIZE_BYTES))
     lefts.push(((level < 32 ? low >>> level : high >>> (level - 32)) & 1) === 1)
   }
-  return { root: header.root, index: header.index, data: record.subarray(dataAt, dataAt + header.dataBytes), proof: { siblings, lefts } }
+  return {
+    root: header.root,
+    index: header.index,
+    data: record.subarray(dataAt, dataAt + header.dataBytes),
+    proof: { siblings, lefts },
+  }
 }
 
 const MAGIC = 0x574c5347
@@ -152,6 +179,12 @@ function viewOf(bytes: Uint8Array): DataView {
 }
 
 invariant(SLOT_HEAD_BYTES_MAX <= PAGE_BYTES, 'one page holds every head')
-invariant(SLOT_CLASS_BYTES.every((slotBytes) => slotBytes % PAGE_BYTES === 0), 'slots are whole pages')
-invariant(SLOT_CLASS_BYTES.every((slotBytes, i) => i === 0 || SLOT_HEAD_BYTES_MAX + slotBytes - PAGE_BYTES <= slotBytes), 'a page of room holds every head')
+invariant(
+  SLOT_CLASS_BYTES.every((slotBytes) => slotBytes % PAGE_BYTES === 0),
+  'slots are whole pages',
+)
+invariant(
+  SLOT_CLASS_BYTES.every((slotBytes, i) => i === 0 || SLOT_HEAD_BYTES_MAX + slotBytes - PAGE_BYTES <= slotBytes),
+  'a page of room holds every head',
+)
 invariant(SEGMENT_SIZE_BYTES % CHUNK_SIZE_BYTES === 0, 'a segment is whole chunks')

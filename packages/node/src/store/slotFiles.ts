@@ -79,7 +79,10 @@ export function createSlotFiles(directory: string, disk: Disk): SlotFiles {
       const ends = new Map<number, number>()
       for (const slot of slots) {
         const fileNumber = Math.floor(slot / FILE_SLOTS)
-        ends.set(fileNumber, Math.max(ends.get(fileNumber) ?? 0, offsetOf({ classId, slot }) + SLOT_CLASS_BYTES[classId]!))
+        ends.set(
+          fileNumber,
+          Math.max(ends.get(fileNumber) ?? 0, offsetOf({ classId, slot }) + SLOT_CLASS_BYTES[classId]!),
+        )
       }
       let isNew = false
       for (const [fileNumber, endBytes] of ends) {
@@ -115,15 +118,13 @@ export function createSlotFiles(directory: string, disk: Disk): SlotFiles {
       return found.sort((a, b) => a.classId - b.classId || a.fileNumber - b.fileNumber)
     },
     async areInPlace(touched) {
-      const answers = await Promise.all(
-        Array.from(touched, async ({ path, file }) => (await disk.stat(path))?.identity === file.identity),
-      )
-      return answers.every(Boolean)
+      const answers = [...touched].map(async ({ path, file }) => (await disk.stat(path))?.identity === file.identity)
+      return (await Promise.all(answers)).every(Boolean)
     },
     async close() {
       const open = await Promise.all([...files.values()].map((opening) => opening.catch(() => undefined)))
       files.clear()
-      await Promise.all(open.map((found) => found?.file.close()))
+      await Promise.all(open.map(async (found) => found?.file.close()))
     },
   }
 }

@@ -33,7 +33,12 @@ export type SlotMap = {
 }
 
 export function createSlotMap(): SlotMap {
-  const classes = SLOT_CLASS_BYTES.map(() => ({ taken: new Uint32Array(64), firstMaybeFree: 0, usedCount: 0, reservations: [] as Reservation[] }))
+  const classes = SLOT_CLASS_BYTES.map(() => ({
+    taken: new Uint32Array(64),
+    firstMaybeFree: 0,
+    usedCount: 0,
+    reservations: [] as Reservation[],
+  }))
 
   function has(classId: number, slot: number): boolean {
     return (((classes[classId]!.taken[slot >>> 5] ?? 0) >>> (slot & 31)) & 1) === 1
@@ -73,7 +78,8 @@ export function createSlotMap(): SlotMap {
       classes[classId]!.usedCount += count
       return slots
     },
-    takeable: (classId) => classes[classId]!.reservations.reduce((sum, { slots, next }) => sum + slots.length - next, 0),
+    takeable: (classId) =>
+      classes[classId]!.reservations.reduce((sum, { slots, next }) => sum + slots.length - next, 0),
     settle(at) {
       reservationOf(at).open.delete(at.slot)
     },

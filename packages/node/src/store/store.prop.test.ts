@@ -9,7 +9,11 @@ import { silentLogger } from '../../../../sim/silentLogger.ts'
 import { createSegmentStore, type SegmentStore } from './store.ts'
 
 const RUNS = Number(process.env['FC_NUM_RUNS'] ?? 60)
-const clock: Clock = { nowMs: () => 1_700_000_000_000, sleep: () => new Promise(() => undefined), deadline: () => new AbortController().signal }
+const clock: Clock = {
+  nowMs: () => 1_700_000_000_000,
+  sleep: () => new Promise(() => undefined),
+  deadline: () => new AbortController().signal,
+}
 
 const ROOTS = 5
 const INDEXES = 6
@@ -37,11 +41,26 @@ type World = {
 /** Several lives of one store, each ended by a crash at any moment. Returns the first broken promise. */
 async function live(seed: number, options: { readonly lyingSyncs: boolean }): Promise<string | undefined> {
   const chance = createChance(seed)
-  const world: World = { chance, disk: createMemoryDisk(chance), indexes: createMemoryIndexStore(chance), puts: new Map(), removals: new Map(), moment: 0, brokenDown: undefined }
+  const world: World = {
+    chance,
+    disk: createMemoryDisk(chance),
+    indexes: createMemoryIndexStore(chance),
+    puts: new Map(),
+    removals: new Map(),
+    moment: 0,
+    brokenDown: undefined,
+  }
   world.disk.faults.lyingSyncs = options.lyingSyncs
   for (let life = 0; life < 5; life++) {
     const store = await createSegmentStore(
-      { dataDir: '/node/data', capacityBytes: 2 ** 30, pendingBytesMax: 40_000, freeBytesMin: 0, reservedSlotCount: 2 + chance.below(6), onFatal: ({ message }) => (world.brokenDown ??= message) },
+      {
+        dataDir: '/node/data',
+        capacityBytes: 2 ** 30,
+        pendingBytesMax: 40_000,
+        freeBytesMin: 0,
+        reservedSlotCount: 2 + chance.below(6),
+        onFatal: ({ message }) => (world.brokenDown ??= message),
+      },
       { disk: world.disk.process(), index: world.indexes.open(), clock, logger: silentLogger },
     )
     const broken = await brokenPromise(store, world)
@@ -61,9 +80,9 @@ async function act(store: SegmentStore, world: World): Promise<void> {
   for (let i = 0; i < actions; i++) {
     calls.push(chance.below(5) === 0 ? remove(store, world) : put(store, world))
     // Sometimes all at once, sometimes one after the other.
-    for (let turns = chance.below(2) * chance.below(120); turns > 0; turns--) await undefined
+    for (let turns = chance.below(2) * chance.below(120); turns > 0; turns--) await Promise.resolve()
   }
-  for (let turns = chance.below(400); turns > 0; turns--) await undefined
+  for (let turns = chance.below(400); turns > 0; turns--) await Promise.resolve()
   switch (chance.below(6)) {
     case 0:
       await Promise.all(calls)
@@ -98,7 +117,14 @@ async function put(store: SegmentStore, world: World): Promise<void> {
   const first = chance.below(INDEXES)
   const indexes = Array.from({ length: 1 + chance.below(3) }, (_, i) => (first + i) % INDEXES)
   const calls = indexes.map((at) => callsOf(world.puts, `${root}:${at}`))
-  await followed(calls, world, store.put(rootNumber(root), indexes.map((at) => made(root, at))))
+  await followed(
+    calls,
+    world,
+    store.put(
+      rootNumber(root),
+      indexes.map((at) => made(root, at)),
+    ),
+  )
 }
 
 async function remove(store: SegmentStore, world: World): Promise<void> {
@@ -144,7 +170,8 @@ async function brokenPromise(store: SegmentStore, world: World): Promise<string 
       held += 1
       if (puts.lastEnd < removals.ackedBegin) return `${name} was removed and is back`
       const { data, proof } = made(root, at)
-      if (Buffer.compare(found.data, data) !== 0 || JSON.stringify(found.proof) !== JSON.stringify(proof)) return `${name} has other bytes`
+      if (Buffer.compare(found.data, data) !== 0 || JSON.stringify(found.proof) !== JSON.stringify(proof))
+        return `${name} has other bytes`
     }
     if (presence.heldCount !== held) return `root ${root} counts ${presence.heldCount}, holds ${held}`
     if (held > 0 !== [...store.roots()].includes(rootNumber(root))) return `root ${root} is listed wrongly`
@@ -170,7 +197,8 @@ describe('whatever happens to the machine', () => {
 
   test('this test has teeth: a disk that lies about one sync is caught', async () => {
     let caught = 0
-    for (let seed = 0; seed < 20; seed++) if ((await live(seed, { lyingSyncs: true }).catch(() => 'refused')) !== undefined) caught += 1
+    for (let seed = 0; seed < 20; seed++)
+      if ((await live(seed, { lyingSyncs: true }).catch(() => 'refused')) !== undefined) caught += 1
     expect(caught).toBeGreaterThan(10)
   })
 })

@@ -8,7 +8,11 @@ import { createMemoryIndexStore, type MemoryIndexStore } from '../../../../sim/m
 import { silentLogger } from '../../../../sim/silentLogger.ts'
 import { createSegmentStore, type SegmentStore, type SegmentStoreOptions } from './store.ts'
 
-const clock: Clock = { nowMs: () => 1_700_000_000_000, sleep: () => new Promise(() => undefined), deadline: () => new AbortController().signal }
+const clock: Clock = {
+  nowMs: () => 1_700_000_000_000,
+  sleep: () => new Promise(() => undefined),
+  deadline: () => new AbortController().signal,
+}
 const dataDir = '/node/data'
 
 let disk: MemoryDisk
@@ -21,7 +25,13 @@ let store: SegmentStore
 async function open(options: Partial<SegmentStoreOptions> = {}): Promise<SegmentStore> {
   index = indexes.open()
   return createSegmentStore(
-    { dataDir, capacityBytes: 2 ** 30, onFatal: (failure) => fatal.push(failure), onLost: (one) => lost.push(one), ...options },
+    {
+      dataDir,
+      capacityBytes: 2 ** 30,
+      onFatal: (failure) => fatal.push(failure),
+      onLost: (one) => lost.push(one),
+      ...options,
+    },
     { disk: disk.process(), index, clock, logger: silentLogger },
   )
 }
@@ -65,14 +75,19 @@ describe('bytes that go bad', () => {
     expect(store.presence(rootNumber(1)).heldCount).toBe(2)
   })
 
-  test.each([['the magic', 0], ['the depth', 7], ['the sequence', 15], ['the root', 40], ['the checksum', 70], ['a sibling', 80], ['the data', 150]])(
-    'are noticed in %s',
-    async (_, position) => {
-      await store.put(rootNumber(1), [small(1, 0)])
-      disk.flipBit(slotFile, position)
-      expect((await failureOf(store.get(rootNumber(1), 0))).code).toBe('STORE_CORRUPT')
-    },
-  )
+  test.each([
+    ['the magic', 0],
+    ['the depth', 7],
+    ['the sequence', 15],
+    ['the root', 40],
+    ['the checksum', 70],
+    ['a sibling', 80],
+    ['the data', 150],
+  ])('are noticed in %s', async (_, position) => {
+    await store.put(rootNumber(1), [small(1, 0)])
+    disk.flipBit(slotFile, position)
+    expect((await failureOf(store.get(rootNumber(1), 0))).code).toBe('STORE_CORRUPT')
+  })
 
   test('are left out by a rebuild', async () => {
     await store.put(rootNumber(1), [small(1, 0), small(1, 1)])
@@ -81,6 +96,22 @@ describe('bytes that go bad', () => {
     indexes.lose()
     store = await open()
     expect([...store.presence(rootNumber(1)).indexes()]).toEqual([1])
+  })
+
+  test('are noticed while the same root is being put, and the counts stay right', async () => {
+    for (let turns = 0; turns < 40; turns++) {
+      const root = 10 + turns
+      await store.put(rootNumber(root), [small(root, 0)])
+      const slot = store.usage().segmentCount - 1
+      disk.flipBit(slotFile, slot * 4096 + 200)
+      const put = store.put(rootNumber(root), [small(root, 1), small(root, 2)])
+      for (let turn = 0; turn < turns; turn++) await Promise.resolve()
+      expect((await failureOf(store.get(rootNumber(root), 0))).code).toBe('STORE_CORRUPT')
+      await put
+      const presence = store.presence(rootNumber(root))
+      expect([...presence.indexes()]).toEqual([1, 2])
+      expect(presence.heldCount).toBe(2)
+    }
   })
 
   test('a read that fails is STORE_READ_FAILED and loses nothing', async () => {
@@ -96,7 +127,11 @@ describe('a disk that fails', () => {
     await store.put(rootNumber(1), [small(1, 0)])
     disk.faults.failingSyncs = 1
     const waiting = [1, 2, 3].map((at) => failureOf(store.put(rootNumber(1), [small(1, at)])))
-    expect((await Promise.all(waiting)).map(({ code }) => code)).toEqual(['STORE_SYNC_FAILED', 'STORE_SYNC_FAILED', 'STORE_SYNC_FAILED'])
+    expect((await Promise.all(waiting)).map(({ code }) => code)).toEqual([
+      'STORE_SYNC_FAILED',
+      'STORE_SYNC_FAILED',
+      'STORE_SYNC_FAILED',
+    ])
     const { syncCount } = disk
     expect((await failureOf(store.put(rootNumber(1), [small(1, 4)]))).code).toBe('STORE_SYNC_FAILED')
     expect((await failureOf(store.remove(rootNumber(1)))).code).toBe('STORE_SYNC_FAILED')
@@ -141,13 +176,21 @@ describe('a disk that fails', () => {
     await store.close()
     store = await open({ freeBytesMin: 0 })
     disk.faults.capacityBytes = 20_000
-    const error = await failureOf(store.put(rootNumber(2), Array.from({ length: 8 }, (_, i) => small(2, i))))
+    const error = await failureOf(
+      store.put(
+        rootNumber(2),
+        Array.from({ length: 8 }, (_, i) => small(2, i)),
+      ),
+    )
     expect(error).toMatchObject({ code: 'STORE_FULL', retryable: true })
     expect(store.presence(rootNumber(2)).heldCount).toBe(0)
     expect(store.usage()).toMatchObject({ segmentCount: 1, readOnly: false })
     expectSame(await store.get(rootNumber(1), 0), small(1, 0))
     disk.faults.capacityBytes = 10_000_000
-    await store.put(rootNumber(2), Array.from({ length: 8 }, (_, i) => small(2, i)))
+    await store.put(
+      rootNumber(2),
+      Array.from({ length: 8 }, (_, i) => small(2, i)),
+    )
     expectSame(await store.get(rootNumber(2), 7), small(2, 7))
   })
 
@@ -157,7 +200,12 @@ describe('a disk that fails', () => {
       indexes = createMemoryIndexStore(createChance(room))
       store = await open({ freeBytesMin: 0 })
       disk.faults.capacityBytes = room * 300
-      await store.put(rootNumber(1), Array.from({ length: 4 }, (_, i) => small(1, i))).catch(() => undefined)
+      await store
+        .put(
+          rootNumber(1),
+          Array.from({ length: 4 }, (_, i) => small(1, i)),
+        )
+        .catch(() => undefined)
       await store.remove(rootNumber(1))
       disk.losePower()
       indexes.losePower()
@@ -172,7 +220,9 @@ describe('a disk that fails', () => {
     disk.faults.capacityBytes = 1_000_000
     await store.close()
     store = await open({ freeBytesMin: 900_000 })
-    expect((await failureOf(store.put(rootNumber(1), [segmentOf(1, 0, { sizeBytes: 262_144 })]))).code).toBe('STORE_FULL')
+    expect((await failureOf(store.put(rootNumber(1), [segmentOf(1, 0, { sizeBytes: 262_144 })]))).code).toBe(
+      'STORE_FULL',
+    )
     await store.put(rootNumber(1), [small(1, 0)])
   })
 })
@@ -186,7 +236,7 @@ describe('a process that ends at any moment', () => {
       store = await open()
       await store.put(rootNumber(9), [small(9, 0)])
       const begun = store.put(rootNumber(1), [small(1, 0), small(1, 1)]).catch(() => undefined)
-      for (let turn = 0; turn < turns; turn++) await undefined
+      for (let turn = 0; turn < turns; turn++) await Promise.resolve()
       disk.endProcess()
       indexes.endProcess()
       await begun
@@ -213,7 +263,10 @@ describe('a directory deleted under the process', () => {
   test('and made anew by somebody else does so too', async () => {
     await store.put(rootNumber(1), [small(1, 0)])
     await disk.remove(dataDir)
-    const other = await createSegmentStore({ dataDir, capacityBytes: 2 ** 30 }, { disk, index: createMemoryIndexStore(createChance(2)).open(), clock, logger: silentLogger })
+    const other = await createSegmentStore(
+      { dataDir, capacityBytes: 2 ** 30 },
+      { disk, index: createMemoryIndexStore(createChance(2)).open(), clock, logger: silentLogger },
+    )
     await other.put(rootNumber(2), [small(2, 0)])
     expect((await failureOf(store.put(rootNumber(1), [small(1, 1)]))).code).toBe('STORE_DIRECTORY_GONE')
   })
@@ -262,13 +315,17 @@ describe('the format of a directory', () => {
     expect(await openFails()).toMatchObject({ code: 'STORE_FORMAT_NEWER', facts: { version: 2, supported: 1 } })
   })
 
-  test.each(['', 'null', '[]', '{"format":"other","version":1,"storeId":"x"}', '{"format":"weightless segment store","version":"1","storeId":"x"}', '{"format":"weightless segment store","version":1}'])(
-    'anything else is refused: %s',
-    async (text) => {
-      await writeFormat(text)
-      expect((await openFails()).code).toBe('STORE_FORMAT_INVALID')
-    },
-  )
+  test.each([
+    '',
+    'null',
+    '[]',
+    '{"format":"other","version":1,"storeId":"x"}',
+    '{"format":"weightless segment store","version":"1","storeId":"x"}',
+    '{"format":"weightless segment store","version":1}',
+  ])('anything else is refused: %s', async (text) => {
+    await writeFormat(text)
+    expect((await openFails()).code).toBe('STORE_FORMAT_INVALID')
+  })
 
   test('slots without a format file are not taken for an empty store', async () => {
     await store.put(rootNumber(1), [small(1, 0)])
@@ -281,16 +338,24 @@ describe('the format of a directory', () => {
     await store.put(rootNumber(1), [small(1, 0)])
     await store.close()
     const stranger = createMemoryIndexStore(createChance(5))
-    const other = await createSegmentStore({ dataDir: '/other/data', capacityBytes: 2 ** 30 }, { disk, index: stranger.open(), clock, logger: silentLogger })
+    const other = await createSegmentStore(
+      { dataDir: '/other/data', capacityBytes: 2 ** 30 },
+      { disk, index: stranger.open(), clock, logger: silentLogger },
+    )
     await other.put(rootNumber(2), [small(2, 0)])
     await other.close()
-    store = await createSegmentStore({ dataDir, capacityBytes: 2 ** 30 }, { disk, index: stranger.open(), clock, logger: silentLogger })
+    store = await createSegmentStore(
+      { dataDir, capacityBytes: 2 ** 30 },
+      { disk, index: stranger.open(), clock, logger: silentLogger },
+    )
     expect([...store.roots()]).toEqual([rootNumber(1)])
   })
 
   test('rows of others in the same index are left alone, by a rebuild too', async () => {
     const others = ['a', 'z', '~'].map((letter) => ({ key: new TextEncoder().encode(letter), value: Uint8Array.of(1) }))
-    await index.transaction([...others, { key: Uint8Array.of(0xff), value: Uint8Array.of(1) }], { durability: 'synced' })
+    await index.transaction([...others, { key: Uint8Array.of(0xff), value: Uint8Array.of(1) }], {
+      durability: 'synced',
+    })
     await index.transaction([{ key: Uint8Array.of(0x80), value: undefined }], { durability: 'synced' })
     await store.close()
     await index.transaction([{ key: Uint8Array.of(0x80), value: undefined }], { durability: 'synced' })
@@ -322,10 +387,12 @@ describe('work in hand', () => {
     let most = 0
     let doneCount = 0
     let ended = false
-    const puts = Promise.all(Array.from({ length: 40 }, (_, i) => store.put(rootNumber(i), [small(i, 0)]).then(() => (doneCount += 1)))).finally(() => (ended = true))
+    const puts = Promise.all(
+      Array.from({ length: 40 }, (_, i) => store.put(rootNumber(i), [small(i, 0)]).then(() => (doneCount += 1))),
+    ).finally(() => (ended = true))
     while (!ended) {
       most = Math.max(most, store.usage().segmentCount - doneCount)
-      await undefined
+      await Promise.resolve()
     }
     await puts
     // 4 × 256 bytes may be inside at once.
@@ -373,7 +440,11 @@ describe('work in hand', () => {
     for (let round = 0; round < 30; round++) {
       await store.put(rootNumber(1), [small(1, 0), small(1, 1)])
       for (let i = 0; i < 10; i++) {
-        reads.push(store.get(rootNumber(1), i % 2).then((found) => (found === undefined ? undefined : expectSame(found, small(1, i % 2)))))
+        reads.push(
+          store
+            .get(rootNumber(1), i % 2)
+            .then((found) => (found === undefined ? undefined : expectSame(found, small(1, i % 2)))),
+        )
       }
       const removed = store.remove(rootNumber(1))
       const others = Promise.all([2, 3].map((n) => store.put(rootNumber(n * 100 + round), [small(n * 100 + round, 0)])))

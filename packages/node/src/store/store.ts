@@ -7,7 +7,16 @@ import { openFormat } from './formatFile.ts'
 import { createReader, type StoredSegment } from './reader.ts'
 import { recover } from './recover.ts'
 import { removeSegments } from './removal.ts'
-import { allRoots, encodeRemoval, readRootCount, removalKey, rootBytes, segmentIndexOf, segmentKey, segmentsOf } from './rows.ts'
+import {
+  allRoots,
+  encodeRemoval,
+  readRootCount,
+  removalKey,
+  rootBytes,
+  segmentIndexOf,
+  segmentKey,
+  segmentsOf,
+} from './rows.ts'
 import { createSlotFiles } from './slotFiles.ts'
 import { checkSegmentShape, createWriter, type NewSegment, type StoreCore } from './writer.ts'
 
@@ -39,7 +48,12 @@ export type Presence = {
   /** Indexes held, rising. */
   indexes(): Iterable<number>
 }
-export type Usage = { readonly segmentCount: number; readonly usedBytes: number; readonly capacityBytes: number; readonly readOnly: boolean }
+export type Usage = {
+  readonly segmentCount: number
+  readonly usedBytes: number
+  readonly capacityBytes: number
+  readonly readOnly: boolean
+}
 
 export type SegmentStoreOptions = {
   readonly dataDir: string
@@ -170,13 +184,17 @@ export async function createSegmentStore(
       await writer.checkInPlace([])
       logger.debug('store.removed', { root })
     } catch (cause) {
-      throw core.breakDown(isFailure(cause, 'STORE_DIRECTORY_GONE') ? cause : fail('STORE_WRITE_FAILED', { operation: 'remove' }, { cause }))
+      throw core.breakDown(
+        isFailure(cause, 'STORE_DIRECTORY_GONE')
+          ? cause
+          : fail('STORE_WRITE_FAILED', { operation: 'remove' }, { cause }),
+      )
     }
   }
 
   async function close(): Promise<void> {
     isClosed = true
-    await Promise.allSettled([...removing.values()])
+    await Promise.allSettled(removing.values())
     await writer.close(broken === undefined ? 'flush' : 'leave')
     await reader.settled()
     await closeFiles()

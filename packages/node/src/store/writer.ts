@@ -81,7 +81,8 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
     for (const { index: at, data, proof } of segments) {
       const other = running.get(at)
       if (other !== undefined) elsewhere.push(other)
-      else if (!fresh.has(at) && index.get(segmentKey(bytesOfRoot, at)) === undefined) fresh.set(at, { root: bytesOfRoot, index: at, data, proof })
+      else if (!fresh.has(at) && index.get(segmentKey(bytesOfRoot, at)) === undefined)
+        fresh.set(at, { root: bytesOfRoot, index: at, data, proof })
     }
     if (fresh.size > 0) {
       const own = writeFresh(bytesOfRoot, [...fresh.values()])
@@ -140,7 +141,8 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
       await files.writeHead({ classId, slot }, tombstone).then(
         (file) => strays.add(file),
         // Where there is no room for a tombstone there was none for a segment.
-        (error: unknown) => isFailure(error, 'DISK_FULL') || core.breakDown(fail('STORE_WRITE_FAILED', {}, { cause: error })),
+        (error: unknown) =>
+          isFailure(error, 'DISK_FULL') || core.breakDown(fail('STORE_WRITE_FAILED', {}, { cause: error })),
       )
       slots.abandon({ classId, slot })
     }
@@ -155,17 +157,27 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
       taken = slots.take(classId, segments.length)
     }
     // The next reservation is made while this one still has slots, so that nobody waits for it.
-    if (slots.takeable(classId) < options.reservedSlotCount / 2 && checkpointing === undefined) void reserve(classId, 0).catch(() => undefined)
+    if (slots.takeable(classId) < options.reservedSlotCount / 2 && checkpointing === undefined)
+      void reserve(classId, 0).catch(() => undefined)
     return taken.map((slot, i) => {
       const segment = segments[i]!
       const sequence = ++core.sequence
-      return { classId, slot, sequence, segment, head: encodeSlotHead(segment, { classId, slot, sequence }, core.crc32), data: segment.data }
+      return {
+        classId,
+        slot,
+        sequence,
+        segment,
+        head: encodeSlotHead(segment, { classId, slot, sequence }, core.crc32),
+        data: segment.data,
+      }
     })
   }
 
   /** Makes a reservation durable; or waits for one that is being made. */
   function reserve(classId: number, countMin: number): Promise<void> {
-    checkpointing ??= checkpoint(classId, Math.max(countMin, options.reservedSlotCount)).finally(() => (checkpointing = undefined))
+    checkpointing ??= checkpoint(classId, Math.max(countMin, options.reservedSlotCount)).finally(
+      () => (checkpointing = undefined),
+    )
     return checkpointing
   }
 
@@ -234,7 +246,9 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
           unit.resolve()
         }
       } catch (cause) {
-        const failure = core.breakDown(isFailure(cause, 'STORE_DIRECTORY_GONE') ? cause : fail('STORE_INDEX_FAILED', {}, { cause }))
+        const failure = core.breakDown(
+          isFailure(cause, 'STORE_DIRECTORY_GONE') ? cause : fail('STORE_INDEX_FAILED', {}, { cause }),
+        )
         for (const unit of units) unit.reject(failure)
       }
     }
@@ -266,13 +280,16 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
     if (isFailure(cause) && cause.code.startsWith('STORE_')) return cause
     const isInPlace = await files.areInPlace([core.formatFile]).catch(() => true)
     if (!isInPlace) return core.breakDown(fail('STORE_DIRECTORY_GONE'))
-    return core.breakDown(fail(isFailure(cause, 'INDEX_FAILED') ? 'STORE_INDEX_FAILED' : 'STORE_WRITE_FAILED', {}, { cause }))
+    return core.breakDown(
+      fail(isFailure(cause, 'INDEX_FAILED') ? 'STORE_INDEX_FAILED' : 'STORE_WRITE_FAILED', {}, { cause }),
+    )
   }
 
   return {
     write,
     settled: async (root) => {
-      await Promise.allSettled([...(underWay.get(root)?.values() ?? [])])
+      const running = underWay.get(root)
+      if (running !== undefined) await Promise.allSettled(running.values())
     },
     flushStrays: async () => {
       const flushed = [...strays]
@@ -294,7 +311,13 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
 export function checkSegmentShape({ index, data, proof }: NewSegment): number {
   invariant(Number.isInteger(index) && index >= 0 && index < 2 ** 32, 'a segment index has 32 bits')
   invariant(data.length >= 1 && data.length <= SEGMENT_SIZE_BYTES, 'a segment has 1 to 262144 bytes')
-  invariant(proof.siblings.length === proof.lefts.length && proof.lefts.length <= PROOF_DEPTH_MAX, 'a proof has as many sides as siblings')
-  invariant(proof.siblings.every((sibling) => sibling.length === HASH_SIZE_BYTES), 'a sibling has 32 bytes')
+  invariant(
+    proof.siblings.length === proof.lefts.length && proof.lefts.length <= PROOF_DEPTH_MAX,
+    'a proof has as many sides as siblings',
+  )
+  invariant(
+    proof.siblings.every((sibling) => sibling.length === HASH_SIZE_BYTES),
+    'a sibling has 32 bytes',
+  )
   return data.length
 }
