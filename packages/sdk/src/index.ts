@@ -34,6 +34,7 @@ export type {
   PutAnswer,
   RequestOptions,
   StorageNodeClient,
+  StorageNodeClientOptions,
 } from './storageNodeClient.ts'
 export { createRpc } from './rpc.ts'
 export type { Rpc, RpcDeps, RpcOptions } from './rpc.ts'

@@ -62,6 +62,11 @@ export type StorageNodeClient = {
     options: RequestOptions,
   ): Promise<readonly LoggedEntry[]>
 }
+export type StorageNodeClientOptions = {
+  /** `stream` hands bodies over without the copy that `Request` makes of bytes: for servers that send many. Browsers refuse
+   *  streams over HTTP/1.1, so the default is `bytes`. */
+  readonly bodies?: 'bytes' | 'stream' | undefined
+}
 export type RequestOptions = Abortable & { readonly timeoutMs?: number | undefined }
 
 export type NodeStatus = {
@@ -101,6 +106,7 @@ const PEER_TEXT_CHARACTERS_MAX = 200
 export function createStorageNodeClient(
   url: string,
   deps: { readonly net: Net; readonly clock: Clock },
+  { bodies = 'bytes' }: StorageNodeClientOptions = {},
 ): StorageNodeClient {
   const base = baseUrl(url)
   const send = <T>(question: Question, options: RequestOptions, read: (answer: Answer) => T): Promise<T> => {
@@ -108,7 +114,7 @@ export function createStorageNodeClient(
     const what = `${question.method} ${question.path.split('?')[0]!}`
     return withDeadline({ signal, timeoutMs, what }, deps, async (scope) => {
       try {
-        return read(await ask(base, question, deps.net, scope))
+        return read(await ask(base, question, { net: deps.net, bodies }, scope))
       } catch (error) {
         if (scope.aborted) throw scope.reason
         throw isFailure(error) ? error : fail('NODE_UNREACHABLE', { node: base }, { cause: error })
@@ -241,9 +247,11 @@ type Question = {
 type Answer = { readonly body: Uint8Array }
 type Fields = { readonly [name: string]: unknown }
 
-async function ask(base: string, question: Question, net: Net, signal: AbortSignal): Promise<Answer> {
+type AskDeps = { readonly net: Net; readonly bodies: 'bytes' | 'stream' }
+
+async function ask(base: string, question: Question, deps: AskDeps, signal: AbortSignal): Promise<Answer> {
   const { method, path, body, bytesMax } = question
-  const response = await net.fetch(
+  const response = await deps.net.fetch(
     new Request(base + path, {
       method,
       signal,
@@ -251,13 +259,26 @@ async function ask(base: string, question: Question, net: Net, signal: AbortSign
       redirect: 'error',
       credentials: 'omit',
       cache: 'no-store',
-      ...(body === undefined
-        ? {}
-        : { body: body as Uint8Array<ArrayBuffer>, headers: { 'content-type': 'application/x-weightless-segments' } }),
+      ...(body === undefined ? {} : bodyOf(body, deps.bodies)),
     }),
   )
   if (response.ok) return { body: await readBounded(response, bytesMax, { signal }) }
   throw peerFailure(base, response.status, await readBounded(response, JSON_BYTES_MAX, { signal }))
+}
+
+function bodyOf(body: Uint8Array, kind: AskDeps['bodies']): RequestInit {
+  const headers = { 'content-type': 'application/x-weightless-segments', 'content-length': String(body.length) }
+  if (kind === 'bytes') return { body: body as Uint8Array<ArrayBuffer>, headers }
+  const stream = new ReadableStream<Uint8Array>(
+    {
+      pull(controller) {
+        controller.enqueue(body)
+        controller.close()
+      },
+    },
+    { highWaterMark: 0 },
+  )
+  return { body: stream, duplex: 'half', headers } as RequestInit
 }
 
 /** The node's own error, its words made safe to print. */

@@ -78,14 +78,14 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
       live.fed.add(index)
       live.pending.push(index)
     }
-    live.pump ??= pump(live, running).finally(() => (live.pump = undefined))
+    if (live.pending.length >= BATCH_SEGMENTS_MAX) live.pump ??= pump(live, BATCH_SEGMENTS_MAX, running).finally(() => (live.pump = undefined))
   }
 
-  /** One batch after the other; while one is on its way the next one gathers, so that batches grow with the load. */
-  async function pump(live: Live, signal: AbortSignal): Promise<void> {
+  /** One full batch after the other: a request costs each holder a sync, and nothing is won by being early with a part of it. */
+  async function pump(live: Live, least: number, signal: AbortSignal): Promise<void> {
     try {
       live.open ??= chooseTargets(live.entry, new Set()).filter((target) => !peers.isAvoided(target.member))
-      while (live.pending.length > 0 && live.open.length > 0) {
+      while (live.pending.length >= least && live.open.length > 0) {
         const indexes = live.pending.splice(0, BATCH_SEGMENTS_MAX)
         live.open = await sendBatch(live.entry, indexes, live.open, signal)
       }
@@ -133,8 +133,10 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
   async function deliver(entry: Entry, signal: AbortSignal): Promise<void> {
     states.set(entry.seq, 'sending')
     try {
-      await lives.get(entry.seq)?.pump
+      const live = lives.get(entry.seq)
       lives.delete(entry.seq)
+      await live?.pump
+      if (live !== undefined) await pump(live, 1, signal)
       if (await disperse(entry, signal)) {
         states.delete(entry.seq)
         attempts.delete(entry.seq)

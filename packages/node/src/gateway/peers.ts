@@ -60,7 +60,7 @@ export function createPeers(deps: { readonly net: Net; readonly clock: Clock; re
 
 function clientOf(endpoint: string, deps: { readonly net: Net; readonly clock: Clock }): StorageNodeClient | undefined {
   try {
-    return createStorageNodeClient(endpoint, deps)
+    return createStorageNodeClient(endpoint, deps, { bodies: 'stream' })
   } catch {
     return undefined
   }
