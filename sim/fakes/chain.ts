@@ -4,6 +4,7 @@ import {
   emptyFlow,
   fromHex,
   identityOf,
+  membershipHash,
   paddedChunkCountOf,
   parseAddress,
   toHex,
@@ -251,6 +252,9 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
       const { functionName } = decodeFunctionData({ abi: storageRegistryAbi, data })
       if (functionName === 'version')
         return encodeFunctionResult({ abi: storageRegistryAbi, functionName, result: version })
+      if (functionName === 'membershipHash') {
+        return encodeFunctionResult({ abi: storageRegistryAbi, functionName, result: toHex(membershipHash(members)) })
+      }
       if (functionName === 'members') {
         const result = members.map(({ id, signer, endpoint, domain, weight }) => ({
           id,

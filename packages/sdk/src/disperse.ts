@@ -31,7 +31,7 @@ import { fail } from './errors.ts'
 import { listFailures, placementOf, type NodeFailure } from './holders.ts'
 import { inOrder } from './inOrder.ts'
 import { NOBODY } from './membership.ts'
-import { createRate, type Rate } from './rate.ts'
+import { createRate, PATIENCE_MS_MAX, withPatience, type Rate } from './rate.ts'
 import { retry } from './retry.ts'
 import { childScope } from './scope.ts'
 import type { ReadAt } from './source.ts'
@@ -206,8 +206,16 @@ async function putBatch(
     return await retry(
       async () => {
         const startMs = clock.nowMs()
-        const timeoutMs = PUT_GRACE_MS + rate.allowedMs(batch.body.length)
-        const answer = await contact.node.putFrames(root, { seq, slot, body: batch.body }, { signal, timeoutMs })
+        const answer = await withPatience(
+          { signal, graceMs: PUT_GRACE_MS, bytes: batch.body.length, what: `segments to ${contact.url}` },
+          { clock, rate },
+          (scope) =>
+            contact.node.putFrames(
+              root,
+              { seq, slot, body: batch.body },
+              { signal: scope, timeoutMs: PATIENCE_MS_MAX },
+            ),
+        )
         rate.observe(batch.body.length, clock.nowMs() - startMs)
         return answer
       },

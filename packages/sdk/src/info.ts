@@ -4,11 +4,13 @@ import {
   verifyReceipt,
   type Abortable,
   type Entry,
+  type Member,
   type Receipt,
   type Root,
   type Stage,
 } from '@weightless/core'
 import type { Client } from './client.ts'
+import type { Contact } from './contacts.ts'
 import { isFinal, readEntry } from './entryOnChain.ts'
 import { fail } from './errors.ts'
 import { askingOrder, listFailures, placementOf, type NodeFailure } from './holders.ts'
@@ -121,18 +123,29 @@ export async function list(client: Client, options: ListOptions = {}): Promise<r
   return withDeadline({ signal, timeoutMs, what: 'list' }, client.deps, async (scope) => {
     const { members } = await client.membership.read({ signal: scope })
     const failures: NodeFailure[] = []
-    for (const member of members) {
+    const isAvoided = ({ endpoint }: Member): boolean => reached(client, endpoint)?.isAvoided() ?? true
+    for (const member of [...members].sort((a, b) => Number(isAvoided(a)) - Number(isAvoided(b)))) {
+      let contact: Contact | undefined
       try {
-        const contact = client.contacts.of(member.endpoint)
-        if (contact.isAvoided() && failures.length < members.length - 1) continue
+        contact = client.contacts.of(member.endpoint)
         return await contact.node.list({ after, limit }, { signal: scope })
       } catch (error) {
         scope.throwIfAborted()
+        contact?.failed(error)
         failures.push({ node: member.endpoint, error })
       }
     }
     throw fail('OBJECT_UNAVAILABLE', { asked: failures.length, failures: listFailures(failures) })
   })
+}
+
+/** `undefined`: the endpoint is no URL. */
+function reached(client: Client, endpoint: string): Contact | undefined {
+  try {
+    return client.contacts.of(endpoint)
+  } catch {
+    return undefined
+  }
 }
 
 function isOf(client: Client, root: Root, receipt: Receipt, signer: string): boolean {

@@ -1,6 +1,8 @@
 import {
   domainOf,
+  equal,
   isFailure,
+  membershipHash,
   type Abortable,
   type Address,
   type Clock,
@@ -10,7 +12,7 @@ import {
 import type { Contacts } from './contacts.ts'
 import { fail } from './errors.ts'
 import { mapBounded } from './inOrder.ts'
-import { readMembers, readVersion } from './registry.ts'
+import { readMembers, readMembershipHash, readVersion } from './registry.ts'
 import type { Rpc } from './rpc.ts'
 import { shared } from './scope.ts'
 
@@ -32,9 +34,17 @@ export function createRegistryMembership(
 ): MembershipSource {
   const { rpc, clock } = deps
   let cached: { readonly membership: Membership; readonly untilMs: number } | undefined
+  /** The hash too: a network that was made anew may have come to the same version with other members. */
+  async function isCurrent(known: Membership, signal: AbortSignal): Promise<boolean> {
+    const [version, hash] = await Promise.all([
+      readVersion(rpc, registry, { signal }),
+      readMembershipHash(rpc, registry, { version: known.version }, { signal }),
+    ])
+    return version === known.version && equal(hash, membershipHash(known.members))
+  }
   const refresh = shared(async (signal): Promise<Membership> => {
     const known = cached?.membership
-    const isSame = known !== undefined && (await readVersion(rpc, registry, { signal })) === known.version
+    const isSame = known !== undefined && (await isCurrent(known, signal))
     const membership = isSame ? known : await readMembers(rpc, registry, { signal })
     cached = { membership, untilMs: clock.nowMs() + FRESH_MS }
     return membership

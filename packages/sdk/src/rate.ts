@@ -1,3 +1,7 @@
+import type { Abortable, Clock } from '@weightless/core'
+import { fail } from './errors.ts'
+import { childScope } from './scope.ts'
+
 /** How fast requests come back: what "hanging" means depends on the link. */
 export type Rate = {
   observe(bytes: number, ms: number): void
@@ -28,5 +32,37 @@ export function createRate(): Rate {
     },
     allowedMs: (bytes) => (best === undefined ? bytes / BYTES_PER_MS_FLOOR : (SLOWNESS_MAX * bytes) / best),
     expectedMs: (bytes) => (smoothedMsPerByte === undefined ? undefined : smoothedMsPerByte * (bytes + REQUEST_BYTES)),
+  }
+}
+
+/** What a request is given at most, however slow the link is: no wait is without an end. */
+export const PATIENCE_MS_MAX = 3_600_000
+/** The answers of others change what may be expected of this one. */
+const LOOK_MS = 1_000
+
+/** Runs `work` until it takes longer than `graceMs` and what `rate` allows for so many bytes by then: a node that hangs is
+ *  given up as soon as the others show what the link can do. Throws `DEADLINE_PASSED`. */
+export async function withPatience<T>(
+  options: Abortable & { readonly graceMs: number; readonly bytes: number; readonly what: string },
+  deps: { readonly clock: Clock; readonly rate: Rate },
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const { graceMs, bytes, what } = options
+  const { clock, rate } = deps
+  const scope = childScope(options.signal)
+  const startMs = clock.nowMs()
+  const watch = async (): Promise<void> => {
+    for (;;) {
+      const timeoutMs = Math.min(PATIENCE_MS_MAX, graceMs + rate.allowedMs(bytes))
+      const leftMs = startMs + timeoutMs - clock.nowMs()
+      if (leftMs <= 0) return scope.end(fail('DEADLINE_PASSED', { what, timeoutMs: Math.round(timeoutMs) }))
+      await clock.sleep(Math.min(LOOK_MS, leftMs), { signal: scope.signal })
+    }
+  }
+  watch().catch(() => undefined)
+  try {
+    return await work(scope.signal)
+  } finally {
+    scope.end()
   }
 }

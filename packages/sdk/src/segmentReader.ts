@@ -16,7 +16,7 @@ import type { Client } from './client.ts'
 import { fail } from './errors.ts'
 import { listFailures, type NodeFailure } from './holders.ts'
 import type { Candidate, Located } from './locate.ts'
-import { createRate } from './rate.ts'
+import { createRate, PATIENCE_MS_MAX, withPatience } from './rate.ts'
 import { jittered } from './retry.ts'
 import { childScope } from './scope.ts'
 
@@ -133,8 +133,11 @@ export function createSegmentReader(client: Client, located: Located): SegmentRe
     const startMs = clock.nowMs()
     holder.openCount += 1
     try {
-      const timeoutMs = GET_GRACE_MS + rate.allowedMs(expectedBytes)
-      const segments = await contact.node.getSegments(root, { ...span, seq }, { signal, timeoutMs })
+      const segments = await withPatience(
+        { signal, graceMs: GET_GRACE_MS, bytes: expectedBytes, what: `segments from ${contact.url}` },
+        { clock, rate },
+        (scope) => contact.node.getSegments(root, { ...span, seq }, { signal: scope, timeoutMs: PATIENCE_MS_MAX }),
+      )
       if (segments === undefined)
         throw fail('SEGMENTS_NOT_HELD', { node: contact.url, root, from: span.from, count: span.count })
       rate.observe(expectedBytes, clock.nowMs() - startMs)

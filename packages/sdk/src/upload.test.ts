@@ -259,6 +259,33 @@ describe('holders that fail', () => {
     expect(network.nodes.filter((node) => node.holds(root as never) === 40)).toHaveLength(3)
   })
 
+  test('a home that hangs while the others answer is given up after its grace, and replaced', async () => {
+    const network = createFakeNetwork()
+    const bytes = content(20 * SEGMENT_SIZE_BYTES, 1)
+    const { root } = await upload(network.client(), bytes, { until: 'accepted' })
+    const [first] = homesOf(network, root)
+    first!.fault = (request, real) => (request.method === 'PUT' ? hangs(request, real) : real.handle(request))
+    // A second of watching passes in a turn; everything else takes its time.
+    let aheadMs = 0
+    const nowMs = (): number => webClock.nowMs() + aheadMs
+    const clock: Clock = {
+      ...webClock,
+      nowMs,
+      sleep: async (ms, options) => {
+        if (ms !== 1_000) return webClock.sleep(ms, options)
+        const untilMs = nowMs() + ms
+        await webClock.sleep(1, options)
+        aheadMs += Math.max(0, untilMs - nowMs())
+      },
+    }
+    const result = await upload(network.client({}, { clock }), bytes)
+    expect(result.receipts.map(({ signer }) => signer)).not.toContain(first!.signer)
+    expect(result.receipts).toHaveLength(3)
+    // 15 s of grace; at the rate that nothing is known of, a first segment would have been given 32 s more.
+    expect(aheadMs).toBeGreaterThanOrEqual(15_000)
+    expect(aheadMs).toBeLessThan(30_000)
+  })
+
   test('a short hiccup is tried again, and the home stays', async () => {
     const network = createFakeNetwork()
     const bytes = content(1_000, 1)
