@@ -185,6 +185,16 @@ describe('submissions', () => {
     }
   })
 
+  test('each entry of a batch belongs to its own submitter, in the old generation to the payer', async () => {
+    const entries = [submissionOf([1], 1), submissionOf([2], 2), submissionOf([0], 3)]
+    const owners = [user(6), user(7), user(6)]
+    const named = entries.map((data, i) => submission(data, owners[i]!))
+    await send(chain, network.call(user(3), 'flow', flowSelectors.batchSubmit, [named], feeOf(...entries)))
+    await send(chain, network.call(user(3), 'flow', flowSelectors.batchSubmitOld, [entries], feeOf(...entries)))
+    const senders = (await submitEvents()).slice(-6).map(({ sender }) => sender.toLowerCase())
+    expect(senders).toEqual([...owners, user(3), user(3), user(3)])
+  })
+
   test('a file that would straddle a segment boundary starts at the next segment instead', async () => {
     const own = await deployNetwork(chain)
     const model = createFlowModel()

@@ -122,18 +122,30 @@ describe('claiming', () => {
     }
   })
 
-  test('the base reward comes on top during the term, as far as the pool goes, and never after', async () => {
-    await send(chain, network.call(network.deployer, 'reward', 'setBaseReward', [30n]))
-    await send(chain, network.call(chain.accounts[16]!, 'reward', 'donate', [], 50n))
+  /** What each claim pays on top of its share, at these seconds of the term. */
+  const extrasAt = async (moments: readonly bigint[]) => {
     const extras: bigint[] = []
-    for (const seconds of [1n, 2n, 3n, RELEASE_SECONDS]) {
-      const before = (await item(0n)).distributedReward
-      const paidBefore = await payments(miner())
+    for (const seconds of moments) {
+      const [paidBefore, before] = [await payments(miner()), (await item(0n)).distributedReward]
       await at(0n, seconds)
       await claim(0n)
       extras.push((await payments(miner())) - paidBefore - ((await item(0n)).distributedReward - before))
     }
-    expect(extras).toEqual([30n, 20n, 0n, 0n])
+    return extras
+  }
+
+  test('the base reward comes on top during the term and never after, though the pool has more', async () => {
+    await send(chain, network.call(network.deployer, 'reward', 'setBaseReward', [30n]))
+    await send(chain, network.call(chain.accounts[16]!, 'reward', 'donate', [], 100n))
+    const moments = [1n, RELEASE_SECONDS - 1n, RELEASE_SECONDS, RELEASE_SECONDS + 1n]
+    expect(await extrasAt(moments)).toEqual([30n, 30n, 0n, 0n])
+    expect(await network.read('reward', 'totalBaseReward')).toBe(40n)
+  })
+
+  test('the base reward goes as far as the pool does', async () => {
+    await send(chain, network.call(network.deployer, 'reward', 'setBaseReward', [30n]))
+    await send(chain, network.call(chain.accounts[16]!, 'reward', 'donate', [], 50n))
+    expect(await extrasAt([1n, 2n, 3n])).toEqual([30n, 20n, 0n])
     expect(await network.read('reward', 'totalBaseReward')).toBe(0n)
   })
 
