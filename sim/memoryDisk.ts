@@ -24,6 +24,8 @@ export type DiskFaults = {
   failingWrites: number
   /** Files take no more than this many bytes of sectors in all. */
   capacityBytes: number
+  /** What `free` says, true or not: others may take the room a moment later. */
+  claimedFreeBytes: number | undefined
   /** Syncs that answer well and do nothing: the lie that the simulator must catch. */
   lyingSyncs: boolean
 }
@@ -61,6 +63,7 @@ export function createMemoryDisk(chance: Chance): MemoryDisk {
     failingReads: 0,
     failingWrites: 0,
     capacityBytes: Infinity,
+    claimedFreeBytes: undefined,
     lyingSyncs: false,
   }
 
@@ -220,6 +223,7 @@ export function createMemoryDisk(chance: Chance): MemoryDisk {
       const born = begun?.() ?? epoch
       await turns()
       checkAlive(born)
+      if (faults.claimedFreeBytes !== undefined) return faults.claimedFreeBytes
       return faults.capacityBytes === Infinity ? 2 ** 50 : Math.max(0, faults.capacityBytes - usedBytes())
     },
   })

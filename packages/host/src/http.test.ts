@@ -304,6 +304,27 @@ describe('the body of a response', () => {
     socket.destroy()
   })
 
+  test('whose source is slower than the client arrives whole', async () => {
+    let step = 0
+    const server = await serve(
+      async () =>
+        new Response(
+          new ReadableStream(
+            {
+              async pull(controller) {
+                // Long enough for the client to have taken all of a large chunk.
+                await new Promise((resolve) => setTimeout(resolve, 30))
+                if (++step > 5) controller.close()
+                else controller.enqueue(new Uint8Array(256 * 1024))
+              },
+            },
+            { highWaterMark: 0 },
+          ),
+        ),
+    )
+    expect((await (await fetch(server.url)).arrayBuffer()).byteLength).toBe(5 * 256 * 1024)
+  })
+
   test('whose source is slow is not cut off for that', async () => {
     let step = 0
     const server = await serve(
@@ -377,6 +398,17 @@ describe('the body of a response', () => {
     )
     await expect(fetch(server.url).then((response) => response.arrayBuffer())).rejects.toThrow()
     expect(events.map(({ event }) => event)).toEqual(['http.responseFailed'])
+  })
+
+  test('that was read already, or is none, cuts the connection and not the server', async () => {
+    const used = new Response('x')
+    await used.text()
+    const server = await serve(async (request) =>
+      request.url.endsWith('/used') ? used : (undefined as unknown as Response),
+    )
+    await expect(fetch(`${server.url}/used`)).rejects.toThrow()
+    await expect(fetch(`${server.url}/none`)).rejects.toThrow()
+    await expect(fetch(`${server.url}/none`)).rejects.toThrow()
   })
 
   test('a client that goes away aborts request.signal', async () => {

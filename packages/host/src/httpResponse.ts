@@ -1,33 +1,35 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Failure } from '@weightless/core'
 
-/** Writes a web Response; what the handler has not read of the request by then is thrown away. A body that fails under way cuts the connection: a truncated answer must not look whole. */
+/** Writes a web Response; what the handler has not read of the request by then is thrown away. A body that fails under way
+ *  cuts the connection: a truncated answer must not look whole. */
 export async function writeResponse(
   response: Response,
   incoming: IncomingMessage,
   outgoing: ServerResponse,
   options: WriteResponseOptions,
 ): Promise<void> {
-  const reader = response.body?.getReader()
-  if (outgoing.destroyed) {
-    await reader?.cancel().catch(() => undefined)
-    return
-  }
+  let reader: ReadableStreamDefaultReader<Uint8Array> | undefined
   try {
+    reader = response.body?.getReader()
+    if (outgoing.destroyed) {
+      await reader?.cancel()
+      return
+    }
     if (!incoming.complete) throwAwayBody(incoming, outgoing, options)
     const headers = headersOf(response)
     if (reader === undefined || incoming.method === 'HEAD') {
       if (reader === undefined && hasLength(response.status)) headers['content-length'] ??= '0'
       outgoing.writeHead(response.status, headers).end()
-      await reader?.cancel().catch(() => undefined)
+      await reader?.cancel()
       return
     }
     cutWhenIdle(outgoing, options.idleMsMax)
     await writeBody(reader, headers, response.status, outgoing)
   } catch (error) {
     options.onFailed(error)
-    await reader?.cancel(error).catch(() => undefined)
     outgoing.destroy()
+    await reader?.cancel(error).catch(() => undefined)
   }
 }
 
@@ -59,14 +61,15 @@ async function writeBody(
     return
   }
   outgoing.writeHead(status, headers)
-  let isOpen = outgoing.write(firstChunk)
+  outgoing.write(firstChunk)
   let step = 'pending' in second ? await second.pending : second
   // A source that breaks off while the client is slow ends the answer at once: it may be the reason why.
   let onBroken: (error: unknown) => void = () => undefined
   reader.closed.catch((error: unknown) => onBroken(error))
   while (!step.done) {
-    if (!isOpen) await drained(outgoing, (listener) => (onBroken = listener))
-    isOpen = outgoing.write(step.value)
+    // Not what `write` said: the client may have drained it while the source was being read, and then no event follows.
+    if (outgoing.writableNeedDrain) await drained(outgoing, (listener) => (onBroken = listener))
+    outgoing.write(step.value)
     step = await readOrClose(reader, outgoing)
   }
   outgoing.end()

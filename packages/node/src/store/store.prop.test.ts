@@ -76,6 +76,7 @@ async function act(store: SegmentStore, world: World): Promise<void> {
   const calls: Promise<unknown>[] = []
   // In some lives the disk is too small.
   world.disk.faults.capacityBytes = chance.below(4) === 0 ? chance.below(200_000) : Infinity
+  world.disk.faults.claimedFreeBytes = chance.below(2) === 0 ? undefined : Infinity
   const actions = 3 + chance.below(25)
   for (let i = 0; i < actions; i++) {
     calls.push(chance.below(5) === 0 ? remove(store, world) : put(store, world))

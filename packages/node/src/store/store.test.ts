@@ -200,6 +200,7 @@ describe('a disk that fails', () => {
       indexes = createMemoryIndexStore(createChance(room))
       store = await open({ freeBytesMin: 0 })
       disk.faults.capacityBytes = room * 300
+      disk.faults.claimedFreeBytes = Infinity
       await store
         .put(
           rootNumber(1),
@@ -213,6 +214,27 @@ describe('a disk that fails', () => {
       disk.faults.capacityBytes = Infinity
       store = await open()
       expect(store.usage().segmentCount).toBe(0)
+    }
+  })
+
+  test('a segment that was put again after its bytes went bad is there after a crash that undoes the index', async () => {
+    for (let seed = 0; seed < 30; seed++) {
+      disk = createMemoryDisk(createChance(seed))
+      indexes = createMemoryIndexStore(createChance(seed))
+      store = await open()
+      await store.put(rootNumber(1), [small(1, 0), small(1, 1)])
+      await store.close()
+      store = await open()
+      await store.put(rootNumber(2), [small(2, 0)])
+      disk.flipBit(slotFile, 200)
+      await failureOf(store.get(rootNumber(1), 0))
+      await store.put(rootNumber(1), [small(1, 0)])
+      disk.losePower()
+      indexes.losePower()
+      store = await open()
+      expectSame(await store.get(rootNumber(1), 0), small(1, 0))
+      expect(store.presence(rootNumber(1)).heldCount).toBe(2)
+      expect(store.usage().segmentCount).toBe(3)
     }
   })
 
