@@ -1,4 +1,4 @@
-import { placeHomes, SEGMENT_SIZE_BYTES } from '@weightless/core'
+import { placeHomes, SEGMENT_SIZE_BYTES, type Clock } from '@weightless/core'
 import { describe, expect, test } from 'vitest'
 import {
   content,
@@ -11,6 +11,7 @@ import {
   type NetworkNode,
 } from '../../../sim/fakes/network.ts'
 import { failureOf, turns, turnsUntil } from '../../../sim/fakes/outcome.ts'
+import { webClock } from './defaults.ts'
 import { download, downloadBlob, downloadBytes, downloadStream, upload, type ProgressEvent } from './index.ts'
 
 const homesOf = (network: FakeNetwork, root: string): NetworkNode[] =>
@@ -143,12 +144,8 @@ describe('holders that lie, hang or are gone', () => {
   })
 
   test.each<[string, Fault]>([
-    [
-      'other segments than asked for',
-      reading(async (response, request) =>
-        request.url.includes('from=0') ? response : new Response(await response.arrayBuffer()),
-      ),
-    ],
+    ['another segment with its good proof', (request, node) => node.handle(new Request(shifted(request.url), request))],
+    ['one segment less than asked for', (request, node) => node.handle(new Request(fewer(request.url), request))],
     ['a body cut short', reading(async (response) => new Response((await response.arrayBuffer()).slice(0, -1)))],
     ['nonsense', reading(async () => new Response('hello'))],
     ['nothing', reading(async () => new Response(new Uint8Array(0)))],
@@ -424,6 +421,20 @@ describe('leaving early', () => {
     expect(network.open.size).toBe(0)
   })
 
+  test('a download that is over leaves no timer', async () => {
+    const { network, root } = await stored(1_000)
+    const timers: AbortSignal[] = []
+    const clock: Clock = {
+      ...webClock,
+      sleep: (ms, options) => {
+        if (ms === 123_456) timers.push(options.signal!)
+        return webClock.sleep(ms, options)
+      },
+    }
+    await downloadBytes(network.client({}, { clock }), root, { timeoutMs: 123_456 })
+    expect(timers.map(({ aborted }) => aborted)).toEqual([true])
+  })
+
   test('a reader that pauses holds a few pieces, not the object', async () => {
     const { client, root, network } = await stored(70 * SEGMENT_SIZE_BYTES)
     const parts = download(client, root)
@@ -434,6 +445,13 @@ describe('leaving early', () => {
   })
 })
 
+/** Asks the node for the segments beside those that were asked for. */
+function shifted(url: string): string {
+  return url.replace(/from=(\d+)/, (_, from: string) => `from=${Number(from) === 0 ? 1 : 0}`)
+}
+function fewer(url: string): string {
+  return url.replace(/count=([2-9])/, (_, count: string) => `count=${Number(count) - 1}`)
+}
 function endless(): ReadableStream<Uint8Array> {
   return new ReadableStream({ pull: (controller) => controller.enqueue(new Uint8Array(1024 * 1024)) })
 }

@@ -159,6 +159,10 @@ export function createSegmentReader(client: Client, located: Located): SegmentRe
 
   /** One kernel call for all segments of the answer, then each proof. */
   async function verify(segments: readonly ProvenSegment[], span: BatchSpan, signal: AbortSignal): Promise<Uint8Array> {
+    // A proof ties a segment to the index it names: that this is the one asked for is for us to see, here as in the client.
+    if (segments.length !== span.count || segments.some(({ index }, i) => index !== span.from + i)) {
+      throw fail('NODE_ANSWER_INVALID', { root, reason: 'other segments than asked for', ...span })
+    }
     for (const { index, data } of segments) {
       const expectedBytes = segmentDataSize(layout, index)
       if (data.length !== expectedBytes)

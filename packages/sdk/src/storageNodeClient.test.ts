@@ -1,4 +1,4 @@
-import type { Root } from '@weightless/core'
+import { concat, encodeFrames, type Root } from '@weightless/core'
 import { describe, expect, test } from 'vitest'
 import { objectOf } from '../../../sim/compliance/storageNode.ts'
 import { createFakeNetwork } from '../../../sim/fakes/network.ts'
@@ -131,6 +131,18 @@ describe('the client of a storage node', () => {
     )
     expect(await failureOf(node.status({}))).toMatchObject({ code: 'BODY_TOO_LARGE', blame: 'peer' })
     expect(pulls).toBeLessThan(6)
+  })
+
+  test('good segments that were not asked for are refused', async () => {
+    const { segments } = objectOf(600_000, 3)
+    const { node } = answering(() => new Response(concat(encodeFrames(segments.slice(1))) as Uint8Array<ArrayBuffer>))
+    expect((await node.getSegments(root, { from: 1, count: 2 }, {}))!.map(({ index }) => index)).toEqual([1, 2])
+    expect(await failureOf(node.getSegments(root, { from: 0, count: 2 }, {}))).toMatchObject({
+      code: 'NODE_ANSWER_INVALID',
+    })
+    expect(await failureOf(node.getSegments(root, { from: 1, count: 3 }, {}))).toMatchObject({
+      code: 'NODE_ANSWER_INVALID',
+    })
   })
 
   test('a node that hangs is given up', async () => {
