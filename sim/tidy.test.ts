@@ -170,6 +170,17 @@ describe('the laws of the rooms', () => {
     expect(text('package-lock.json').match(/"resolved": "http/g)).toBeNull()
   })
 
+  test('the lock has every optional package of every platform, so that npm ci works on all of them', () => {
+    type Locked = { readonly optionalDependencies?: Record<string, string> }
+    const { packages } = JSON.parse(text('package-lock.json')) as { packages: Record<string, Locked> }
+    const missing = Object.entries(packages).flatMap(([path, { optionalDependencies = {} }]) =>
+      Object.keys(optionalDependencies)
+        .filter((name) => /-(darwin|linux|win32|freebsd|android)-/.test(name))
+        .filter((name) => !(`node_modules/${name}` in packages) && !(`${path}/node_modules/${name}` in packages)),
+    )
+    expect(missing).toEqual([])
+  })
+
   test('every runtime dependency has its line in the decisions', () => {
     const decision = text('docs/decisions/0002-dependencies.md')
     const direct = new Set<string>()
