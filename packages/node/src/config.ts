@@ -98,7 +98,9 @@ export function parseRolesConfig(value: unknown): RolesConfig {
 
 /** Keys that only the official storage node's configuration has at its top. */
 function isOfficial(document: Table): boolean {
-  return ['blockchain_rpc_endpoint', 'log_contract_address', 'log_sync_start_block_number'].some((key) => key in document)
+  return ['blockchain_rpc_endpoint', 'log_contract_address', 'log_sync_start_block_number'].some(
+    (key) => key in document,
+  )
 }
 
 function parseOurs(document: Table): RolesConfig {
@@ -133,7 +135,8 @@ function parseOurs(document: Table): RolesConfig {
 
 function parseStorage(fields: Fields, registry: Address | undefined): StorageConfig {
   const source = fields.optional('membership', oneOf('registry', 'static', 'solo')) ?? 'registry'
-  if (source === 'registry' && registry === undefined) throw fail('CONFIG_KEY_MISSING', { key: 'chain.registry', because: 'storage.membership is registry' })
+  if (source === 'registry' && registry === undefined)
+    throw fail('CONFIG_KEY_MISSING', { key: 'chain.registry', because: 'storage.membership is registry' })
   const membership: StorageMembership =
     source === 'static'
       ? { source, members: fields.required('static_members', members) }
@@ -157,7 +160,8 @@ function parseStorage(fields: Fields, registry: Address | undefined): StorageCon
 
 function parseGateway(fields: Fields, registry: Address | undefined): GatewayConfig {
   const staticMembers = fields.optional('static_members', members)
-  if (registry === undefined && staticMembers === undefined) throw fail('CONFIG_KEY_MISSING', { key: 'chain.registry', because: 'the gateway needs its storage nodes' })
+  if (registry === undefined && staticMembers === undefined)
+    throw fail('CONFIG_KEY_MISSING', { key: 'chain.registry', because: 'the gateway needs its storage nodes' })
   return {
     listen: fields.required('listen', listen),
     dataDir: fields.required('data_dir', text),
@@ -181,20 +185,80 @@ const OFFICIAL_USED = [
   'shard_position',
 ] as const
 const OFFICIAL_IGNORED = [
-  'network_dir', 'network_listen_address', 'network_enr_address', 'network_enr_tcp_port', 'network_enr_udp_port', 'network_libp2p_port',
-  'network_discovery_port', 'network_target_peers', 'network_boot_nodes', 'network_libp2p_nodes', 'network_private', 'network_disable_discovery',
-  'network_find_chunks_enabled', 'discv5_request_timeout_secs', 'discv5_query_peer_timeout_secs', 'discv5_request_retries', 'discv5_query_parallelism',
-  'discv5_report_discovered_peers', 'discv5_disable_packet_filter', 'discv5_disable_ip_limit', 'discv5_disable_enr_network_id',
-  'force_log_sync_from_start_block_number', 'confirmation_block_count', 'log_page_size', 'max_cache_data_size', 'cache_tx_seq_ttl', 'rate_limit_retries',
-  'timeout_retries', 'initial_backoff', 'recover_query_delay', 'default_finalized_block_count', 'remove_finalized_block_interval_minutes',
-  'watch_loop_wait_time_ms', 'blockchain_rpc_timeout_secs', 'rpc_enabled', 'rpc_listen_address_admin', 'max_request_body_size',
-  'rpc_chunks_per_segment', 'rpc_max_cache_file_size', 'chunk_pool_write_window_size', 'chunk_pool_max_cached_chunks_all', 'chunk_pool_max_writings',
-  'chunk_pool_expiration_time_secs', 'prune_check_time_s', 'prune_batch_size', 'prune_batch_wait_time_ms', 'merkle_node_cache_capacity', 'log_config_file',
-  'log_directory', 'mine_contract_address', 'miner_id', 'miner_key', 'miner_submission_gas', 'miner_submission_max_gas_price', 'miner_cpu_percentage',
-  'mine_iter_batch_size', 'reward_contract_address', 'mine_context_query_seconds',
-  'network_peer_db', 'network_peer_manager', 'router', 'sync', 'file_location_cache', 'metrics',
+  'network_dir',
+  'network_listen_address',
+  'network_enr_address',
+  'network_enr_tcp_port',
+  'network_enr_udp_port',
+  'network_libp2p_port',
+  'network_discovery_port',
+  'network_target_peers',
+  'network_boot_nodes',
+  'network_libp2p_nodes',
+  'network_private',
+  'network_disable_discovery',
+  'network_find_chunks_enabled',
+  'discv5_request_timeout_secs',
+  'discv5_query_peer_timeout_secs',
+  'discv5_request_retries',
+  'discv5_query_parallelism',
+  'discv5_report_discovered_peers',
+  'discv5_disable_packet_filter',
+  'discv5_disable_ip_limit',
+  'discv5_disable_enr_network_id',
+  'force_log_sync_from_start_block_number',
+  'confirmation_block_count',
+  'log_page_size',
+  'max_cache_data_size',
+  'cache_tx_seq_ttl',
+  'rate_limit_retries',
+  'timeout_retries',
+  'initial_backoff',
+  'recover_query_delay',
+  'default_finalized_block_count',
+  'remove_finalized_block_interval_minutes',
+  'watch_loop_wait_time_ms',
+  'blockchain_rpc_timeout_secs',
+  'rpc_enabled',
+  'rpc_listen_address_admin',
+  'max_request_body_size',
+  'rpc_chunks_per_segment',
+  'rpc_max_cache_file_size',
+  'chunk_pool_write_window_size',
+  'chunk_pool_max_cached_chunks_all',
+  'chunk_pool_max_writings',
+  'chunk_pool_expiration_time_secs',
+  'prune_check_time_s',
+  'prune_batch_size',
+  'prune_batch_wait_time_ms',
+  'merkle_node_cache_capacity',
+  'log_config_file',
+  'log_directory',
+  'mine_contract_address',
+  'miner_id',
+  'miner_key',
+  'miner_submission_gas',
+  'miner_submission_max_gas_price',
+  'miner_cpu_percentage',
+  'mine_iter_batch_size',
+  'reward_contract_address',
+  'mine_context_query_seconds',
+  'network_peer_db',
+  'network_peer_manager',
+  'router',
+  'sync',
+  'file_location_cache',
+  'metrics',
 ] as const
-const OFFICIAL_RPC_IGNORED = ['enabled', 'listen_address_admin', 'listen_address_grpc', 'chunks_per_segment', 'max_request_body_size', 'max_cache_file_size', 'mine_contract_address'] as const
+const OFFICIAL_RPC_IGNORED = [
+  'enabled',
+  'listen_address_admin',
+  'listen_address_grpc',
+  'chunks_per_segment',
+  'max_request_body_size',
+  'max_cache_file_size',
+  'mine_contract_address',
+] as const
 /** The official node's default (spec/storage.md 3.1), bound to this machine only unless told otherwise (DESIGN D14). */
 const OFFICIAL_LISTEN_DEFAULT: Listen = { host: '127.0.0.1', port: 5678 }
 const OFFICIAL_CHUNK_BYTES = 256
@@ -206,7 +270,8 @@ function parseOfficial(document: Table): RolesConfig {
   const fields = fieldsOf(document, '')
   const rpcFields = fieldsOf(rpc, 'rpc.')
   const sectorsMax =
-    fields.optional('db_max_num_sectors', wholeNumber(1, Number.MAX_SAFE_INTEGER)) ?? fields.optional('db_max_num_chunks', wholeNumber(1, Number.MAX_SAFE_INTEGER))
+    fields.optional('db_max_num_sectors', wholeNumber(1, Number.MAX_SAFE_INTEGER)) ??
+    fields.optional('db_max_num_chunks', wholeNumber(1, Number.MAX_SAFE_INTEGER))
   return {
     chain: {
       rpcUrl: fields.required('blockchain_rpc_endpoint', url),
@@ -217,13 +282,22 @@ function parseOfficial(document: Table): RolesConfig {
       startBlock: fields.optional('log_sync_start_block_number', wholeNumber(0, Number.MAX_SAFE_INTEGER)) ?? 0,
     },
     storage: {
-      listen: rpcFields.optional('listen_address', listen) ?? fields.optional('rpc_listen_address', listen) ?? OFFICIAL_LISTEN_DEFAULT,
+      listen:
+        rpcFields.optional('listen_address', listen) ??
+        fields.optional('rpc_listen_address', listen) ??
+        OFFICIAL_LISTEN_DEFAULT,
       dataDir: fields.optional('db_dir', text) ?? 'db',
       keyFile: undefined,
-      membership: { source: 'solo', ...(fields.optional('shard_position', shardPosition) ?? { shardId: 0, numShard: 1 }) },
+      membership: {
+        source: 'solo',
+        ...(fields.optional('shard_position', shardPosition) ?? { shardId: 0, numShard: 1 }),
+      },
       endpoint: undefined,
       domain: undefined,
-      capacityBytes: sectorsMax === undefined ? CAPACITY_BYTES_DEFAULT : Math.min(sectorsMax * OFFICIAL_CHUNK_BYTES, Number.MAX_SAFE_INTEGER),
+      capacityBytes:
+        sectorsMax === undefined
+          ? CAPACITY_BYTES_DEFAULT
+          : Math.min(sectorsMax * OFFICIAL_CHUNK_BYTES, Number.MAX_SAFE_INTEGER),
       gatewayUrl: undefined,
       stakeWei: undefined,
     },
@@ -255,7 +329,8 @@ function fieldsOf(source: Table, prefix: string): Fields {
 
 function refuseUnknown(source: Table, prefix: string, known: readonly string[]): void {
   for (const key of Object.keys(source)) {
-    if (!known.includes(key)) throw fail('CONFIG_KEY_UNKNOWN', { key: prefix + preview(key), nearest: prefix + nearest(key, known) })
+    if (!known.includes(key))
+      throw fail('CONFIG_KEY_UNKNOWN', { key: prefix + preview(key), nearest: prefix + nearest(key, known) })
   }
 }
 
@@ -282,7 +357,11 @@ function editDistance(a: string, b: string): number {
 }
 
 function invalid(key: string, value: unknown, expected: string): Error {
-  return fail('CONFIG_VALUE_INVALID', { key, value: preview(typeof value === 'bigint' ? value.toString() : value), expected })
+  return fail('CONFIG_VALUE_INVALID', {
+    key,
+    value: preview(typeof value === 'bigint' ? value.toString() : value),
+    expected,
+  })
 }
 
 function table(value: unknown, key: string): Table {
@@ -296,7 +375,12 @@ const text: Parse<string> = (value, key) => {
 }
 
 const url: Parse<string> = (value, key) => {
-  if (typeof value === 'string' && value.length <= TEXT_LENGTH_MAX && /^(https?|wss?):\/\/[^\s/]+/.test(value) && URL.canParse(value)) {
+  if (
+    typeof value === 'string' &&
+    value.length <= TEXT_LENGTH_MAX &&
+    /^(https?|wss?):\/\/[^\s/]+/.test(value) &&
+    URL.canParse(value)
+  ) {
     return value.replace(/\/+$/, '')
   }
   throw invalid(key, value, 'a URL such as http://127.0.0.1:8600')
@@ -344,14 +428,21 @@ const listen: Parse<Listen> = (value, key) => {
 const shardPosition: Parse<{ shardId: number; numShard: number }> = (value, key) => {
   const match = typeof value === 'string' ? /^([0-9]{1,6})\/([0-9]{1,6})$/.exec(value) : null
   const [shardId, numShard] = [Number(match?.[1]), Number(match?.[2])]
-  if (match === null || numShard < 1 || numShard > NUM_SHARD_MAX || (numShard & (numShard - 1)) !== 0 || shardId >= numShard) {
+  if (
+    match === null ||
+    numShard < 1 ||
+    numShard > NUM_SHARD_MAX ||
+    (numShard & (numShard - 1)) !== 0 ||
+    shardId >= numShard
+  ) {
     throw invalid(key, value, 'id/number such as 0/2, the number a power of two')
   }
   return { shardId, numShard }
 }
 
 const members: Parse<readonly Member[]> = (value, key) => {
-  if (!Array.isArray(value) || value.length === 0 || value.length > MEMBERS_MAX) throw invalid(key, value, `an array of 1 to ${MEMBERS_MAX} tables`)
+  if (!Array.isArray(value) || value.length === 0 || value.length > MEMBERS_MAX)
+    throw invalid(key, value, `an array of 1 to ${MEMBERS_MAX} tables`)
   const parsed = value.map((one: unknown, i): Member => {
     const prefix = `${key}[${i}].`
     const source = table(one, `${key}[${i}]`)
@@ -366,7 +457,8 @@ const members: Parse<readonly Member[]> = (value, key) => {
     }
   })
   for (const name of ['id', 'signer'] as const) {
-    if (new Set(parsed.map((member) => member[name])).size !== parsed.length) throw invalid(key, value.length, `members with different ${name}`)
+    if (new Set(parsed.map((member) => member[name])).size !== parsed.length)
+      throw invalid(key, value.length, `members with different ${name}`)
   }
   return parsed
 }

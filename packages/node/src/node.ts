@@ -57,7 +57,11 @@ const CHAIN_RETRY_MS = 1_000
  * resolves when they listen; `/health` of each says when it has caught up with the chain. Throws what keeps a role from
  * starting: `PORT_TAKEN`, `DIRECTORY_IN_USE`, `KEY_FILE_*`, `STORE_*`, `CHAIN_ID_MISMATCH`.
  */
-export async function startRoles(config: RolesConfig, deps: RolesDeps, { signal }: { readonly signal: AbortSignal }): Promise<RunningRoles> {
+export async function startRoles(
+  config: RolesConfig,
+  deps: RolesDeps,
+  { signal }: { readonly signal: AbortSignal },
+): Promise<RunningRoles> {
   const { logger } = deps
   if (config.ignoredKeys.length > 0) logger.warn('config.ignored', { keys: config.ignoredKeys.join(' ') })
   const over = new AbortController()
@@ -94,8 +98,10 @@ export async function startRoles(config: RolesConfig, deps: RolesDeps, { signal 
   try {
     signal.throwIfAborted()
     const roles: { name: 'storage' | 'gateway'; url: string }[] = []
-    if (config.storage !== undefined) roles.push({ name: 'storage', url: await startStorage(config.chain, config.storage, stage) })
-    if (config.gateway !== undefined) roles.push({ name: 'gateway', url: await startGateway(config.chain, config.gateway, stage) })
+    if (config.storage !== undefined)
+      roles.push({ name: 'storage', url: await startStorage(config.chain, config.storage, stage) })
+    if (config.gateway !== undefined)
+      roles.push({ name: 'gateway', url: await startGateway(config.chain, config.gateway, stage) })
     return { roles, failed, [Symbol.asyncDispose]: stop }
   } catch (error) {
     await stop()
@@ -119,7 +125,11 @@ type Stage = {
   fail(error: unknown): void
 }
 
-async function stopAll(over: AbortController, closers: readonly (() => Promise<unknown>)[], logger: Logger): Promise<void> {
+async function stopAll(
+  over: AbortController,
+  closers: readonly (() => Promise<unknown>)[],
+  logger: Logger,
+): Promise<void> {
   if (!over.signal.aborted) over.abort(fail('SERVICE_STOPPING'))
   for (const close of [...closers].reverse()) {
     await close().catch((error: unknown) => logger.warn('role.unclosed', { error }))
@@ -130,17 +140,32 @@ async function startStorage(chain: ChainConfig, config: StorageConfig, stage: St
   const logger = stage.logger.child({ role: 'storage' })
   const { signal, clock, kernels } = stage
   const key = config.keyFile === undefined ? undefined : await readPrivateKey(config.keyFile, { signal })
-  const signer: ReceiptSigner | undefined = key && { address: addressOfPrivateKey(key), sign: (unsigned) => signReceipt(unsigned, key) }
+  const signer: ReceiptSigner | undefined = key && {
+    address: addressOfPrivateKey(key),
+    sign: (unsigned) => signReceipt(unsigned, key),
+  }
   const metrics = createMetrics()
   const index = await openData(config.dataDir, stage)
   let onLost: (lost: { readonly root: Parameters<typeof role.onLost>[0] }) => void = () => undefined
-  const store = await openStore({ dataDir: config.dataDir, capacityBytes: config.capacityBytes, onLost: (lost) => onLost(lost) }, { index, logger, stage })
+  const store = await openStore(
+    { dataDir: config.dataDir, capacityBytes: config.capacityBytes, onLost: (lost) => onLost(lost) },
+    { index, logger, stage },
+  )
   const { follower, rpc, chainId } = await openFollower(chain, { index, logger, stage })
   const { source } = config.membership
   const membership: MembershipView =
-    source === 'registry' ? follower.membership : fixedMembership(config.membership.source === 'static' ? config.membership.members : [])
+    source === 'registry'
+      ? follower.membership
+      : fixedMembership(config.membership.source === 'static' ? config.membership.members : [])
   const role = createStorageRole(
-    { version: VERSION, chainId, flow: chain.flow, registry: chain.registry, membership: config.membership, gatewayUrl: config.gatewayUrl },
+    {
+      version: VERSION,
+      chainId,
+      flow: chain.flow,
+      registry: chain.registry,
+      membership: config.membership,
+      gatewayUrl: config.gatewayUrl,
+    },
     { follower, membership, store, index, kernels, clock, logger, metrics, bytes: nodeBytes, signer, signal },
   )
   onLost = ({ root }) => role.onLost(root)
@@ -168,11 +193,21 @@ async function startGateway(chain: ChainConfig, config: GatewayConfig, stage: St
   const metrics = createMetrics()
   const index = await openData(config.dataDir, stage)
   let onLost: (lost: { readonly root: Parameters<typeof role.onLost>[0] }) => void = () => undefined
-  const spool = await openStore({ dataDir: config.dataDir, capacityBytes: config.spoolBytesMax, onLost: (lost) => onLost(lost) }, { index, logger, stage })
+  const spool = await openStore(
+    { dataDir: config.dataDir, capacityBytes: config.spoolBytesMax, onLost: (lost) => onLost(lost) },
+    { index, logger, stage },
+  )
   const { follower, chainId } = await openFollower(chain, { index, logger, stage })
   let publicUrl = config.publicUrl
   const role = createGatewayRole(
-    { version: VERSION, chainId, flow: chain.flow, registry: chain.registry, replicas: config.replicas, publicUrl: () => publicUrl ?? '' },
+    {
+      version: VERSION,
+      chainId,
+      flow: chain.flow,
+      registry: chain.registry,
+      replicas: config.replicas,
+      publicUrl: () => publicUrl ?? '',
+    },
     {
       follower,
       membership: config.staticMembers === undefined ? follower.membership : fixedMembership(config.staticMembers),
@@ -210,11 +245,19 @@ type StoreOptions = {
   readonly onLost: NonNullable<Parameters<typeof createSegmentStore>[0]['onLost']>
 }
 
-async function openStore(options: StoreOptions, deps: { readonly index: Index; readonly logger: Logger; readonly stage: Stage }): Promise<SegmentStore> {
+async function openStore(
+  options: StoreOptions,
+  deps: { readonly index: Index; readonly logger: Logger; readonly stage: Stage },
+): Promise<SegmentStore> {
   const { index, logger, stage } = deps
   const { disk, clock, signal } = stage
   const store = await createSegmentStore(
-    { dataDir: `${options.dataDir}/segments`, capacityBytes: options.capacityBytes, onFatal: stage.fail, onLost: options.onLost },
+    {
+      dataDir: `${options.dataDir}/segments`,
+      capacityBytes: options.capacityBytes,
+      onFatal: stage.fail,
+      onLost: options.onLost,
+    },
     { disk, index, clock, logger, crc32 },
     { signal },
   )
@@ -246,14 +289,18 @@ async function openFollower(
       index,
       clock,
       logger,
-      heads: ({ signal }) => headFeed({ rpcUrl: chain.rpcUrl, wsUrl: chain.wsUrl }, { clock, random, net, logger }, { signal }),
+      heads: ({ signal }) =>
+        headFeed({ rpcUrl: chain.rpcUrl, wsUrl: chain.wsUrl }, { clock, random, net, logger }, { signal }),
     },
   )
   return { follower, rpc, chainId }
 }
 
 /** The official configuration does not name the chain: what its endpoint says is what counts. */
-async function askChainId(reader: ReturnType<typeof createChainReader>, { clock, signal, logger }: Stage): Promise<number> {
+async function askChainId(
+  reader: ReturnType<typeof createChainReader>,
+  { clock, signal, logger }: Stage,
+): Promise<number> {
   for (;;) {
     try {
       return await reader.chainId({ signal })
@@ -266,7 +313,11 @@ async function askChainId(reader: ReturnType<typeof createChainReader>, { clock,
   }
 }
 
-async function listen(at: Listen, handler: HttpHandler, deps: { readonly logger: Logger; readonly stage: Stage }): Promise<HttpServer> {
+async function listen(
+  at: Listen,
+  handler: HttpHandler,
+  deps: { readonly logger: Logger; readonly stage: Stage },
+): Promise<HttpServer> {
   const server = await serveHttp({ host: at.host, port: at.port, handler, logger: deps.logger })
   deps.stage.closeLater(() => server.close())
   return server

@@ -1,3 +1,4 @@
+/* oxlint-disable typescript/no-explicit-any -- answers and parameters of JSON-RPC, read field by field */
 import { flowAbi, storageRegistryAbi } from '@weightless/contracts'
 import {
   appendSubmission,
@@ -59,7 +60,7 @@ export function createTestChain(): TestChain {
     const blockHash = hashOf(`block ${blockNumber}`)
     hashes.push(blockHash)
     write(blockNumber, blockHash)
-    for (const wake of [...wakers]) wake()
+    for (const wake of Array.from(wakers)) wake()
   }
 
   function view(to: string, data: Hex): Hex {
@@ -87,8 +88,9 @@ export function createTestChain(): TestChain {
       case 'eth_blockNumber':
         return quantity(hashes.length - 1)
       case 'eth_getBlockByNumber': {
-        const hash = hashes[Number(params[0])]
-        return hash === undefined ? null : { number: params[0], hash }
+        const number = params[0] === 'latest' ? hashes.length - 1 : Number(params[0])
+        const hash = hashes[number]
+        return hash === undefined ? null : { number: quantity(number), hash }
       }
       case 'eth_getLogs': {
         const { fromBlock, toBlock, address, topics } = params[0]
@@ -123,7 +125,11 @@ export function createTestChain(): TestChain {
           const log = submitLog({
             flow: FLOW,
             submitter: `0x${'aa'.repeat(20)}`,
-            data: { length: BigInt(sizeBytes), tags: toHex(tags), nodes: nodes.map(({ root, height }) => ({ root: toHex(root), height: BigInt(height) })) },
+            data: {
+              length: BigInt(sizeBytes),
+              tags: toHex(tags),
+              nodes: nodes.map(({ root, height }) => ({ root: toHex(root), height: BigInt(height) })),
+            },
             identity: toHex(identityOf(nodes)),
             seq,
             startChunk: appended.startChunk,
@@ -147,7 +153,10 @@ export function createTestChain(): TestChain {
           else members.set(id, member)
           const version = memberHashes.length
           memberHashes.push(membershipHash([...members.values()]))
-          logs.push({ blockNumber, log: memberLog({ version, id, member: member ?? before!, isActive: member !== undefined, blockNumber }) })
+          logs.push({
+            blockNumber,
+            log: memberLog({ version, id, member: member ?? before!, isActive: member !== undefined, blockNumber }),
+          })
         }
       })
     },
@@ -175,7 +184,11 @@ export function createTestChain(): TestChain {
     },
     replaceBlock: (number) => void (hashes[number] = hashOf(`another block ${number}`)),
     async handle(request) {
-      const { id, method, params } = (await request.json()) as { id: number; method: string; params: readonly unknown[] }
+      const { id, method, params } = (await request.json()) as {
+        id: number
+        method: string
+        params: readonly unknown[]
+      }
       calls.set(method, [...(calls.get(method) ?? []), [...params]])
       const faulty = chain.fault?.(method, params)
       if (faulty instanceof Response) return faulty
@@ -186,13 +199,23 @@ export function createTestChain(): TestChain {
   return chain
 }
 
-function memberLog(facts: { readonly version: number; readonly id: number; readonly member: Member; readonly isActive: boolean; readonly blockNumber: number }): Record<string, unknown> {
+function memberLog(facts: {
+  readonly version: number
+  readonly id: number
+  readonly member: Member
+  readonly isActive: boolean
+  readonly blockNumber: number
+}): Record<string, unknown> {
   const event = storageRegistryAbi.find((item) => item.type === 'event' && item.name === 'MemberChanged')!
   const plain = event.inputs.filter((input) => !('indexed' in input && input.indexed))
   const { signer, endpoint, domain, weight } = facts.member
   return {
     address: REGISTRY,
-    topics: encodeEventTopics({ abi: [event], eventName: 'MemberChanged', args: { version: BigInt(facts.version), id: facts.id } } as never),
+    topics: encodeEventTopics({
+      abi: [event],
+      eventName: 'MemberChanged',
+      args: { version: BigInt(facts.version), id: facts.id },
+    } as never),
     data: encodeAbiParameters(plain as never, [signer, endpoint, domain, weight, facts.isActive ? 1 : 2] as never),
     blockNumber: quantity(facts.blockNumber),
     transactionHash: hashOf(`member ${facts.version}`),

@@ -50,7 +50,7 @@ export function createTestClock(): TestClock {
     },
     jump(ms) {
       jumpedMs += ms
-      for (const one of [...waiting]) if (one.dueMs <= nowMs()) one.wake()
+      for (const one of Array.from(waiting)) if (one.dueMs <= nowMs()) one.wake()
     },
   }
 }

@@ -1,3 +1,4 @@
+/* oxlint-disable typescript/no-explicit-any -- answers and parameters of JSON-RPC, read field by field */
 import {
   addressOfPrivateKey,
   concat,
@@ -55,7 +56,12 @@ export type TestStorageOptions = {
   readonly machine?: TestMachine
   readonly joins?: boolean
 }
-export type TestGatewayOptions = { readonly replicas?: number; readonly spoolBytesMax?: number; readonly machine?: TestMachine; readonly staticMembers?: readonly Member[] }
+export type TestGatewayOptions = {
+  readonly replicas?: number
+  readonly spoolBytesMax?: number
+  readonly machine?: TestMachine
+  readonly staticMembers?: readonly Member[]
+}
 /** What survives the process: its disk and its index. */
 export type TestMachine = { readonly disk: MemoryDisk; readonly index: MemoryIndexStore }
 
@@ -86,7 +92,9 @@ export function createTestWorld(): TestWorld {
   const clock = createTestClock()
   const over = new AbortController()
   worlds.push(over)
-  const hosts = new Map<string, (request: Request) => Promise<Response>>([['http://chain.test', (request) => chain.handle(request)]])
+  const hosts = new Map<string, (request: Request) => Promise<Response>>([
+    ['http://chain.test', (request) => chain.handle(request)],
+  ])
   const faults: TestWorld['faults'] = new Map()
   const log: string[] = []
   let seed = 1
@@ -105,7 +113,10 @@ export function createTestWorld(): TestWorld {
     },
   }
 
-  const newMachine = (): TestMachine => ({ disk: createMemoryDisk(createChance(seed++)), index: createMemoryIndexStore(createChance(seed++)) })
+  const newMachine = (): TestMachine => ({
+    disk: createMemoryDisk(createChance(seed++)),
+    index: createMemoryIndexStore(createChance(seed++)),
+  })
 
   async function startParts(name: string, machine: TestMachine, capacityBytes: number) {
     const ended = new AbortController()
@@ -121,19 +132,34 @@ export function createTestWorld(): TestWorld {
     const rpc = createRpc('http://chain.test/', { net, clock, random })
     const follower = createFollower(
       { chainId: CHAIN_ID, flow: FLOW, registry: REGISTRY, startBlock: 0 },
-      { rpc, reader: createChainReader({ flow: FLOW, registry: REGISTRY }, { rpc }), heads: chain.heads, index, clock, logger: silentLogger },
+      {
+        rpc,
+        reader: createChainReader({ flow: FLOW, registry: REGISTRY }, { rpc }),
+        heads: chain.heads,
+        index,
+        clock,
+        logger: silentLogger,
+      },
     )
     return { name, ended, signal, index, store, follower, lost, machine }
   }
   type Parts = Awaited<ReturnType<typeof startParts>>
 
-  function finish(parts: Parts, role: { handle: (request: Request, info: object) => Promise<Response>; run(options: { signal: AbortSignal }): Promise<void>; onLost(root: any): void }): TestRole {
+  function finish(
+    parts: Parts,
+    role: {
+      handle: (request: Request, info: object) => Promise<Response>
+      run(options: { signal: AbortSignal }): Promise<void>
+      onLost(root: any): void
+    },
+  ): TestRole {
     const { name, signal, follower, store, index, machine, ended } = parts
     const url = `http://${name}.test`
     hosts.set(url, (request) => role.handle(request, {}))
     parts.lost.call = ({ root }) => role.onLost(root)
     const running = [follower.run({ signal }).catch(() => undefined), role.run({ signal }).catch(() => undefined)]
-    const fetchRole = (path: string, init: RequestInit = {}): Promise<Response> => role.handle(new Request(url + path, init), {})
+    const fetchRole = (path: string, init: RequestInit = {}): Promise<Response> =>
+      role.handle(new Request(url + path, init), {})
     const rpcText = async (body: string): Promise<string> => {
       const bytes = new TextEncoder().encode(body)
       const headers = { 'content-type': 'application/json', 'content-length': String(bytes.length) }
@@ -148,8 +174,12 @@ export function createTestWorld(): TestWorld {
       index,
       fetch: fetchRole,
       rpcText,
-      rpc: async (method, params) => JSON.parse(await rpcText(JSON.stringify({ jsonrpc: '2.0', id: 1, method, ...(params === undefined ? {} : { params }) }))),
-      caughtUp: () => until(() => follower.isCaughtUp() && follower.head().number >= chain.head, `${name} follows the chain`),
+      rpc: async (method, params) =>
+        JSON.parse(
+          await rpcText(JSON.stringify({ jsonrpc: '2.0', id: 1, method, ...(params === undefined ? {} : { params }) })),
+        ),
+      caughtUp: () =>
+        until(() => follower.isCaughtUp() && follower.head().number >= chain.head, `${name} follows the chain`),
       async kill() {
         hosts.delete(url)
         ended.abort(new Error('killed'))
@@ -160,15 +190,27 @@ export function createTestWorld(): TestWorld {
     }
   }
 
-  async function storage(name: string, options: TestStorageOptions = {}): Promise<TestRole & { readonly signer: Address }> {
+  async function storage(
+    name: string,
+    options: TestStorageOptions = {},
+  ): Promise<TestRole & { readonly signer: Address }> {
     const parts = await startParts(name, options.machine ?? newMachine(), options.capacityBytes ?? 1024 ** 3)
     const key = keyOf(name)
     const signer = addressOfPrivateKey(key)
     const source = options.membership ?? { source: 'registry' }
     const membership: MembershipView =
-      source.source === 'registry' ? parts.follower.membership : fixedMembership(source.source === 'static' ? source.members : [])
+      source.source === 'registry'
+        ? parts.follower.membership
+        : fixedMembership(source.source === 'static' ? source.members : [])
     const role = createStorageRole(
-      { version: 'test', chainId: CHAIN_ID, flow: FLOW, registry: source.source === 'registry' ? REGISTRY : undefined, membership: source, gatewayUrl: options.gatewayUrl },
+      {
+        version: 'test',
+        chainId: CHAIN_ID,
+        flow: FLOW,
+        registry: source.source === 'registry' ? REGISTRY : undefined,
+        membership: source,
+        gatewayUrl: options.gatewayUrl,
+      },
       {
         follower: parts.follower,
         membership,
@@ -196,10 +238,18 @@ export function createTestWorld(): TestWorld {
     async gateway(name, options = {}) {
       const parts = await startParts(name, options.machine ?? newMachine(), options.spoolBytesMax ?? 1024 ** 3)
       const role = createGatewayRole(
-        { version: 'test', chainId: CHAIN_ID, flow: FLOW, registry: REGISTRY, replicas: options.replicas ?? 3, publicUrl: () => `http://${name}.test` },
+        {
+          version: 'test',
+          chainId: CHAIN_ID,
+          flow: FLOW,
+          registry: REGISTRY,
+          replicas: options.replicas ?? 3,
+          publicUrl: () => `http://${name}.test`,
+        },
         {
           follower: parts.follower,
-          membership: options.staticMembers === undefined ? parts.follower.membership : fixedMembership(options.staticMembers),
+          membership:
+            options.staticMembers === undefined ? parts.follower.membership : fixedMembership(options.staticMembers),
           spool: parts.store,
           index: parts.index,
           kernels: inlineKernels(),
@@ -214,8 +264,14 @@ export function createTestWorld(): TestWorld {
       return finish(parts, role)
     },
     async members(count) {
-      const nodes = await Promise.all(Array.from({ length: count }, (_, i) => storage(`node-${memberCount + i}`, { gatewayUrl: 'http://gateway.test' })))
-      chain.change(...nodes.map((node, i) => ({ id: memberCount + i + 1, member: memberOf(memberCount + i + 1, node) })))
+      const nodes = await Promise.all(
+        Array.from({ length: count }, (_, i) =>
+          storage(`node-${memberCount + i}`, { gatewayUrl: 'http://gateway.test' }),
+        ),
+      )
+      chain.change(
+        ...nodes.map((node, i) => ({ id: memberCount + i + 1, member: memberOf(memberCount + i + 1, node) })),
+      )
       memberCount += count
       for (const node of nodes) await node.caughtUp()
       return nodes
@@ -233,18 +289,37 @@ export function keyOf(name: string): Uint8Array {
   return key
 }
 
-const noMetrics: RoleMetrics = { contentType: 'text/plain; version=0.0.4', render: async () => '# no metrics here\n', gaugeOf: () => undefined }
+const noMetrics: RoleMetrics = {
+  contentType: 'text/plain; version=0.0.4',
+  render: async () => '# no metrics here\n',
+  gaugeOf: () => undefined,
+}
 
 /** A segment as official clients send it. */
-export function officialSegment(object: TestObject, index: number, sizeBytes = object.submission.sizeBytes): Record<string, unknown> {
+export function officialSegment(
+  object: TestObject,
+  index: number,
+  sizeBytes = object.submission.sizeBytes,
+): Record<string, unknown> {
   const { tree, segments } = object
   const segment = segments[index]!
   const leaf = segmentRoot(segment.data, leafCountOf(tree.layout, index))
-  return { root: tree.root, data: encodeBase64(segment.data), index, proof: proofToJson(leaf, segment.proof, tree.root), fileSize: sizeBytes }
+  return {
+    root: tree.root,
+    data: encodeBase64(segment.data),
+    index,
+    proof: proofToJson(leaf, segment.proof, tree.root),
+    fileSize: sizeBytes,
+  }
 }
 
 /** Sends segments over the binary route. */
-export async function putBinary(node: TestRole, entry: Entry, segments: readonly ProvenSegment[], slot = 0): Promise<Response> {
+export async function putBinary(
+  node: TestRole,
+  entry: Entry,
+  segments: readonly ProvenSegment[],
+  slot = 0,
+): Promise<Response> {
   const body = concat(encodeFrames(segments))
   return await node.fetch(`/v1/entries/${entry.root}/segments?seq=${entry.seq}&slot=${slot}`, {
     method: 'PUT',

@@ -31,7 +31,8 @@ export function indexerMethods(backend: IndexerBackend): RpcMethods {
     [
       'indexer_getFileLocations',
       // Nothing found is an empty list: null breaks SDK 0.3.3, an error ends the download (spec/storage.md 11.1).
-      async ([root], { signal }) => ((await backend.finalByRoot(rootParam(root), { signal })) === undefined ? [] : [self()]),
+      async ([root], { signal }) =>
+        (await backend.finalByRoot(rootParam(root), { signal })) === undefined ? [] : [self()],
     ],
   ])
 }

@@ -51,7 +51,13 @@ const RETRY_MS_MAX = 30_000
 
 type Target = { readonly slot: number; readonly member: Member }
 /** An entry that still comes in. `open`: its holders, less those that failed. */
-type Live = { readonly entry: Entry; readonly fed: Set<number>; pending: number[]; open: readonly Target[] | undefined; pump: Promise<void> | undefined }
+type Live = {
+  readonly entry: Entry
+  readonly fed: Set<number>
+  pending: number[]
+  open: readonly Target[] | undefined
+  pump: Promise<void> | undefined
+}
 
 export function createDispersal(options: { readonly replicas: number }, deps: DispersalDeps): Dispersal {
   const { bodies, ledger, membership, peers, clock, logger } = deps
@@ -78,7 +84,8 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
       live.fed.add(index)
       live.pending.push(index)
     }
-    if (live.pending.length >= BATCH_SEGMENTS_MAX) live.pump ??= pump(live, BATCH_SEGMENTS_MAX, running).finally(() => (live.pump = undefined))
+    if (live.pending.length >= BATCH_SEGMENTS_MAX)
+      live.pump ??= pump(live, BATCH_SEGMENTS_MAX, running).finally(() => (live.pump = undefined))
   }
 
   /** One full batch after the other: a request costs each holder a sync, and nothing is won by being early with a part of it. */
@@ -173,7 +180,9 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
       const targets = chooseTargets(entry, tried)
       if (targets.length === 0) return false
       for (const { member } of targets) tried.add(member.id)
-      const asked = await Promise.all(targets.map(async (target) => ((await ask(entry, target, signal)) ? undefined : target)))
+      const asked = await Promise.all(
+        targets.map(async (target) => ((await ask(entry, target, signal)) ? undefined : target)),
+      )
       const open = asked.filter((target) => target !== undefined)
       if (open.length > 0) await send(entry, open, signal)
       signal.throwIfAborted()
@@ -186,7 +195,9 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
     const signed = new Set(receipts.map((receipt) => receipt.signer))
     const filled = new Set(receipts.flatMap((receipt) => slotsOf(receipt.slots)))
     const missing = ledger.neededCount(entry) - signed.size
-    const free = members.filter((member) => !signed.has(member.signer) && !tried.has(member.id) && peers.of(member) !== undefined)
+    const free = members.filter(
+      (member) => !signed.has(member.signer) && !tried.has(member.id) && peers.of(member) !== undefined,
+    )
     const homes = placeHomes({ key: entry.root, slotCount: options.replicas }, members)
     const chosen: Target[] = []
     const used = new Set<number>()
@@ -194,7 +205,9 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
       if (chosen.length >= missing) break
       if (filled.has(slot)) continue
       const order = [home, ...placementOrder({ key: entry.root, slot }, members)]
-      const candidates = order.filter((member) => free.includes(member) && !used.has(member.id) && (member === home || !isHome(homes, member, tried)))
+      const candidates = order.filter(
+        (member) => free.includes(member) && !used.has(member.id) && (member === home || !isHome(homes, member, tried)),
+      )
       const member = candidates.find((one) => !peers.isAvoided(one)) ?? candidates[0]
       if (member === undefined) continue
       used.add(member.id)
@@ -206,7 +219,9 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
   /** A holder may have everything already: our own clients send to it, and a gateway may have crashed before it wrote that down. */
   async function ask(entry: Entry, { slot, member }: Target, signal: AbortSignal): Promise<boolean> {
     try {
-      const receipt = await peers.of(member)!.receipt(entry.root, { seq: entry.seq, slot }, { signal, timeoutMs: ASK_TIMEOUT_MS })
+      const receipt = await peers
+        .of(member)!
+        .receipt(entry.root, { seq: entry.seq, slot }, { signal, timeoutMs: ASK_TIMEOUT_MS })
       if (receipt === undefined) return false
       await ledger.add(entry, receipt)
       return true
@@ -228,10 +243,17 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
   }
 
   /** Frames a batch once and sends it to all targets; returns those that took it. */
-  async function sendBatch(entry: Entry, indexes: readonly number[], targets: readonly Target[], signal: AbortSignal): Promise<readonly Target[]> {
+  async function sendBatch(
+    entry: Entry,
+    indexes: readonly number[],
+    targets: readonly Target[],
+    signal: AbortSignal,
+  ): Promise<readonly Target[]> {
     const batch = await bodies.make(entry, indexes, { signal })
     try {
-      const sent = await Promise.all(targets.map(async (target) => ((await put(entry, target, batch.body, signal)) ? target : undefined)))
+      const sent = await Promise.all(
+        targets.map(async (target) => ((await put(entry, target, batch.body, signal)) ? target : undefined)),
+      )
       return sent.filter((target) => target !== undefined)
     } finally {
       batch.release()
@@ -240,7 +262,9 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
 
   async function put(entry: Entry, { slot, member }: Target, body: Uint8Array, signal: AbortSignal): Promise<boolean> {
     try {
-      const { receipt } = await peers.of(member)!.putFrames(entry.root, { seq: entry.seq, slot, body }, { signal, timeoutMs: PUT_TIMEOUT_MS })
+      const { receipt } = await peers
+        .of(member)!
+        .putFrames(entry.root, { seq: entry.seq, slot, body }, { signal, timeoutMs: PUT_TIMEOUT_MS })
       peers.succeeded(member)
       if (receipt !== undefined) await ledger.add(entry, receipt)
       return true

@@ -2,11 +2,23 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { encodeBase64, SEGMENT_SIZE_BYTES, verifyReceipt, type Entry } from '@weightless/core'
 import { objectOf, type TestObject } from '../../../../sim/compliance/storageNode.ts'
 import { until } from '../../test/testClock.ts'
-import { createTestWorld, endWorlds, officialSegment, putBinary, type TestGatewayOptions, type TestRole, type TestWorld } from '../../test/testRoles.ts'
+import {
+  createTestWorld,
+  endWorlds,
+  officialSegment,
+  putBinary,
+  type TestGatewayOptions,
+  type TestRole,
+  type TestWorld,
+} from '../../test/testRoles.ts'
 
 afterEach(endWorlds)
 
-type Network = { readonly world: TestWorld; readonly gateway: TestRole; readonly nodes: readonly (TestRole & { readonly signer: string })[] }
+type Network = {
+  readonly world: TestWorld
+  readonly gateway: TestRole
+  readonly nodes: readonly (TestRole & { readonly signer: string })[]
+}
 
 async function network(nodeCount: number, options: TestGatewayOptions = {}): Promise<Network> {
   const world = createTestWorld()
@@ -23,12 +35,18 @@ async function submit({ world, gateway, nodes }: Network, object: TestObject): P
 }
 
 async function uploadOfficially(gateway: TestRole, object: TestObject, entry: Entry): Promise<void> {
-  const answers = await Promise.all(object.segments.map((_, index) => gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, index)], entry.seq])))
+  const answers = await Promise.all(
+    object.segments.map((_, index) =>
+      gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, index)], entry.seq]),
+    ),
+  )
   for (const answer of answers) expect(answer).toEqual({ jsonrpc: '2.0', result: 0, id: 1 })
 }
 
-const isFinal = async (gateway: TestRole, entry: Entry): Promise<boolean> => (await gateway.rpc('zgs_checkFileFinalized', [entry.seq])).result === true
-const untilFinal = (gateway: TestRole, entry: Entry): Promise<void> => until(() => isFinal(gateway, entry), 'the entry is final')
+const isFinal = async (gateway: TestRole, entry: Entry): Promise<boolean> =>
+  (await gateway.rpc('zgs_checkFileFinalized', [entry.seq])).result === true
+const untilFinal = (gateway: TestRole, entry: Entry): Promise<void> =>
+  until(() => isFinal(gateway, entry), 'the entry is final')
 
 async function holders(nodes: Network['nodes'], entry: Entry): Promise<number[]> {
   const held: number[] = []
@@ -40,7 +58,8 @@ async function holders(nodes: Network['nodes'], entry: Entry): Promise<number[]>
   return held
 }
 
-const contentOf = (object: TestObject): Buffer => Buffer.concat(object.segments.map((segment) => segment.data)).subarray(0, object.submission.sizeBytes)
+const contentOf = (object: TestObject): Buffer =>
+  Buffer.concat(object.segments.map((segment) => segment.data)).subarray(0, object.submission.sizeBytes)
 
 describe('uploads of official clients through the gateway', () => {
   test('reach three holders, become final by their signatures, and leave the spool', async () => {
@@ -53,7 +72,11 @@ describe('uploads of official clients through the gateway', () => {
     expect(await holders(at.nodes, entry)).toHaveLength(3)
     await until(() => at.gateway.store.usage().segmentCount === 0, 'the spool is free')
     const info = (await at.gateway.rpc('zgs_getFileInfo', [entry.root, true])).result
-    expect(info).toMatchObject({ finalized: true, uploadedSegNum: 21, tx: { seq: 0, size: object.submission.sizeBytes } })
+    expect(info).toMatchObject({
+      finalized: true,
+      uploadedSegNum: 21,
+      tx: { seq: 0, size: object.submission.sizeBytes },
+    })
   })
 
   test('of a network with fewer nodes than copies become final with one signature of each', async () => {
@@ -106,7 +129,8 @@ describe('uploads of official clients through the gateway', () => {
     const at = await network(3)
     const object = objectOf(700_000, 4)
     const entry = await submit(at, object)
-    for (const node of at.nodes) at.world.faults.set(node.url, async () => Promise.reject(new TypeError('fetch failed')))
+    for (const node of at.nodes)
+      at.world.faults.set(node.url, async () => Promise.reject(new TypeError('fetch failed')))
     await uploadOfficially(at.gateway, object, entry)
     await at.gateway.kill()
     for (const node of at.nodes) at.world.faults.delete(node.url)
@@ -124,7 +148,8 @@ describe('uploads of official clients through the gateway', () => {
     await uploadOfficially(at.gateway, object, entry)
     await untilFinal(at.gateway, entry)
     await at.gateway.kill()
-    for (const node of at.nodes) at.world.faults.set(node.url, async () => Promise.reject(new TypeError('fetch failed')))
+    for (const node of at.nodes)
+      at.world.faults.set(node.url, async () => Promise.reject(new TypeError('fetch failed')))
     const again = await at.world.gateway('gateway', { machine: at.gateway.machine })
     expect(await isFinal(again, entry)).toBe(true)
   })
@@ -143,11 +168,16 @@ describe('uploads of official clients through the gateway', () => {
     const at = await network(3)
     const object = objectOf(600_000, 7)
     const entry = await submit(at, object)
-    for (let i = 0; i < 3; i++) expect((await at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, 0)], 0])).result).toBe(0)
+    for (let i = 0; i < 3; i++)
+      expect((await at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, 0)], 0])).result).toBe(0)
     await uploadOfficially(at.gateway, object, entry)
     await untilFinal(at.gateway, entry)
     const repeated = await at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, 0)], 0])
-    expect(repeated.error).toEqual({ code: -32602, message: 'Invalid params: root', data: 'already uploaded and finalized' })
+    expect(repeated.error).toEqual({
+      code: -32602,
+      message: 'Invalid params: root',
+      data: 'already uploaded and finalized',
+    })
   })
 
   test('of content that is there already become final without an upload, each entry with its own size', async () => {
@@ -158,22 +188,40 @@ describe('uploads of official clients through the gateway', () => {
     await untilFinal(at.gateway, first)
     const second = await submit(at, long)
     await untilFinal(at.gateway, second)
-    expect((await at.gateway.rpc('zgs_getFileInfoByTxSeq', [second.seq])).result).toMatchObject({ finalized: true, tx: { size: 512 } })
+    expect((await at.gateway.rpc('zgs_getFileInfoByTxSeq', [second.seq])).result).toMatchObject({
+      finalized: true,
+      tx: { size: 512 },
+    })
     // By root the first finalised entry answers, with its own size (spec/storage.md 11.1).
-    expect((await at.gateway.rpc('zgs_getFileInfo', [first.root, true])).result.tx).toMatchObject({ seq: first.seq, size: 257 })
+    expect((await at.gateway.rpc('zgs_getFileInfo', [first.root, true])).result.tx).toMatchObject({
+      seq: first.seq,
+      size: 257,
+    })
   })
 
   test('wait for room in a full spool, and are refused when none comes', async () => {
     const at = await network(3, { spoolBytesMax: 3 * 300_000 })
-    for (const node of at.nodes) at.world.faults.set(node.url, async () => Promise.reject(new TypeError('fetch failed')))
+    for (const node of at.nodes)
+      at.world.faults.set(node.url, async () => Promise.reject(new TypeError('fetch failed')))
     const [first, second] = [objectOf(2 * SEGMENT_SIZE_BYTES, 8), objectOf(2 * SEGMENT_SIZE_BYTES, 9)]
     const a = await submit(at, first)
     const b = await submit(at, second)
     await uploadOfficially(at.gateway, first, a)
-    const refused = await at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(second, 0), officialSegment(second, 1)], b.seq])
+    const refused = await at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [
+      [officialSegment(second, 0), officialSegment(second, 1)],
+      b.seq,
+    ])
     expect(refused.error).toMatchObject({ code: -32000, message: expect.stringContaining('GATEWAY_FULL') })
     for (const node of at.nodes) at.world.faults.delete(node.url)
-    await until(async () => (await at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(second, 0), officialSegment(second, 1)], b.seq])).result === 0)
+    await until(
+      async () =>
+        (
+          await at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [
+            [officialSegment(second, 0), officialSegment(second, 1)],
+            b.seq,
+          ])
+        ).result === 0,
+    )
     await untilFinal(at.gateway, b)
   })
 
@@ -181,8 +229,12 @@ describe('uploads of official clients through the gateway', () => {
     const at = await network(3)
     const object = objectOf(40 * SEGMENT_SIZE_BYTES, -1)
     const entry = await submit(at, object)
-    for (let index = 0; index < 39; index++) await at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, index)], entry.seq])
-    await until(() => at.nodes.every((node) => node.store.presence(entry.root).heldCount === 32), 'the holders have two full batches')
+    for (let index = 0; index < 39; index++)
+      await at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, index)], entry.seq])
+    await until(
+      () => at.nodes.every((node) => node.store.presence(entry.root).heldCount === 32),
+      'the holders have two full batches',
+    )
     expect(await isFinal(at.gateway, entry)).toBe(false)
     at.world.log.length = 0
     await at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, 39)], entry.seq])
@@ -242,22 +294,31 @@ describe('entries that our own clients brought to the holders themselves', () =>
     const strange = await submit(at, other)
     for (const [slot, node] of at.nodes.entries()) await putBinary(node, strange, other.segments, slot)
     const [node] = at.nodes
-    const { receipt } = { receipt: await (await node!.fetch(`/v1/entries/${strange.root}/receipt?seq=${strange.seq}&slot=0`)).json() }
+    const { receipt } = {
+      receipt: await (await node!.fetch(`/v1/entries/${strange.root}/receipt?seq=${strange.seq}&slot=0`)).json(),
+    }
     verifyReceipt(receipt)
     for (const liar of at.nodes) {
-      at.world.faults.set(liar.url, async (request) => (request.url.includes(`/receipt?seq=${entry.seq}`) ? Response.json(receipt) : Response.json({}, { status: 404 })))
+      at.world.faults.set(liar.url, async (request) =>
+        request.url.includes(`/receipt?seq=${entry.seq}`) ? Response.json(receipt) : Response.json({}, { status: 404 }),
+      )
     }
     expect((await at.gateway.rpc('zgs_getFileInfo', [entry.root, true])).result.finalized).toBe(false)
   })
 })
 
 describe('reads through the gateway', () => {
-  async function stored(sizeBytes: number, seed: number, nodeCount = 3): Promise<Network & { readonly object: TestObject; readonly entry: Entry }> {
+  async function stored(
+    sizeBytes: number,
+    seed: number,
+    nodeCount = 3,
+  ): Promise<Network & { readonly object: TestObject; readonly entry: Entry }> {
     const at = await network(nodeCount)
     const object = objectOf(sizeBytes, seed)
     const entry = await submit(at, object)
     for (const [slot, node] of at.nodes.slice(0, 3).entries()) {
-      for (let from = 0; from < object.segments.length; from += 16) await putBinary(node, entry, object.segments.slice(from, from + 16), slot)
+      for (let from = 0; from < object.segments.length; from += 16)
+        await putBinary(node, entry, object.segments.slice(from, from + 16), slot)
     }
     await untilFinal(at.gateway, entry)
     at.world.log.length = 0
@@ -267,7 +328,11 @@ describe('reads through the gateway', () => {
   test('segment by segment come in batches from the holders, and each is verified', async () => {
     const at = await stored(40 * SEGMENT_SIZE_BYTES, -1)
     for (let index = 0; index < 40; index++) {
-      const { result } = await at.gateway.rpc('zgs_downloadSegmentByTxSeq', [at.entry.seq, index * 1024, (index + 1) * 1024])
+      const { result } = await at.gateway.rpc('zgs_downloadSegmentByTxSeq', [
+        at.entry.seq,
+        index * 1024,
+        (index + 1) * 1024,
+      ])
       expect(result).toBe(encodeBase64(at.object.segments[index]!.data))
     }
     // Three batches of 16, not forty requests.
@@ -276,7 +341,11 @@ describe('reads through the gateway', () => {
 
   test('many readers of one batch cost one request', async () => {
     const at = await stored(10 * SEGMENT_SIZE_BYTES, 21)
-    await Promise.all(Array.from({ length: 10 }, (_, index) => at.gateway.rpc('zgs_downloadSegmentByTxSeq', [0, index * 1024, (index + 1) * 1024])))
+    await Promise.all(
+      Array.from({ length: 10 }, (_, index) =>
+        at.gateway.rpc('zgs_downloadSegmentByTxSeq', [0, index * 1024, (index + 1) * 1024]),
+      ),
+    )
     expect(at.world.log.filter((line) => line.includes('/segments'))).toHaveLength(1)
   })
 
@@ -290,7 +359,11 @@ describe('reads through the gateway', () => {
       return new Response(body)
     })
     for (let index = 0; index < 3; index++) {
-      const { result } = await at.gateway.rpc('zgs_downloadSegmentByTxSeq', [0, index * 1024, Math.min(2344, (index + 1) * 1024)])
+      const { result } = await at.gateway.rpc('zgs_downloadSegmentByTxSeq', [
+        0,
+        index * 1024,
+        Math.min(2344, (index + 1) * 1024),
+      ])
       expect(result).toBe(encodeBase64(at.object.segments[index]!.data))
     }
   })
@@ -298,12 +371,15 @@ describe('reads through the gateway', () => {
   test('do not wait for a holder that hangs', async () => {
     const at = await stored(600_000, 23)
     for (const node of at.nodes.slice(0, 2)) at.world.faults.set(node.url, () => new Promise(() => undefined))
-    expect((await at.gateway.rpc('zgs_downloadSegmentByTxSeq', [0, 0, 1024])).result).toBe(encodeBase64(at.object.segments[0]!.data))
+    expect((await at.gateway.rpc('zgs_downloadSegmentByTxSeq', [0, 0, 1024])).result).toBe(
+      encodeBase64(at.object.segments[0]!.data),
+    )
   })
 
   test('with all holders away end in an error with a next step', async () => {
     const at = await stored(600_000, 24)
-    for (const node of at.nodes) at.world.faults.set(node.url, async () => Promise.reject(new TypeError('fetch failed')))
+    for (const node of at.nodes)
+      at.world.faults.set(node.url, async () => Promise.reject(new TypeError('fetch failed')))
     const { error } = await at.gateway.rpc('zgs_downloadSegmentByTxSeq', [0, 0, 1024])
     expect(error).toMatchObject({ code: -32000, message: expect.stringContaining('HOLDERS_UNREACHABLE') })
     const rest = await at.gateway.fetch(`/file?root=${at.entry.root}`)
@@ -315,14 +391,22 @@ describe('reads through the gateway', () => {
     const at = await network(3)
     const object = objectOf(600_000, 25)
     const entry = await submit(at, object)
-    expect(await at.gateway.rpc('zgs_downloadSegmentByTxSeq', [entry.seq, 0, 1024])).toEqual({ jsonrpc: '2.0', result: null, id: 1 })
+    expect(await at.gateway.rpc('zgs_downloadSegmentByTxSeq', [entry.seq, 0, 1024])).toEqual({
+      jsonrpc: '2.0',
+      result: null,
+      id: 1,
+    })
     await at.gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, 1)], entry.seq])
-    expect((await at.gateway.rpc('zgs_downloadSegmentByTxSeq', [entry.seq, 1024, 2048])).result).toBe(encodeBase64(object.segments[1]!.data))
+    expect((await at.gateway.rpc('zgs_downloadSegmentByTxSeq', [entry.seq, 1024, 2048])).result).toBe(
+      encodeBase64(object.segments[1]!.data),
+    )
   })
 
   test('with proof give what an official client can check', async () => {
     const at = await stored(600_000, 26)
-    expect((await at.gateway.rpc('zgs_downloadSegmentWithProofByTxSeq', [0, 2])).result).toEqual(officialSegment(at.object, 2))
+    expect((await at.gateway.rpc('zgs_downloadSegmentWithProofByTxSeq', [0, 2])).result).toEqual(
+      officialSegment(at.object, 2),
+    )
   })
 
   test('find bytes that only a node outside the homes holds', async () => {
@@ -337,7 +421,9 @@ describe('reads through the gateway', () => {
     }
     const outsider = at.nodes.find((node) => !homes.has(node.url))!
     await putBinary(outsider, entry, object.segments)
-    expect((await at.gateway.rpc('zgs_downloadSegmentByTxSeq', [entry.seq, 0, 4])).result).toBe(encodeBase64(object.segments[0]!.data))
+    expect((await at.gateway.rpc('zgs_downloadSegmentByTxSeq', [entry.seq, 0, 4])).result).toBe(
+      encodeBase64(object.segments[0]!.data),
+    )
   })
 
   describe('over REST', () => {
@@ -359,8 +445,14 @@ describe('reads through the gateway', () => {
       const same = await at.gateway.fetch(`/file/${at.entry.root}`)
       expect(Buffer.from(await same.arrayBuffer()).equals(content)).toBe(true)
       const bySeq = await at.gateway.fetch('/file?txSeq=0', { method: 'HEAD' })
-      expect([bySeq.status, bySeq.headers.get('content-length'), (await bySeq.arrayBuffer()).byteLength]).toEqual([200, String(content.length), 0])
-      const known = await at.gateway.fetch('/file?txSeq=0', { headers: { 'if-none-match': whole.headers.get('etag')! } })
+      expect([bySeq.status, bySeq.headers.get('content-length'), (await bySeq.arrayBuffer()).byteLength]).toEqual([
+        200,
+        String(content.length),
+        0,
+      ])
+      const known = await at.gateway.fetch('/file?txSeq=0', {
+        headers: { 'if-none-match': whole.headers.get('etag')! },
+      })
       expect([known.status, (await known.arrayBuffer()).byteLength]).toEqual([304, 0])
     })
 
@@ -389,9 +481,13 @@ describe('reads through the gateway', () => {
       for (const range of ['bytes=5-2', 'bytes=a-b', 'bytes=0-1,5-6', 'chunks=1-2', 'bytes=-']) {
         expect((await at.gateway.fetch('/file?txSeq=0', { headers: { range } })).status).toBe(200)
       }
-      expect((await at.gateway.fetch('/file?txSeq=0', { headers: { range: 'bytes=0-1', 'if-range': '"old"' } })).status).toBe(200)
+      expect(
+        (await at.gateway.fetch('/file?txSeq=0', { headers: { range: 'bytes=0-1', 'if-range': '"old"' } })).status,
+      ).toBe(200)
       const tag = `"${at.entry.root}-1000"`
-      expect((await at.gateway.fetch('/file?txSeq=0', { headers: { range: 'bytes=0-1', 'if-range': tag } })).status).toBe(206)
+      expect(
+        (await at.gateway.fetch('/file?txSeq=0', { headers: { range: 'bytes=0-1', 'if-range': tag } })).status,
+      ).toBe(206)
     })
 
     test('content types by option and by name; nothing that a browser would run is shown', async () => {
@@ -402,13 +498,18 @@ describe('reads through the gateway', () => {
         return [response.headers.get('content-type'), response.headers.get('content-disposition')]
       }
       expect(await headers('name=a.png')).toEqual(['image/png', `inline; filename="a.png"; filename*=UTF-8''a.png`])
-      expect(await headers('name=a.html')).toEqual(['application/octet-stream', `attachment; filename="a.html"; filename*=UTF-8''a.html`])
+      expect(await headers('name=a.html')).toEqual([
+        'application/octet-stream',
+        `attachment; filename="a.html"; filename*=UTF-8''a.html`,
+      ])
       expect((await headers('type=text/html'))[0]).toBe('text/html')
       expect((await headers('type=text/html'))[1]).toMatch(/^attachment/)
       expect((await headers('type=image/svg%2Bxml'))[1]).toMatch(/^attachment/)
       expect((await headers('type=video/mp4&name=x'))[0]).toBe('video/mp4')
       expect((await headers('type=x%0d%0ay:z'))[0]).toBe('application/octet-stream')
-      expect((await headers(`name=${encodeURIComponent('ü"\r\n;.txt')}`))[1]).toBe(`inline; filename="_____.txt"; filename*=UTF-8''%C3%BC%22%0D%0A%3B.txt`)
+      expect((await headers(`name=${encodeURIComponent('ü"\r\n;.txt')}`))[1]).toBe(
+        `inline; filename="_____.txt"; filename*=UTF-8''%C3%BC%22%0D%0A%3B.txt`,
+      )
     })
 
     test.each([
@@ -432,12 +533,19 @@ describe('reads through the gateway', () => {
       const at = await network(3)
       const entry = await submit(at, objectOf(1000, 32))
       const response = await at.gateway.fetch(`/file?root=${entry.root}`)
-      expect([response.status, await response.json()]).toEqual([409, { code: 103, message: 'File not finalized yet', data: entry.root }])
+      expect([response.status, await response.json()]).toEqual([
+        409,
+        { code: 103, message: 'File not finalized yet', data: entry.root },
+      ])
     })
 
     test('infos of one file and of many', async () => {
       const at = await stored(1000, 33)
-      const info = { code: 0, message: 'Success', data: (await at.gateway.rpc('zgs_getFileInfo', [at.entry.root, true])).result }
+      const info = {
+        code: 0,
+        message: 'Success',
+        data: (await at.gateway.rpc('zgs_getFileInfo', [at.entry.root, true])).result,
+      }
       expect(await (await at.gateway.fetch(`/file/info/${at.entry.root}`)).json()).toEqual(info)
       expect(await (await at.gateway.fetch('/file/info/0')).json()).toEqual(info)
       expect(await (await at.gateway.fetch(`/files/info?cid=0&cid=7&cid=${at.entry.root}&cid=x`)).json()).toEqual({
@@ -445,14 +553,21 @@ describe('reads through the gateway', () => {
         message: 'Success',
         data: [info.data, null, info.data, expect.any(String)],
       })
-      expect(await (await at.gateway.fetch('/node/status')).json()).toMatchObject({ code: 0, data: { connectedPeers: 3, nextTxSeq: 1 } })
+      expect(await (await at.gateway.fetch('/node/status')).json()).toMatchObject({
+        code: 0,
+        data: { connectedPeers: 3, nextTxSeq: 1 },
+      })
     })
 
     test('segments are taken one by one', async () => {
       const at = await network(3)
       const object = objectOf(600_000, 34)
       const entry = await submit(at, object)
-      const post = (body: unknown): Promise<Response> => at.gateway.fetch('/file/segment', { method: 'POST', body: typeof body === 'string' ? body : JSON.stringify(body) })
+      const post = (body: unknown): Promise<Response> =>
+        at.gateway.fetch('/file/segment', {
+          method: 'POST',
+          body: typeof body === 'string' ? body : JSON.stringify(body),
+        })
       for (const index of [0, 1, 2]) {
         const { fileSize, ...segment } = officialSegment(object, index)
         expect(fileSize).toBe(600_000)
@@ -470,8 +585,14 @@ describe('reads through the gateway', () => {
       const at = await network(3)
       const object = objectOf(600_000, 36)
       await submit(at, object)
-      const response = await at.gateway.fetch('/file/segment', { method: 'POST', body: JSON.stringify({ ...officialSegment(object, 0), index: 1 }) })
-      expect([response.status, await response.json()]).toEqual([400, { code: 1, message: 'Invalid parameter', data: 'Invalid params: proof: validation failed' }])
+      const response = await at.gateway.fetch('/file/segment', {
+        method: 'POST',
+        body: JSON.stringify({ ...officialSegment(object, 0), index: 1 }),
+      })
+      expect([response.status, await response.json()]).toEqual([
+        400,
+        { code: 1, message: 'Invalid parameter', data: 'Invalid params: proof: validation failed' },
+      ])
     })
   })
 })
@@ -479,16 +600,28 @@ describe('reads through the gateway', () => {
 describe('the indexer on the gateway', () => {
   test('names the gateway itself as the one trusted node, with numShard 1', async () => {
     const { gateway } = await network(3)
-    const self = { url: 'http://gateway.test', config: { shardId: 0, numShard: 1 }, latency: expect.any(Number), since: expect.any(Number) }
+    const self = {
+      url: 'http://gateway.test',
+      config: { shardId: 0, numShard: 1 },
+      latency: expect.any(Number),
+      since: expect.any(Number),
+    }
     expect((await gateway.rpc('indexer_getShardedNodes')).result).toEqual({ trusted: [self], discovered: [] })
-    expect((await gateway.rpc('indexer_getSelectedNodes', [1, 'min', false, []])).result).toEqual({ trusted: [self], discovered: [] })
+    expect((await gateway.rpc('indexer_getSelectedNodes', [1, 'min', false, []])).result).toEqual({
+      trusted: [self],
+      discovered: [],
+    })
     expect((await gateway.rpc('indexer_getNodeLocations')).result).toEqual({})
     expect((await gateway.rpc('zgs_getShardConfig')).result).toEqual({ shardId: 0, numShard: 1 })
   })
 
   test('locations of a file that is unknown or not final are an empty list and neither null nor an error', async () => {
     const at = await network(3)
-    expect(await at.gateway.rpc('indexer_getFileLocations', [`0x${'ab'.repeat(32)}`])).toEqual({ jsonrpc: '2.0', result: [], id: 1 })
+    expect(await at.gateway.rpc('indexer_getFileLocations', [`0x${'ab'.repeat(32)}`])).toEqual({
+      jsonrpc: '2.0',
+      result: [],
+      id: 1,
+    })
     const entry = await submit(at, objectOf(1000, 41))
     expect((await at.gateway.rpc('indexer_getFileLocations', [entry.root])).result).toEqual([])
     expect((await at.gateway.rpc('indexer_getFileLocations', ['x'])).error.code).toBe(-32602)

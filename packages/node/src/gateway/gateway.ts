@@ -149,7 +149,7 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
 
   /** What a crash left behind, and what nobody went on with. */
   async function resume(signal: AbortSignal): Promise<void> {
-    for (const root of [...spool.roots()]) {
+    for (const root of Array.from(spool.roots())) {
       touch(root)
       const entries = follower.entries.byRoot(root)
       for (const entry of entries) {
@@ -163,7 +163,7 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
     await early.expire({ signal })
     const { usedBytes, capacityBytes } = spool.usage()
     const idleMs = usedBytes > NEARLY_FULL * capacityBytes ? IDLE_MS_WHEN_FULL : IDLE_MS_MAX
-    for (const root of [...spool.roots()]) {
+    for (const root of Array.from(spool.roots())) {
       const entries = follower.entries.byRoot(root)
       // Unknown roots are on the account of the early ones; whole ones are a promise that only holders can take over.
       if (entries.length === 0 || entries.some((entry) => shelf.isWhole(entry) && !ledger.isFinal(entry))) continue

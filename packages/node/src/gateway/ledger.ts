@@ -21,7 +21,11 @@ export type Ledger = {
   add(entry: Entry, receipt: Receipt): Promise<boolean>
 }
 
-export type LedgerOptions = { readonly chainId: number; readonly registry: Address | undefined; readonly replicas: number }
+export type LedgerOptions = {
+  readonly chainId: number
+  readonly registry: Address | undefined
+  readonly replicas: number
+}
 
 type Delivery = { readonly final: boolean; readonly receipts: readonly Receipt[] }
 const NOTHING: Delivery = { final: false, receipts: [] }
@@ -57,7 +61,8 @@ export function createLedger(
     Math.max(1, placeHomes({ key: entry.root, slotCount: options.replicas }, membership.current().members).length)
 
   function check(entry: Entry, receipt: Receipt): void {
-    const refuse = (reason: string): Error => fail('RECEIPT_REFUSED', { reason, signer: receipt.signer, seq: entry.seq, root: entry.root })
+    const refuse = (reason: string): Error =>
+      fail('RECEIPT_REFUSED', { reason, signer: receipt.signer, seq: entry.seq, root: entry.root })
     if (receipt.chainId !== options.chainId) throw refuse('chainId')
     if (options.registry !== undefined && receipt.registry !== options.registry) throw refuse('registry')
     if (receipt.dataRoot !== entry.root) throw refuse('dataRoot')
@@ -74,9 +79,12 @@ export function createLedger(
     const next: Delivery = { final: before.final || count(receipts).length >= neededCount(entry), receipts }
     if (isKnown && next.final === before.final) return before.final
     const value = new TextEncoder().encode(JSON.stringify(next))
-    await index.transaction([{ key: numberKey('delivery', entry.seq), value }], { durability: next.final ? 'synced' : 'written' })
+    await index.transaction([{ key: numberKey('delivery', entry.seq), value }], {
+      durability: next.final ? 'synced' : 'written',
+    })
     remember(entry.seq, next)
-    if (next.final && !before.final) deps.logger.info('entry.finalized', { seq: entry.seq, root: entry.root, holderCount: receipts.length })
+    if (next.final && !before.final)
+      deps.logger.info('entry.finalized', { seq: entry.seq, root: entry.root, holderCount: receipts.length })
     return next.final
   }
 
@@ -107,6 +115,9 @@ export function createLedger(
 }
 
 function decode(value: Uint8Array): Delivery {
-  const stored = JSON.parse(new TextDecoder().decode(value)) as { readonly final: boolean; readonly receipts: readonly unknown[] }
+  const stored = JSON.parse(new TextDecoder().decode(value)) as {
+    readonly final: boolean
+    readonly receipts: readonly unknown[]
+  }
   return { final: stored.final, receipts: stored.receipts.map(receiptFromJson) }
 }

@@ -24,7 +24,8 @@ const BY_EXTENSION: Readonly<Record<string, string>> = {
 const UNKNOWN = 'application/octet-stream'
 
 /** Types that a browser shows without running anything; all others are saved. SVG and HTML carry scripts. */
-const SHOWN = /^(text\/plain|application\/json|image\/(png|jpeg|gif|webp|avif)|audio\/(mpeg|ogg|wav)|video\/(mp4|webm))(;|$)/
+const SHOWN =
+  /^(text\/plain|application\/json|image\/(png|jpeg|gif|webp|avif)|audio\/(mpeg|ogg|wav)|video\/(mp4|webm))(;|$)/
 
 const NAME_LENGTH_MAX = 255
 
@@ -32,7 +33,11 @@ const NAME_LENGTH_MAX = 255
  * Headers that say what a stored file is. The bytes are a stranger's, so a browser is told to believe the type, to save what
  * it could run, and to run nothing.
  */
-export function mediaHeaders(wanted: { readonly type: string | null; readonly name: string | null; readonly fallbackName: string }): Readonly<Record<string, string>> {
+export function mediaHeaders(wanted: {
+  readonly type: string | null
+  readonly name: string | null
+  readonly fallbackName: string
+}): Readonly<Record<string, string>> {
   const extension = /\.([A-Za-z0-9]{1,8})$/.exec(wanted.name ?? '')?.[1]?.toLowerCase() ?? ''
   const type = wanted.type !== null && isMediaType(wanted.type) ? wanted.type : (BY_EXTENSION[extension] ?? UNKNOWN)
   const name = (wanted.name ?? wanted.fallbackName).slice(0, NAME_LENGTH_MAX)

@@ -28,7 +28,12 @@ const LIES: ReadonlySet<string> = new Set([
   'NODE_ANSWER_INVALID',
 ])
 /** Answers of a node that is well: it does not know the entry yet, or does not have all of it. */
-const HONEST: ReadonlySet<string> = new Set(['ENTRY_UNKNOWN', 'ENTRY_INCOMPLETE', 'SEGMENT_MISSING', 'RECEIPT_UNAVAILABLE'])
+const HONEST: ReadonlySet<string> = new Set([
+  'ENTRY_UNKNOWN',
+  'ENTRY_INCOMPLETE',
+  'SEGMENT_MISSING',
+  'RECEIPT_UNAVAILABLE',
+])
 
 export function createPeers(deps: { readonly net: Net; readonly clock: Clock; readonly logger: Logger }): Peers {
   const { clock, logger } = deps

@@ -48,7 +48,11 @@ export function createSegmentReader(options: { readonly replicas: number }, deps
   let busyCount = 0
   let averageMs = 0
 
-  async function read(entry: Entry, index: number, { signal }: { readonly signal: AbortSignal }): Promise<ProvenSegment | undefined> {
+  async function read(
+    entry: Entry,
+    index: number,
+    { signal }: { readonly signal: AbortSignal },
+  ): Promise<ProvenSegment | undefined> {
     const { segmentCount } = layoutOf(entry.sizeBytes)
     if (index >= segmentCount) return undefined
     if (shelf.has(entry.root, index)) {
@@ -105,7 +109,11 @@ export function createSegmentReader(options: { readonly replicas: number }, deps
     const batch = new Map<number, ProvenSegment>()
     for (const { index, data, proof } of segments) {
       // A view would keep the whole answer of 4 MiB alive for as long as one of its segments is remembered.
-      const segment = { index, data: data.slice(), proof: { siblings: proof.siblings.map((sibling) => sibling.slice()), lefts: proof.lefts } }
+      const segment = {
+        index,
+        data: data.slice(),
+        proof: { siblings: proof.siblings.map((sibling) => sibling.slice()), lefts: proof.lefts },
+      }
       cache.put(keyOf(entry, index), segment)
       batch.set(index, segment)
     }
@@ -127,7 +135,14 @@ export function createSegmentReader(options: { readonly replicas: number }, deps
           if (member === undefined) {
             if (openCount > 0) return
             if (unreachable === undefined) resolve(undefined)
-            else reject(fail('HOLDERS_UNREACHABLE', { root: entry.root, seq: entry.seq, index: span.from, askedCount: order.length }, { cause: unreachable }))
+            else
+              reject(
+                fail(
+                  'HOLDERS_UNREACHABLE',
+                  { root: entry.root, seq: entry.seq, index: span.from, askedCount: order.length },
+                  { cause: unreachable },
+                ),
+              )
             return
           }
           next += 1
@@ -161,10 +176,17 @@ export function createSegmentReader(options: { readonly replicas: number }, deps
     }
   }
 
-  async function ask(member: Member, entry: Entry, span: Span, signal: AbortSignal): Promise<readonly ProvenSegment[] | undefined> {
+  async function ask(
+    member: Member,
+    entry: Entry,
+    span: Span,
+    signal: AbortSignal,
+  ): Promise<readonly ProvenSegment[] | undefined> {
     const startMs = clock.nowMs()
     try {
-      const segments = await peers.of(member)!.getSegments(entry.root, { ...span, seq: entry.seq }, { signal, timeoutMs: GET_TIMEOUT_MS })
+      const segments = await peers
+        .of(member)!
+        .getSegments(entry.root, { ...span, seq: entry.seq }, { signal, timeoutMs: GET_TIMEOUT_MS })
       if (segments === undefined) return undefined
       averageMs += AVERAGE_WEIGHT * (clock.nowMs() - startMs - averageMs)
       await verify(entry, segments, signal)
@@ -184,7 +206,10 @@ export function createSegmentReader(options: { readonly replicas: number }, deps
     const layout = layoutOf(entry.sizeBytes)
     await Promise.all(
       segments.map(async (segment) => {
-        const root = await kernels.segmentRoots(segment.data, { lastLeafCount: leafCountOf(layout, segment.index), signal })
+        const root = await kernels.segmentRoots(segment.data, {
+          lastLeafCount: leafCountOf(layout, segment.index),
+          signal,
+        })
         checkSegment({ root: entry.root, sizeBytes: entry.sizeBytes }, segment, root)
       }),
     )
@@ -197,7 +222,9 @@ export function createSegmentReader(options: { readonly replicas: number }, deps
     const homes = placeHomes({ key: entry.root, slotCount: options.replicas }, members).map((home) => home.member)
     const order = [...homes, ...placementOrder({ key: entry.root, slot: 0 }, members)]
     const distinct = order.filter((member, i) => order.indexOf(member) === i && peers.of(member) !== undefined)
-    const likely = distinct.filter((member) => signers.has(member.signer) || (signers.size === 0 && homes.includes(member)))
+    const likely = distinct.filter(
+      (member) => signers.has(member.signer) || (signers.size === 0 && homes.includes(member)),
+    )
     const rotated = likely.map((_, i) => likely[(i + turn) % likely.length]!)
     const all = [...rotated, ...distinct.filter((member) => !likely.includes(member))]
     return [...all.filter((member) => !peers.isAvoided(member)), ...all.filter((member) => peers.isAvoided(member))]

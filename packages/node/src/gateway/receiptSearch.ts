@@ -62,7 +62,10 @@ export function createReceiptSearch(options: { readonly replicas: number }, deps
     const { members } = membership.current()
     const homes = placeHomes({ key: entry.root, slotCount: options.replicas }, members)
     const signed = new Set(ledger.receipts(entry).map((receipt) => receipt.signer))
-    const order = [...homes, ...placementOrder({ key: entry.root, slot: 0 }, members).map((member) => ({ slot: 0, member }))]
+    const order = [
+      ...homes,
+      ...placementOrder({ key: entry.root, slot: 0 }, members).map((member) => ({ slot: 0, member })),
+    ]
     const targets = order
       .filter(({ member }, i) => order.findIndex((other) => other.member.id === member.id) === i)
       .slice(0, ASK_FACTOR * options.replicas)
@@ -72,7 +75,9 @@ export function createReceiptSearch(options: { readonly replicas: number }, deps
 
   async function askOne(entry: Entry, member: Member, slot: number): Promise<void> {
     try {
-      const receipt = await peers.of(member)!.receipt(entry.root, { seq: entry.seq, slot }, { signal, timeoutMs: ASK_TIMEOUT_MS })
+      const receipt = await peers
+        .of(member)!
+        .receipt(entry.root, { seq: entry.seq, slot }, { signal, timeoutMs: ASK_TIMEOUT_MS })
       if (receipt !== undefined) await ledger.add(entry, receipt)
     } catch (error) {
       // Whoever does not answer is left out; the next question finds others.
@@ -95,7 +100,10 @@ export function createReceiptSearch(options: { readonly replicas: number }, deps
         if (waitMs > 0) {
           const awake = new AbortController()
           const woken = new Promise<void>((resolve) => (wake = resolve))
-          const slept = waitMs === Infinity ? woken : clock.sleep(waitMs, { signal: AbortSignal.any([over, awake.signal]) }).catch(() => undefined)
+          const slept =
+            waitMs === Infinity
+              ? woken
+              : clock.sleep(waitMs, { signal: AbortSignal.any([over, awake.signal]) }).catch(() => undefined)
           await Promise.race([woken, slept])
           awake.abort()
           continue
@@ -107,7 +115,8 @@ export function createReceiptSearch(options: { readonly replicas: number }, deps
             if (deps.isSpooled(entry) || ledger.isFinal(entry)) return
             await ask(entry).catch(() => undefined)
             const delayMs = WATCH_DELAYS_MS[turn + 1]
-            if (delayMs !== undefined && !ledger.isFinal(entry)) watched.push({ entry, turn: turn + 1, dueMs: clock.nowMs() + delayMs })
+            if (delayMs !== undefined && !ledger.isFinal(entry))
+              watched.push({ entry, turn: turn + 1, dueMs: clock.nowMs() + delayMs })
           }),
         )
       }

@@ -62,7 +62,7 @@ export function createEarly(found: Iterable<{ readonly root: Root; readonly size
     },
     async expire({ signal }) {
       const now = clock.nowMs()
-      for (const [root, account] of [...accounts]) {
+      for (const [root, account] of Array.from(accounts)) {
         if (account.expiresMs > now) continue
         forget(root)
         if (entries.byRoot(root).length > 0) continue

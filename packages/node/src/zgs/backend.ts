@@ -35,4 +35,3 @@ export type SegmentUpload = {
   readonly entry: Entry | undefined
   readonly segments: readonly ClaimedSegment[]
 }
-

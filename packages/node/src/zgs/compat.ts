@@ -1,13 +1,5 @@
 import type { Entry, JsonRpcParams, Root } from '@weightless/core'
-import {
-  CHUNK_SIZE_BYTES,
-  concat,
-  jsonRpcCodes,
-  layoutOf,
-  leafCountOf,
-  SEGMENT_CHUNKS,
-  toHex,
-} from '@weightless/core'
+import { CHUNK_SIZE_BYTES, concat, jsonRpcCodes, layoutOf, leafCountOf, SEGMENT_CHUNKS, toHex } from '@weightless/core'
 import { lookupByRoot } from '../flow/entries.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
 import type { ZgsBackend } from './backend.ts'
@@ -30,7 +22,8 @@ export function zgsMethods(backend: ZgsBackend, deps: { readonly bytes: FastByte
   const upload = (single: boolean, bySeq: boolean): RpcMethod => {
     return async ([first, seq], { dataOf, signal }) => {
       const segments = single ? [first] : first
-      if (!Array.isArray(segments)) throw invalidParam('segments', first === undefined ? 'missing' : 'an array is expected')
+      if (!Array.isArray(segments))
+        throw invalidParam('segments', first === undefined ? 'missing' : 'an array is expected')
       await takeSegments(segments, bySeq ? countParam(seq, 'tx_seq') : undefined, { backend, dataOf }, { signal })
       return 0
     }
@@ -51,7 +44,12 @@ export function zgsMethods(backend: ZgsBackend, deps: { readonly bytes: FastByte
     return entry
   }
 
-  async function chunks(entry: Entry | undefined, start: unknown, end: unknown, signal: AbortSignal): Promise<string | null> {
+  async function chunks(
+    entry: Entry | undefined,
+    start: unknown,
+    end: unknown,
+    signal: AbortSignal,
+  ): Promise<string | null> {
     const from = countParam(start, 'start_index')
     const to = countParam(end, 'end_index')
     if (from >= to) throw invalidParam('end_index', 'invalid chunk index')
@@ -59,7 +57,7 @@ export function zgsMethods(backend: ZgsBackend, deps: { readonly bytes: FastByte
     if (entry === undefined) return null
     if (to > layoutOf(entry.sizeBytes).chunkCount) throw invalidParam('end_index', 'invalid chunk index')
     const parts: Uint8Array[] = []
-    for (let chunk = from; chunk < to; ) {
+    for (let chunk = from; chunk < to;) {
       const index = Math.floor(chunk / SEGMENT_CHUNKS)
       const stop = Math.min(to, (index + 1) * SEGMENT_CHUNKS)
       const segment = await backend.read(entry, index, { signal })
@@ -78,7 +76,10 @@ export function zgsMethods(backend: ZgsBackend, deps: { readonly bytes: FastByte
     if (index >= layout.segmentCount) throw invalidParam('index', 'index out of bound')
     const segment = await backend.read(entry, index, { signal })
     if (segment === undefined) return null
-    const segmentRoot = await backend.kernels.segmentRoots(segment.data, { lastLeafCount: leafCountOf(layout, index), signal })
+    const segmentRoot = await backend.kernels.segmentRoots(segment.data, {
+      lastLeafCount: leafCountOf(layout, index),
+      signal,
+    })
     return segmentWithProofOf(entry, segment, { data: deps.bytes.toBase64(segment.data), segmentRoot })
   }
 
@@ -88,10 +89,23 @@ export function zgsMethods(backend: ZgsBackend, deps: { readonly bytes: FastByte
     ['zgs_uploadSegmentByTxSeq', upload(true, true)],
     ['zgs_uploadSegments', upload(false, false)],
     ['zgs_uploadSegmentsByTxSeq', upload(false, true)],
-    ['zgs_downloadSegment', async ([root, start, end], { signal }) => chunks(await byRoot(root, signal), start, end, signal)],
-    ['zgs_downloadSegmentByTxSeq', async ([seq, start, end], { signal }) => chunks(backend.entries.bySeq(countParam(seq, 'tx_seq')), start, end, signal)],
-    ['zgs_downloadSegmentWithProof', async ([root, index], { signal }) => withProof(await byRoot(root, signal), index, signal)],
-    ['zgs_downloadSegmentWithProofByTxSeq', async ([seq, index], { signal }) => withProof(backend.entries.bySeq(countParam(seq, 'tx_seq')), index, signal)],
+    [
+      'zgs_downloadSegment',
+      async ([root, start, end], { signal }) => chunks(await byRoot(root, signal), start, end, signal),
+    ],
+    [
+      'zgs_downloadSegmentByTxSeq',
+      async ([seq, start, end], { signal }) =>
+        chunks(backend.entries.bySeq(countParam(seq, 'tx_seq')), start, end, signal),
+    ],
+    [
+      'zgs_downloadSegmentWithProof',
+      async ([root, index], { signal }) => withProof(await byRoot(root, signal), index, signal),
+    ],
+    [
+      'zgs_downloadSegmentWithProofByTxSeq',
+      async ([seq, index], { signal }) => withProof(backend.entries.bySeq(countParam(seq, 'tx_seq')), index, signal),
+    ],
     [
       'zgs_checkFileFinalized',
       async ([name], { signal }) => {
@@ -118,7 +132,8 @@ export function zgsMethods(backend: ZgsBackend, deps: { readonly bytes: FastByte
     [
       'zgs_getSectorProof',
       async ([sector, flowRoot], { signal }) => {
-        const lengthChunks = flowRoot === undefined || flowRoot === null ? undefined : lengthOf(rootParam(flowRoot, 'flow_root'))
+        const lengthChunks =
+          flowRoot === undefined || flowRoot === null ? undefined : lengthOf(rootParam(flowRoot, 'flow_root'))
         return await proveSector(countParam(sector, 'sector_index'), lengthChunks, backend, { signal })
       },
     ],
@@ -147,7 +162,9 @@ export function zgsMethods(backend: ZgsBackend, deps: { readonly bytes: FastByte
       'zgs_getMetaDataByNodeIndex',
       async ([index], { signal }) => {
         const pieces = await dataInSegment(countParam(index, 'index'), backend, { signal })
-        return pieces.map(({ entry, index: at, data }) => `seq=${entry.seq} segment=${at} bytes=${data.length}`).join('; ')
+        return pieces
+          .map(({ entry, index: at, data }) => `seq=${entry.seq} segment=${at} bytes=${data.length}`)
+          .join('; ')
       },
     ],
   ])
@@ -160,7 +177,12 @@ export function zgsMethods(backend: ZgsBackend, deps: { readonly bytes: FastByte
 }
 
 /** Looks a method up and runs it under the signal of the call (`context`). Throws `RpcFault` for an unknown one. */
-export async function callMethod(methods: RpcMethods, name: string, params: JsonRpcParams, context: RpcCallContext): Promise<unknown> {
+export async function callMethod(
+  methods: RpcMethods,
+  name: string,
+  params: JsonRpcParams,
+  context: RpcCallContext,
+): Promise<unknown> {
   const method = methods.get(name)
   if (method === undefined) throw new RpcFault(jsonRpcCodes.methodNotFound, 'Method not found')
   return await method(positional(params), context)

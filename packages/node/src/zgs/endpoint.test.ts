@@ -12,24 +12,61 @@ describe('JSON-RPC as official clients speak it', () => {
     node = (await world.members(1))[0]!
   })
   const post = (body: string | Uint8Array, headers: Record<string, string> = {}): Promise<Response> =>
-    node.fetch('/', { method: 'POST', body: body as string, headers: { 'content-type': 'application/json', ...headers } })
+    node.fetch('/', {
+      method: 'POST',
+      body: body as string,
+      headers: { 'content-type': 'application/json', ...headers },
+    })
 
-  test.each(['17690000000001234', '9007199254740993', '-1', '1.5e3', '"a\\"b"', '"x"', 'null', '0'])('the id %s goes back as it came', async (id) => {
-    const text = await node.rpcText(`{"id":${id},"jsonrpc":"2.0","method":"zgs_getShardConfig"}`)
-    expect(text).toBe(`{"jsonrpc":"2.0","result":{"shardId":0,"numShard":1},"id":${id}}`)
-  })
+  test.each(['17690000000001234', '9007199254740993', '-1', '1.5e3', '"a\\"b"', '"x"', 'null', '0'])(
+    'the id %s goes back as it came',
+    async (id) => {
+      const text = await node.rpcText(`{"id":${id},"jsonrpc":"2.0","method":"zgs_getShardConfig"}`)
+      expect(text).toBe(`{"jsonrpc":"2.0","result":{"shardId":0,"numShard":1},"id":${id}}`)
+    },
+  )
 
   test.each([
-    ['{"jsonrpc":"2.0","id":5,"method":"zgs_nothing"}', '{"jsonrpc":"2.0","error":{"code":-32601,"message":"Method not found"},"id":5}'],
-    ['{"jsonrpc":"2.0","id":5,"method":"toString"}', '{"jsonrpc":"2.0","error":{"code":-32601,"message":"Method not found"},"id":5}'],
-    ['{"jsonrpc":"2.0","id":5,"method":"zgs_getFileInfo"}', '{"jsonrpc":"2.0","error":{"code":-32602,"message":"Invalid params: root","data":"missing"},"id":5}'],
-    ['{"jsonrpc":"2.0","id":5,"method":"zgs_getFileInfo","params":[]}', '{"jsonrpc":"2.0","error":{"code":-32602,"message":"Invalid params: root","data":"missing"},"id":5}'],
-    ['{"jsonrpc":"2.0","id":5,"method":"zgs_getFileInfo","params":null}', '{"jsonrpc":"2.0","error":{"code":-32602,"message":"Invalid params: root","data":"missing"},"id":5}'],
-    ['{"jsonrpc":"2.0","id":5,"method":"zgs_uploadSegments"}', '{"jsonrpc":"2.0","error":{"code":-32602,"message":"Invalid params: segments","data":"missing"},"id":5}'],
-    ['{"jsonrpc":"2.0","id":5,"method":"zgs_uploadSegment"}', '{"jsonrpc":"2.0","error":{"code":-32602,"message":"Invalid params: segment","data":"missing"},"id":5}'],
-    ['{"jsonrpc":"2.0","id":5,"method":"zgs_uploadSegmentsByTxSeq","params":[[]]}', '{"jsonrpc":"2.0","error":{"code":-32602,"message":"Invalid params: tx_seq","data":"missing"},"id":5}'],
-    ['{"jsonrpc":"2.0","id":5,"method":"zgs_getFileInfoByTxSeq","params":[1e300]}', '{"jsonrpc":"2.0","error":{"code":-32602,"message":"Invalid params: tx_seq","data":"a whole number is expected"},"id":5}'],
-    ['{"jsonrpc":"2.0","id":5,"method":"zgs_getStatus","params":{"a":1}}', '{"jsonrpc":"2.0","error":{"code":-32602,"message":"Invalid params: params","data":"positional parameters in an array are expected"},"id":5}'],
+    [
+      '{"jsonrpc":"2.0","id":5,"method":"zgs_nothing"}',
+      '{"jsonrpc":"2.0","error":{"code":-32601,"message":"Method not found"},"id":5}',
+    ],
+    [
+      '{"jsonrpc":"2.0","id":5,"method":"toString"}',
+      '{"jsonrpc":"2.0","error":{"code":-32601,"message":"Method not found"},"id":5}',
+    ],
+    [
+      '{"jsonrpc":"2.0","id":5,"method":"zgs_getFileInfo"}',
+      '{"jsonrpc":"2.0","error":{"code":-32602,"message":"Invalid params: root","data":"missing"},"id":5}',
+    ],
+    [
+      '{"jsonrpc":"2.0","id":5,"method":"zgs_getFileInfo","params":[]}',
+      '{"jsonrpc":"2.0","error":{"code":-32602,"message":"Invalid params: root","data":"missing"},"id":5}',
+    ],
+    [
+      '{"jsonrpc":"2.0","id":5,"method":"zgs_getFileInfo","params":null}',
+      '{"jsonrpc":"2.0","error":{"code":-32602,"message":"Invalid params: root","data":"missing"},"id":5}',
+    ],
+    [
+      '{"jsonrpc":"2.0","id":5,"method":"zgs_uploadSegments"}',
+      '{"jsonrpc":"2.0","error":{"code":-32602,"message":"Invalid params: segments","data":"missing"},"id":5}',
+    ],
+    [
+      '{"jsonrpc":"2.0","id":5,"method":"zgs_uploadSegment"}',
+      '{"jsonrpc":"2.0","error":{"code":-32602,"message":"Invalid params: segment","data":"missing"},"id":5}',
+    ],
+    [
+      '{"jsonrpc":"2.0","id":5,"method":"zgs_uploadSegmentsByTxSeq","params":[[]]}',
+      '{"jsonrpc":"2.0","error":{"code":-32602,"message":"Invalid params: tx_seq","data":"missing"},"id":5}',
+    ],
+    [
+      '{"jsonrpc":"2.0","id":5,"method":"zgs_getFileInfoByTxSeq","params":[1e300]}',
+      '{"jsonrpc":"2.0","error":{"code":-32602,"message":"Invalid params: tx_seq","data":"a whole number is expected"},"id":5}',
+    ],
+    [
+      '{"jsonrpc":"2.0","id":5,"method":"zgs_getStatus","params":{"a":1}}',
+      '{"jsonrpc":"2.0","error":{"code":-32602,"message":"Invalid params: params","data":"positional parameters in an array are expected"},"id":5}',
+    ],
   ])('%s', async (request, answer) => {
     const response = await post(request)
     expect(response.status).toBe(200)
@@ -56,7 +93,12 @@ describe('JSON-RPC as official clients speak it', () => {
     const response = await post(
       '[{"jsonrpc":"2.0","id":1,"method":"zgs_getShardConfig"},{"jsonrpc":"2.0","method":"zgs_getStatus"},{"jsonrpc":"2.0","id":"b","method":"zgs_nothing"},7]',
     )
-    expect(((await response.json()) as { id: unknown; error?: { code: number } }[]).map(({ id, error }) => [id, error?.code])).toEqual([
+    expect(
+      ((await response.json()) as { id: unknown; error?: { code: number } }[]).map(({ id, error }) => [
+        id,
+        error?.code,
+      ]),
+    ).toEqual([
       [1, undefined],
       ['b', -32601],
       [null, -32600],
@@ -78,7 +120,10 @@ describe('JSON-RPC as official clients speak it', () => {
     const init = { method: 'POST', body, duplex: 'half', headers: { 'content-length': String(17 * 1024 ** 2) } }
     const response = await node.fetch('/', init as RequestInit)
     expect(response.status).toBe(200)
-    expect(((await response.json()) as { error: { code: number; message: string } }).error).toMatchObject({ code: -32701, message: 'Request is too big' })
+    expect(((await response.json()) as { error: { code: number; message: string } }).error).toMatchObject({
+      code: -32701,
+      message: 'Request is too big',
+    })
     expect(isRead).toBe(false)
   })
 
@@ -96,13 +141,21 @@ describe('JSON-RPC as official clients speak it', () => {
   })
 
   test('browsers of any origin may ask, and no path ever answers with a page', async () => {
-    const preflight = await node.fetch('/', { method: 'OPTIONS', headers: { origin: 'https://app.example', 'access-control-request-method': 'POST' } })
+    const preflight = await node.fetch('/', {
+      method: 'OPTIONS',
+      headers: { origin: 'https://app.example', 'access-control-request-method': 'POST' },
+    })
     expect(preflight.status).toBe(204)
     expect(preflight.headers.get('access-control-allow-origin')).toBe('*')
     expect(preflight.headers.get('access-control-allow-headers')).toBe('*')
     const answered = await post('{"jsonrpc":"2.0","id":1,"method":"zgs_getShardConfig"}')
     expect(answered.headers.get('access-control-allow-origin')).toBe('*')
-    for (const [path, method, status] of [['/', 'GET', 200], ['/nothing', 'GET', 404], ['/', 'DELETE', 404], ['/v1/entries', 'POST', 405]] as const) {
+    for (const [path, method, status] of [
+      ['/', 'GET', 200],
+      ['/nothing', 'GET', 404],
+      ['/', 'DELETE', 404],
+      ['/v1/entries', 'POST', 405],
+    ] as const) {
       const response = await node.fetch(path, { method })
       expect([path, method, response.status]).toEqual([path, method, status])
       expect(response.headers.get('content-type')).toBe('application/json')
@@ -115,7 +168,12 @@ describe('JSON-RPC as official clients speak it', () => {
     world.chain.submit(object.submission)
     await node.caughtUp()
     const over = new AbortController()
-    const text = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'zgs_uploadSegments', params: [[officialSegment(object, 0)]] })
+    const text = JSON.stringify({
+      jsonrpc: '2.0',
+      id: 1,
+      method: 'zgs_uploadSegments',
+      params: [[officialSegment(object, 0)]],
+    })
     const gone = node.fetch('/', { method: 'POST', body: text, signal: over.signal })
     over.abort(new Error('gone'))
     await gone

@@ -12,7 +12,8 @@ export function rootParam(value: unknown, name = 'root'): Root {
   try {
     return parseRoot(value)
   } catch (error) {
-    if (isFailure(error, 'ROOT_INVALID')) throw invalidParam(name, value === undefined ? 'missing' : '0x and 64 hex digits are expected')
+    if (isFailure(error, 'ROOT_INVALID'))
+      throw invalidParam(name, value === undefined ? 'missing' : '0x and 64 hex digits are expected')
     throw error
   }
 }

@@ -1,12 +1,5 @@
 import type { Entry, FlowPosition, Hex } from '@weightless/core'
-import {
-  CHUNK_SIZE_BYTES,
-  HASH_SIZE_BYTES,
-  layoutOf,
-  SEGMENT_CHUNKS,
-  SEGMENT_HEIGHT,
-  toHex,
-} from '@weightless/core'
+import { CHUNK_SIZE_BYTES, HASH_SIZE_BYTES, layoutOf, SEGMENT_CHUNKS, SEGMENT_HEIGHT, toHex } from '@weightless/core'
 import { foldProof, keccak256, merkleLevels, zeroSubtree } from '@weightless/kernels'
 import type { ZgsBackend } from './backend.ts'
 import { serverFault } from './fault.ts'
@@ -26,8 +19,16 @@ export async function proveSector(
   const lengthChunks = atLength ?? backend.flow.context().lengthChunks
   if (sector >= lengthChunks) throw serverFault('sector index out of bound')
   const entry = backend.entries.atChunk(sector)
-  const inside = entry === undefined || entry.startChunk >= lengthChunks ? undefined : await pathInEntry(entry, sector, backend, options)
-  const low = inside ?? { at: { height: 0, index: sector }, leaf: sector === 0 ? new Uint8Array(HASH_SIZE_BYTES) : zeroSubtree(0), siblings: [], lefts: [] }
+  const inside =
+    entry === undefined || entry.startChunk >= lengthChunks
+      ? undefined
+      : await pathInEntry(entry, sector, backend, options)
+  const low = inside ?? {
+    at: { height: 0, index: sector },
+    leaf: sector === 0 ? new Uint8Array(HASH_SIZE_BYTES) : zeroSubtree(0),
+    siblings: [],
+    lefts: [],
+  }
   const high = backend.flow.prove(low.at, lengthChunks)
   const siblings = [...low.siblings, ...high.siblings]
   const path = [...low.lefts, ...high.lefts]
@@ -80,7 +81,8 @@ function pathInChunks(data: Uint8Array, count: number, at: number): Path {
     const chunk = data.subarray(i * CHUNK_SIZE_BYTES, (i + 1) * CHUNK_SIZE_BYTES)
     leaves.set(chunk.length === 0 ? zero : keccak256(chunk), i * HASH_SIZE_BYTES)
   }
-  const hashAt = (level: Uint8Array, i: number): Uint8Array => level.slice(i * HASH_SIZE_BYTES, (i + 1) * HASH_SIZE_BYTES)
+  const hashAt = (level: Uint8Array, i: number): Uint8Array =>
+    level.slice(i * HASH_SIZE_BYTES, (i + 1) * HASH_SIZE_BYTES)
   const siblings: Uint8Array[] = []
   const lefts: boolean[] = []
   const levels = merkleLevels(leaves)
@@ -105,11 +107,15 @@ export async function hashOfSegment(
   checkSegmentIndex(segmentIndex, backend)
   const chunk = segmentIndex * SEGMENT_CHUNKS
   const entry = backend.entries.atChunk(chunk)
-  if (entry === undefined || nodeAt(entry, chunk).height <= SEGMENT_HEIGHT) return backend.flow.segmentHash(segmentIndex)
+  if (entry === undefined || nodeAt(entry, chunk).height <= SEGMENT_HEIGHT)
+    return backend.flow.segmentHash(segmentIndex)
   const index = (chunk - entry.startChunk) / SEGMENT_CHUNKS
   if (index >= layoutOf(entry.sizeBytes).segmentCount) return zeroSubtree(SEGMENT_HEIGHT)
   const segment = await backend.read(entry, index, options)
-  return segment && (await backend.kernels.segmentRoots(segment.data, { lastLeafCount: SEGMENT_CHUNKS, signal: options.signal }))
+  return (
+    segment &&
+    (await backend.kernels.segmentRoots(segment.data, { lastLeafCount: SEGMENT_CHUNKS, signal: options.signal }))
+  )
 }
 
 function checkSegmentIndex(segmentIndex: number, backend: ZgsBackend): void {
@@ -133,7 +139,8 @@ export async function dataInSegment(
       continue
     }
     const index = Math.floor((position - entry.startChunk) / SEGMENT_CHUNKS)
-    const segment = index < layoutOf(entry.sizeBytes).segmentCount ? await backend.read(entry, index, options) : undefined
+    const segment =
+      index < layoutOf(entry.sizeBytes).segmentCount ? await backend.read(entry, index, options) : undefined
     if (segment !== undefined) pieces.push({ entry, index, data: segment.data })
     position = Math.max(position + 1, entry.startChunk + entry.paddedChunkCount)
   }

@@ -43,7 +43,11 @@ function transactionOf(entry: Entry): object {
   }
 }
 
-export function segmentWithProofOf(entry: Entry, segment: ProvenSegment, encoded: { readonly data: string; readonly segmentRoot: Uint8Array }): object {
+export function segmentWithProofOf(
+  entry: Entry,
+  segment: ProvenSegment,
+  encoded: { readonly data: string; readonly segmentRoot: Uint8Array },
+): object {
   return {
     root: entry.root,
     data: encoded.data,

@@ -28,7 +28,10 @@ export async function takeSegments(
   options: { readonly signal: AbortSignal },
 ): Promise<void> {
   const { backend, dataOf } = context
-  const groups = new Map<string, { root: Root; sizeBytes: number; entry: Entry | undefined; segments: ClaimedSegment[] }>()
+  const groups = new Map<
+    string,
+    { root: Root; sizeBytes: number; entry: Entry | undefined; segments: ClaimedSegment[] }
+  >()
   for (const value of values) {
     const { root, sizeBytes, segment } = parseSegment(value, dataOf)
     backend.checkUpload(root)
@@ -43,7 +46,8 @@ export async function takeSegments(
 }
 
 function parseSegment(value: unknown, dataOf: DataOf): { root: Root; sizeBytes: number; segment: ClaimedSegment } {
-  if (typeof value !== 'object' || value === null) throw invalidParam('segment', value === undefined ? 'missing' : 'an object is expected')
+  if (typeof value !== 'object' || value === null)
+    throw invalidParam('segment', value === undefined ? 'missing' : 'an object is expected')
   const fields = value as { readonly [name: string]: unknown }
   const data = dataOf(fields['data'])
   if (data === undefined) throw invalidParam('data', fields['data'] === undefined ? 'missing' : 'base64 is expected')
@@ -59,7 +63,10 @@ function parseSegment(value: unknown, dataOf: DataOf): { root: Root; sizeBytes: 
 }
 
 /** The entry that these bytes are for; `undefined` when the root is not on chain yet and the file is small enough to wait. */
-function findEntry(backend: ZgsBackend, file: { readonly root: Root; readonly sizeBytes: number; readonly seq: number | undefined }): Entry | undefined {
+function findEntry(
+  backend: ZgsBackend,
+  file: { readonly root: Root; readonly sizeBytes: number; readonly seq: number | undefined },
+): Entry | undefined {
   const { root, sizeBytes, seq } = file
   const named = seq === undefined ? undefined : backend.entries.bySeq(seq)
   if (named !== undefined && named.root !== root) {
@@ -70,7 +77,8 @@ function findEntry(backend: ZgsBackend, file: { readonly root: Root; readonly si
   const sameSize = sharing.filter((entry) => entry.sizeBytes === sizeBytes)
   const entry = lookupByRoot(sameSize.length > 0 ? sameSize : sharing, backend.isFinal)
   if (entry === undefined) {
-    if (sizeBytes > EARLY_FILE_BYTES_MAX) throw invalidParam('fileSize', 'caching of large file when tx is unavailable is not supported')
+    if (sizeBytes > EARLY_FILE_BYTES_MAX)
+      throw invalidParam('fileSize', 'caching of large file when tx is unavailable is not supported')
     return undefined
   }
   if (entry.sizeBytes !== sizeBytes) throw invalidParam('fileSize', 'segment file size not matched with tx file size')
