@@ -172,6 +172,22 @@ describe('a state file', () => {
     expect(await readFile(join(directory, 'state.json.gz'), 'utf8')).toBe('not a state')
   })
 
+  test('that anvil wrote by itself before a stop is not taken for a newer one', async () => {
+    const first = engine()
+    await first.start()
+    await first.stop()
+    const old = await readFile(join(directory, 'state.json.gz'))
+    const second = engine()
+    await second.start()
+    await writeFile(join(directory, 'exit.json'), old)
+    const hash = await send(second.rpcUrl, 0)
+    await second.stop()
+    expect(await exists('exit.json')).toBe(false)
+    const third = engine()
+    await third.start()
+    expect(await receiptOf(third.rpcUrl, hash)).toMatchObject({ status: '0x1' })
+  })
+
   test('that anvil could not finish writing gives way to the last one that was saved', async () => {
     const chain = engine()
     await chain.start()

@@ -20,6 +20,9 @@ const PORT_ATTEMPTS_MAX = 5
 /** States of past blocks that calls can be made against; the newest is always there. Without a bound anvil writes the whole
  *  state to disk for every block: 2.4 GB after 4000 blocks with 2000 accounts. Blocks, receipts and logs are all kept. */
 const PAST_STATE_COUNT = 8
+/** Anvil dumps its state each minute unless told otherwise: a year, because the sequencer saves at moments of its own choice,
+ *  and a file that is written while nobody expects it would be older than what was saved after it. */
+const DUMP_INTERVAL_S = 31_536_000
 const LOG_TAIL_BYTES = 2000
 
 /** Starts anvil on a private port of the loopback address and resolves when it answers. It makes no block by itself, holds no
@@ -113,6 +116,7 @@ function argumentsOf(
     ['--slots-in-an-epoch', '1'],
     ['--prune-history', String(PAST_STATE_COUNT)],
     ['--dump-state', options.exitStateFile],
+    ['--state-interval', String(DUMP_INTERVAL_S)],
     // Our own state goes in as one request.
     ['--no-request-size-limit'],
     ['--disable-console-log', '--quiet'],

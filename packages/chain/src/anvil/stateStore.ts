@@ -63,7 +63,7 @@ export function createStateStore(directory: string, deps: StateDeps): StateStore
         continue
       }
       if (file === files.exit) await save(url, options)
-      await deps.disk.remove(files.exit)
+      else await removeExit()
       return 'loaded'
     }
     if (broken !== undefined) throw fail('CHAIN_STATE_BROKEN', { file: broken })
@@ -75,6 +75,12 @@ export function createStateStore(directory: string, deps: StateDeps): StateStore
     if (typeof dump !== 'string' || dump.length < 4)
       throw fail('CHAIN_CALL_FAILED', { method: 'anvil_dumpState', message: preview(dump) })
     await writeFileAtomic(files.saved, fromHex(dump), options)
+    // Older than what was saved just now, so it must not be taken for the newer one.
+    await removeExit()
+  }
+
+  async function removeExit(): Promise<void> {
+    if ((await deps.disk.stat(files.exit)) !== undefined) await deps.disk.remove(files.exit)
   }
 
   return { files, open, load, save }
