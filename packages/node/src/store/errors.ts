@@ -1,4 +1,3 @@
-import type { Catalogue } from '@weightless/core'
 import { createFail } from '@weightless/core'
 
 /** Codes of the segment store; `nodeErrors` includes them. */
@@ -49,6 +48,6 @@ export const storeErrors = {
     blame: 'caller',
     next: 'Name the directory of a segment store, or an empty one.',
   },
-} as const satisfies Catalogue
+} as const
 
 export const fail: ReturnType<typeof createFail<typeof storeErrors>> = createFail(storeErrors)

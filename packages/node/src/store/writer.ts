@@ -65,6 +65,7 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
   const underWay = new Map<Root, Map<number, Promise<void>>>()
   /** Files with tombstones over writes that failed, not flushed yet. */
   const strays = new Set<SlotFile>()
+  let flushingStrays: Promise<void> = Promise.resolve()
   let plannedBytes = 0
   let free = { bytes: 0, atMs: -Infinity }
   let written: Unit[] = []
@@ -148,6 +149,16 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
     }
   }
 
+  /** One after the other: who finds nothing to flush may find it being flushed. */
+  function flushStrays(): Promise<void> {
+    flushingStrays = flushingStrays.then(async () => {
+      const flushed = [...strays]
+      strays.clear()
+      await Promise.all(flushed.map(({ file }) => file.sync()))
+    })
+    return flushingStrays
+  }
+
   /** Gives segments their slots and sequence numbers. */
   async function place(classId: number, segments: readonly SlotSegment[]): Promise<Unit['segments'][number][]> {
     let taken = slots.take(classId, segments.length)
@@ -188,6 +199,8 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
     const reserved = [...kept, { classId, base, ranges: rangesOf(chosen) }]
     try {
       await files.prepare(classId, chosen)
+      // Slots whose reservation ends here are looked at no more.
+      await flushStrays()
       await index.transaction([metaChange({ reserved })], { durability: 'synced' })
     } catch (cause) {
       slots.unchoose(classId, chosen)
@@ -291,17 +304,14 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
       const running = underWay.get(root)
       if (running !== undefined) await Promise.allSettled(running.values())
     },
-    flushStrays: async () => {
-      const flushed = [...strays]
-      await Promise.all(flushed.map(({ file }) => file.sync()))
-      for (const file of flushed) strays.delete(file)
-    },
+    flushStrays,
     checkInPlace,
     close: async (how) => {
       await Promise.allSettled([...underWay.values()].flatMap((running) => [...running.values()]))
       await checkpointing?.catch(() => undefined)
       if (how === 'leave') return
       // Nothing is under way, so the next start has no slots to look at.
+      await flushStrays()
       await index.transaction([metaChange({ reserved: [] })], { durability: 'synced' })
     },
   }
