@@ -1,5 +1,5 @@
-import { randomBytes } from 'node:crypto'
-import { link, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { createHash, randomBytes } from 'node:crypto'
+import { link, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Abortable } from '@weightless/core'
@@ -16,23 +16,9 @@ export async function lockDirectory(path: string, options: LockOptions = {}): Pr
   const mine = `${JSON.stringify({ pid: process.pid, startedAt: (await startOf(process.pid)) ?? null, nonce: randomBytes(8).toString('hex') })}\n`
   await writeFile(unique, mine, { mode: 0o600, flag: 'wx' })
   try {
-    let tookOver = false
-    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
-      options.signal?.throwIfAborted()
-      if (await linked(unique, lock)) {
-        // Another process may have judged the same old lock stale and moved ours away by mistake: it puts it back at once.
-        if (tookOver) await delay(SETTLE_MS)
-        if (!tookOver || (await contentOf(lock)) === mine) return held(lock, mine)
-        continue
-      }
-      const found = await contentOf(lock)
-      if (found === undefined) continue
-      const holder = parseHolder(found)
-      if (holder !== undefined && (await isAlive(holder))) throw fail('DIRECTORY_IN_USE', { path, pid: holder.pid })
-      tookOver = true
-      await removeStale(lock, found, `${unique}.stale`)
-    }
-    throw fail('DIRECTORY_IN_USE', { path })
+    const holder = await acquire({ lock, unique }, options)
+    if (holder !== undefined) throw fail('DIRECTORY_IN_USE', { path, pid: holder.pid })
+    return held(lock, mine)
   } finally {
     await rm(unique, { force: true })
   }
@@ -43,10 +29,39 @@ export type LockOptions = Abortable & {
 }
 export type DirectoryLock = AsyncDisposable & { release(): Promise<void> }
 
-/** Each attempt that fails means that another process made progress. */
-const ATTEMPTS_MAX = 20
-/** A rename and a link, undisturbed, take well below a millisecond. */
-const SETTLE_MS = 50
+/** Each attempt that fails means that another process made progress; a wait for one that removes a stale lock is this long. */
+const ATTEMPTS_MAX = 200
+const RETRY_MS = 5
+
+/** Gives `lock` the content of `unique`. Resolves to who lives and holds it, or to nothing when it is ours.
+ *
+ *  A stale lock is removed only under a lock of its own, named by its content: whoever holds that one is alone in removing this
+ *  very content, so no fresh lock is ever removed by a process that has looked at an older one. */
+async function acquire(
+  names: { readonly lock: string; readonly unique: string },
+  options: Abortable,
+): Promise<Holder | undefined> {
+  const { lock, unique } = names
+  let last: Holder = { pid: 0, startedAt: null }
+  for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+    options.signal?.throwIfAborted()
+    if (await linked(unique, lock)) return undefined
+    const found = await contentOf(lock)
+    if (found === undefined) continue
+    const holder = parseHolder(found)
+    if (holder !== undefined && (await isAlive(holder))) return holder
+    const removal = `${lock}.${createHash('sha256').update(found).digest('hex').slice(0, 16)}`
+    const other = await acquire({ lock: removal, unique }, options)
+    if (other === undefined) {
+      if ((await contentOf(lock)) === found) await rm(lock, { force: true })
+      await rm(removal, { force: true })
+    } else {
+      last = other
+      await delay(RETRY_MS, undefined, options.signal === undefined ? {} : { signal: options.signal })
+    }
+  }
+  return last
+}
 
 function held(lock: string, mine: string): DirectoryLock {
   const release = async (): Promise<void> => {
@@ -68,17 +83,6 @@ async function linked(from: string, to: string): Promise<boolean> {
       { cause: error },
     )
   }
-}
-
-/** Only one process can move a name away; what it moved is looked at again before it is thrown away. */
-async function removeStale(lock: string, stale: string, aside: string): Promise<void> {
-  try {
-    await rename(lock, aside)
-  } catch {
-    return
-  }
-  if ((await contentOf(aside)) !== stale) await linked(aside, lock)
-  await rm(aside, { force: true })
 }
 
 async function contentOf(lock: string): Promise<string | undefined> {

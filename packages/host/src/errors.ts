@@ -1,4 +1,3 @@
-import type { Catalogue } from '@weightless/core'
 import { createFail } from '@weightless/core'
 
 /** Codes of the machine: files, sockets, configuration text. */
@@ -100,6 +99,6 @@ export const hostErrors = {
   },
   PEER_GONE: { retryable: true, blame: 'peer', next: 'Try again: the other side ended the connection.' },
   INTERNAL: { retryable: true, blame: 'self', next: 'Try again; if it stays, look into the log of this service.' },
-} as const satisfies Catalogue
+} as const
 
 export const fail: ReturnType<typeof createFail<typeof hostErrors>> = createFail(hostErrors)
