@@ -20,6 +20,7 @@ export type Net = { fetch(request: Request): Promise<Response> }
 export type Disk = {
   /** Opens for reading and writing. `create` makes the file; `sizeBytes` preallocates it. */
   open(path: string, options: { readonly create: boolean; readonly sizeBytes?: number }): Promise<DiskFile>
+  /** Makes it and those above it, durably. */
   makeDirectory(path: string): Promise<void>
   list(path: string): Promise<readonly string[]>
   /** `undefined` when nothing is there. `identity` = device and inode: it changes when a path is deleted and made anew. */

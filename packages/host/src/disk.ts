@@ -1,8 +1,10 @@
 import { constants } from 'node:fs'
-import { mkdir, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises'
+import { open, readdir, rename, rm, stat, statfs } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import type { Disk, DiskFile } from '@weightless/core'
 import { fail } from './errors.ts'
+import { makeDirectoryDurable, syncDirectory } from './syncDirectory.ts'
 
 /** Data directories hold keys and other people's bytes: nobody else reads them (DESIGN D14). */
 const DIRECTORY_MODE = 0o700
@@ -27,7 +29,7 @@ export function nodeDisk(): Disk {
       }),
     makeDirectory: (path) =>
       guarded('makeDirectory', path, async () => {
-        await mkdir(path, { recursive: true, mode: DIRECTORY_MODE })
+        await makeDirectoryDurable(resolve(path), DIRECTORY_MODE)
       }),
     list: (path) => guarded('list', path, () => absentAs([], () => readdir(path))),
     stat: (path) =>
@@ -84,17 +86,6 @@ async function writeAll(handle: FileHandle, parts: readonly Uint8Array[], positi
     while (whole < rest.length && bytesWritten >= rest[whole]!.length) bytesWritten -= rest[whole++]!.length
     rest = rest.slice(whole)
     if (bytesWritten > 0) rest[0] = rest[0]!.subarray(bytesWritten)
-  }
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  // Windows cannot open a directory for syncing; NTFS journals names by itself.
-  if (process.platform === 'win32') return
-  const handle = await open(path, constants.O_RDONLY)
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
   }
 }
 

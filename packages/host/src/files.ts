@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
-import { chmod, link, mkdir, open, rename, rm } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { chmod, link, open, rename, rm } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
 import type { Abortable } from '@weightless/core'
 import { fail } from './errors.ts'
+import { makeDirectoryDurable, syncDirectory } from './syncDirectory.ts'
 
 /** Replaces a file as a whole: readers see the old or the new content, also after a crash. */
 export async function writeFileAtomic(
@@ -16,7 +17,7 @@ export async function writeFileAtomic(
   try {
     await writeNew(temporary, content, options.mode ?? 0o600)
     await rename(temporary, path)
-    await syncName(path)
+    await syncDirectory(dirname(path))
   } catch (error) {
     await rm(temporary, { force: true })
     throw error
@@ -31,7 +32,7 @@ export async function ensureDirectory(
 ): Promise<void> {
   options.signal?.throwIfAborted()
   try {
-    const made = await mkdir(path, { recursive: true, mode: options.mode ?? 0o700 })
+    const made = await makeDirectoryDurable(resolve(path), options.mode ?? 0o700)
     // What others made keeps its mode: it may be a mount with a reason.
     if (made !== undefined) await chmod(path, options.mode ?? 0o700)
   } catch (cause) {
@@ -78,7 +79,7 @@ export async function createPrivateKey(file: string, options: Abortable = {}): P
     await writeNew(temporary, `0x${Buffer.from(key).toString('hex')}\n`, 0o600)
     // A link refuses an existing name, a rename would replace it.
     await link(temporary, file)
-    await syncName(file)
+    await syncDirectory(dirname(file))
     return key
   } catch (cause) {
     if (codeOf(cause) === 'EEXIST') throw fail('KEY_FILE_EXISTS', { file })
@@ -109,17 +110,6 @@ async function writeNew(path: string, content: string | Uint8Array, mode: number
     await handle.sync()
   } finally {
     await handle.close()
-  }
-}
-
-/** Makes a new name durable. */
-async function syncName(path: string): Promise<void> {
-  if (process.platform === 'win32') return
-  const directory = await open(dirname(path), constants.O_RDONLY)
-  try {
-    await directory.sync()
-  } finally {
-    await directory.close()
   }
 }
 

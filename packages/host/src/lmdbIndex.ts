@@ -7,6 +7,7 @@ import { open as openDatabase } from 'lmdb'
 import type { RootDatabase } from 'lmdb'
 import { fail } from './errors.ts'
 import { ensureDirectory } from './files.ts'
+import { syncDirectory } from './syncDirectory.ts'
 
 /** The Index port over lmdb, in a directory of its own; one process at a time. `written` = committed and visible, survives the
  *  death of the process; `synced` = flushed, survives the loss of power. A commit that was not flushed is undone as a whole.
@@ -34,6 +35,8 @@ export async function openLmdbIndex(path: string, options: LmdbOptions = {}): Pr
   } catch (cause) {
     throw fail('INDEX_OPEN_FAILED', { path }, { cause })
   }
+  // lmdb flushes what it writes into its files, not their names.
+  await syncDirectory(path)
   let closed: Promise<void> | undefined
   const alive = (): RootDatabase<Buffer, Uint8Array> => {
     invariant(closed === undefined, 'an index is not used after it was closed')

@@ -22,8 +22,10 @@ export async function openFormat(
     const names = await disk.list(directory)
     if (names.some((name) => name.startsWith('slots-')))
       throw fail('STORE_FORMAT_INVALID', { reason: `slots without ${FORMAT_FILE}` })
-    await makeFormat(directory, path, deps)
+    await makeFormat(path, deps)
   }
+  // Also for names that are there already: the process that made them may have died before it made them durable.
+  await disk.syncDirectory(directory)
   const file = await disk.open(path, { create: false })
   try {
     const into = new Uint8Array(FORMAT_BYTES_MAX)
@@ -36,7 +38,6 @@ export async function openFormat(
 }
 
 async function makeFormat(
-  directory: string,
   path: string,
   { disk, clock }: { readonly disk: Disk; readonly clock: Clock },
 ): Promise<void> {
@@ -50,7 +51,6 @@ async function makeFormat(
   await file.sync()
   await file.close()
   await disk.rename(temporary, path)
-  await disk.syncDirectory(directory)
 }
 
 function parseFormat(text: string): string {
