@@ -1,5 +1,6 @@
 import { concat, toHex, type Hex, type Logger, type Random } from '@weightless/core'
 import { attachWebSockets, serveHttp, type Socket } from '@weightless/host'
+import { createGate } from './gate.ts'
 import { BODY_BYTES_MAX, type Caller, type Proxy } from './proxy.ts'
 import { type Log, matches, parseSubscription, type Subscription } from './subscriptions.ts'
 
@@ -13,10 +14,18 @@ const SOCKET_WORK_MAX = 128
 /** What may wait for a follower that reads slowly: thousands of blocks with their logs. */
 const SOCKET_BUFFER_BYTES_MAX: number = 32 * 1024 ** 2
 
+/** Above this a body is a contract creation or a batch. All of those that lie in memory at once are 64 MiB, however many
+ *  clients send them and however slowly. */
+const LARGE_BODY_BYTES: number = 64 * 1024
+const LARGE_BODY_COUNT_MAX = 32
+/** A body of this port is a burst of a few packets; who pauses for longer makes room for the next. */
+const BODY_IDLE_MS_MAX = 5_000
+
 /** The public port: HTTP and WebSocket in front of a proxy, and the push of new blocks. Throws `PORT_TAKEN`. */
 export async function openDoor(options: DoorOptions, deps: DoorDeps): Promise<Door> {
   const { proxy, random } = deps
   const listeners = new Map<Socket, Map<string, Subscription>>()
+  const large = createGate(LARGE_BODY_COUNT_MAX)
 
   async function handle(request: Request): Promise<Response> {
     const { pathname } = new URL(request.url)
@@ -26,8 +35,15 @@ export async function openDoor(options: DoorOptions, deps: DoorDeps): Promise<Do
       return json(JSON.stringify({ ready }), ready ? 200 : 503)
     }
     if (request.method !== 'POST') return refusal(405, 'send JSON-RPC by POST, or open a WebSocket')
+    const sizeBytes = Number(request.headers.get('content-length') ?? BODY_BYTES_MAX)
+    if (sizeBytes > BODY_BYTES_MAX) return refusal(413, TOO_LARGE)
+    if (sizeBytes <= LARGE_BODY_BYTES) return await answerBody(request)
+    return await large(() => answerBody(request), { signal: request.signal })
+  }
+
+  async function answerBody(request: Request): Promise<Response> {
     const body = await readBody(request)
-    if (body === undefined) return refusal(413, `a body has at most ${BODY_BYTES_MAX} bytes`)
+    if (body === undefined) return refusal(413, TOO_LARGE)
     const answer = await proxy.answer(body, { signal: request.signal })
     return answer === undefined ? new Response(null, { status: 204, headers: CORS }) : json(answer, 200)
   }
@@ -96,7 +112,7 @@ export async function openDoor(options: DoorOptions, deps: DoorDeps): Promise<Do
     host: options.host,
     port: options.port,
     handler: handle,
-    limits: { connectionCountMax: CONNECTION_COUNT_MAX },
+    limits: { connectionCountMax: CONNECTION_COUNT_MAX, bodyIdleMsMax: BODY_IDLE_MS_MAX },
     logger: deps.logger,
   })
   const sockets = attachWebSockets({
@@ -170,6 +186,8 @@ const CORS = {
 function json(text: string, status: number): Response {
   return new Response(text, { status, headers: { ...CORS, 'content-type': 'application/json' } })
 }
+
+const TOO_LARGE = `a body has at most ${BODY_BYTES_MAX} bytes: send less at once`
 
 /** A JSON-RPC error, because a client that sent a body of any kind expects one (spec/storage.md 11.1, 5: never anything but JSON). */
 function refusal(status: number, message: string): Response {

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { privateKeyToAccount } from 'viem/accounts'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
@@ -358,6 +360,21 @@ describe('limits of the port', () => {
     const response = await fetch(url, { method: 'POST', body: stream, duplex: 'half' } as RequestInit)
     expect(response.status).toBe(413)
     await response.body?.cancel()
+  })
+
+  test('large bodies that stop half way hold up no small ones at all, and large ones for a moment only', async () => {
+    const { port } = new URL(url)
+    const slow = Array.from({ length: 40 }, () => {
+      const socket = connect(Number(port), '127.0.0.1')
+      socket.on('error', () => undefined)
+      socket.write('POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n[')
+      return socket
+    })
+    await Promise.all(slow.map((socket) => once(socket, 'connect')))
+    expect(await request(url, 'eth_chainId')).toBe('0x7a69')
+    const large = { to: account(2).address, data: `0x${'00'.repeat(50_000)}` }
+    expect(await request(url, 'eth_call', [large, 'latest'])).toBe('0x')
+    for (const socket of slow) socket.destroy()
   })
 
   test('a message over the limit ends its own connection and no other', async () => {
