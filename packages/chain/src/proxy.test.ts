@@ -71,6 +71,24 @@ describe('arrays', () => {
     expect(asked).toEqual([{ method: 'eth_chainId', params: [] }])
   })
 
+  test('parameters that the engine does not understand are refused in words for people', async () => {
+    const engineSays = (message: string): string => `"error":${JSON.stringify({ code: -32602, message })}}`
+    const { ask } = proxyWith({
+      tails: {
+        eth_getBalance: engineSays('data did not match any variant of untagged enum EthRpcCall'),
+        eth_getCode: engineSays('invalid block number'),
+      },
+    })
+    expect(await ask(call('eth_getBalance'))).toMatchObject({
+      id: 1,
+      error: {
+        code: -32602,
+        message: expect.stringMatching(/^the parameters of eth_getBalance are missing .*Next: /),
+      },
+    })
+    expect(await ask(call('eth_getCode'))).toMatchObject({ error: { code: -32602, message: 'invalid block number' } })
+  })
+
   test('transactions go first, so that the reads beside them see their block', async () => {
     const order: string[] = []
     const { ask, asked } = proxyWith({

@@ -114,7 +114,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
     const { method, params, as } = verdict
     const gate = as.kind === 'heavy' || as.kind === 'estimate' ? heavy : light
     // What the engine has begun it finishes: asking it to stop is not possible, and its answers are bounded in time.
-    const tail = await gate(async () => (await deps.upstream()).ask(method, params), caller)
+    const tail = explained(await gate(async () => (await deps.upstream()).ask(method, params), caller), method)
     switch (as.kind) {
       case 'light':
       case 'heavy':
@@ -175,6 +175,15 @@ export type ProxyDeps = {
 export type Upstream = { ask(method: string, params: readonly unknown[]): Promise<string> }
 
 type Forwarded = { readonly method: string; readonly params: readonly unknown[]; readonly as: ForwardedAs }
+
+/** What anvil 1.7 says when parameters are missing or of the wrong kind names a type of its source. */
+const UNEXPLAINED = /^"error":\{"code":-32602,"message":"data did not match any variant of untagged enum [A-Za-z]+"/
+
+function explained(tail: string, method: string): string {
+  if (!UNEXPLAINED.test(tail)) return tail
+  const message = `the parameters of ${method} are missing or of the wrong kind. Next: pass them as the Ethereum JSON-RPC specification says.`
+  return `"error":${JSON.stringify({ code: jsonRpcCodes.invalidParams, message })}}`
+}
 
 function resultIn(tail: string): unknown {
   return (JSON.parse(`{${tail}`) as { readonly result?: unknown }).result

@@ -11,7 +11,10 @@ const PARAMS_COUNT_MAX = 8
 export function filterCall(call: RpcRequest, limits: FilterLimits): Verdict {
   const rule = RULES.get(call.method)
   if (rule === undefined)
-    return refuse(jsonRpcCodes.methodNotFound, `the method ${preview(call.method)} is not available on this port`)
+    return refuse(
+      jsonRpcCodes.methodNotFound,
+      `the method ${preview(call.method)} is not available on this port. ${NOT_HERE}`,
+    )
   if (rule.kind === 'answer') return { kind: 'answer', result: rule.result }
   if (!Array.isArray(call.params)) return refuse(jsonRpcCodes.invalidParams, 'params must be an array')
   const params: readonly unknown[] = call.params
@@ -32,6 +35,9 @@ export function filterCall(call: RpcRequest, limits: FilterLimits): Verdict {
       return forward(call.method, rule, params, limits)
   }
 }
+
+/** For those who try to send from an account of the node: the only thing that official tools of Ethereum do and we do not. */
+const NOT_HERE = 'Next: sign with your own key and use eth_sendRawTransaction.'
 
 export type RpcRequest = Pick<Extract<JsonRpcCall, { kind: 'request' }>, 'method' | 'params'>
 
