@@ -8,7 +8,7 @@ import { createMemoryIndexStore, type MemoryIndexStore } from '../../../../sim/m
 import { silentLogger } from '../../../../sim/silentLogger.ts'
 import { createSegmentStore, type SegmentStore } from './store.ts'
 
-const RUNS = Number(process.env['FC_NUM_RUNS'] ?? 60)
+const RUNS = Number(process.env['FC_NUM_RUNS'] ?? 100)
 const clock: Clock = {
   nowMs: () => 1_700_000_000_000,
   sleep: () => new Promise(() => undefined),
@@ -34,6 +34,8 @@ type World = {
   readonly puts: Map<string, Calls>
   readonly removals: Map<number, Calls>
   moment: number
+  /** The life that goes on now; between two there is none. */
+  life: number | undefined
   /** Why a store stopped taking writes though nothing was wrong with its machine. */
   brokenDown: string | undefined
 }
@@ -48,10 +50,12 @@ async function live(seed: number, options: { readonly lyingSyncs: boolean }): Pr
     puts: new Map(),
     removals: new Map(),
     moment: 0,
+    life: undefined,
     brokenDown: undefined,
   }
   world.disk.faults.lyingSyncs = options.lyingSyncs
   for (let life = 0; life < 5; life++) {
+    world.life = life
     const store = await createSegmentStore(
       {
         dataDir: '/node/data',
@@ -59,7 +63,9 @@ async function live(seed: number, options: { readonly lyingSyncs: boolean }): Pr
         pendingBytesMax: 40_000,
         freeBytesMin: 0,
         reservedSlotCount: 2 + chance.below(6),
-        onFatal: ({ message }) => (world.brokenDown ??= message),
+        onFatal: ({ message }) => {
+          if (world.life === life) world.brokenDown ??= message
+        },
       },
       { disk: world.disk.process(), index: world.indexes.open(), clock, logger: silentLogger },
     )
@@ -106,10 +112,9 @@ async function act(store: SegmentStore, world: World): Promise<void> {
       world.indexes.losePower()
   }
   world.disk.faults.capacityBytes = Infinity
-  const { brokenDown } = world
-  await Promise.allSettled(calls)
   // What breaks after the end is the end's doing.
-  world.brokenDown = brokenDown
+  world.life = undefined
+  await Promise.allSettled(calls)
 }
 
 async function put(store: SegmentStore, world: World): Promise<void> {
