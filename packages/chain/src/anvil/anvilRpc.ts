@@ -8,13 +8,44 @@ const ANSWER_BYTES_MAX: number = 256 * 1024 ** 2
 const ANSWER_MS_MAX = 30_000
 const DEADLINE_STEP_MS = 1000
 
-/** One WebSocket to a running anvil: a quarter of the latency of HTTP (0.13 against 0.55 ms), and anvil works on the requests
- *  of one connection side by side. */
+/** Connections to one anvil. It leaves Nagle's algorithm on: of two answers on one connection the second waits for the delayed
+ *  acknowledgement of the first, 40 ms. With one request on its way per connection there is never a second answer. */
+const LANES = 8
+
+/** WebSockets to a running anvil: a quarter of the latency of HTTP (0.13 against 0.55 ms). Requests take a free lane, or the one
+ *  with the fewest on their way. A lane that is lost means that anvil is. */
 export async function connectAnvil(
   options: { readonly url: string; readonly instance: string },
   deps: { readonly clock: Clock },
   { signal }: Abortable = {},
 ): Promise<AnvilRpc> {
+  const opened = await Promise.allSettled(Array.from({ length: LANES }, () => connectLane(options, deps, { signal })))
+  const lanes = opened.flatMap((lane) => (lane.status === 'fulfilled' ? [lane.value] : []))
+  const close = (): void => {
+    for (const lane of lanes) lane.close()
+  }
+  const failed = opened.find((lane) => lane.status === 'rejected')
+  if (failed !== undefined) {
+    close()
+    throw failed.reason
+  }
+  const freest = (): Lane => lanes.reduce((best, lane) => (lane.pendingCount() < best.pendingCount() ? lane : best))
+  const ask: AnvilRpc['ask'] = (method, params, abortable) => freest().ask(method, params, abortable)
+  return {
+    ask,
+    request: async (method, params, abortable) => resultOf(method, await ask(method, params, abortable)),
+    isOpen: () => lanes.every((lane) => lane.isOpen()),
+    close,
+  }
+}
+
+type Lane = Pick<AnvilRpc, 'ask' | 'isOpen' | 'close'> & { pendingCount(): number }
+
+async function connectLane(
+  options: { readonly url: string; readonly instance: string },
+  deps: { readonly clock: Clock },
+  { signal }: Abortable,
+): Promise<Lane> {
   const pending = new Map<number, Pending>()
   let nextId = 1
   const lost = new AbortController()
@@ -78,9 +109,7 @@ export async function connectAnvil(
 
   return {
     ask,
-    async request(method, params, abortable) {
-      return resultOf(method, await ask(method, params, abortable))
-    },
+    pendingCount: () => pending.size,
     isOpen: () => !lost.signal.aborted,
     close: () => socket.close(),
   }

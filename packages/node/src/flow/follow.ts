@@ -54,6 +54,8 @@ const GAP_ATTEMPTS_MAX = 3
 const RETRY_MS_MIN = 200
 /** A chain that is away is asked again at this pace; the role stays up and says that it is not ready. */
 const RETRY_MS_MAX = 5_000
+/** Silent blocks that a restart may read again. */
+const SILENT_BLOCKS_MAX = 64
 /** Hashes of followed blocks that are kept, so that a later reader can find where two chains part. */
 const BLOCKS_KEPT = 1024
 
@@ -62,6 +64,7 @@ export function createFollower(options: FollowerOptions, deps: FollowerDeps): Fo
   const entries = createEntryIndex(index)
   const membership = createMembershipLog(readMemberChanges(index))
   let cursor: Cursor = readCursor(index) ?? cursorBefore(options.startBlock)
+  let committedBlock = cursor.block.number
   let newest: BlockMark | undefined
   let started = false
   const listeners = new Set<(commit: Commit) => void>()
@@ -146,8 +149,13 @@ export function createFollower(options: FollowerOptions, deps: FollowerDeps): Fo
     const block: BlockMark =
       page.to <= cursor.block.number ? cursor.block : { number: page.to, hash: hash ?? (await hashOf(page.to, signal)) }
     const next: Cursor = { block, nextSeq: extension.nextSeq, flow: extension.flow }
-    await index.transaction([...extension.changes, ...memberRows(members), ...blockRows(block), cursorChange(next)], { durability: 'written' })
-    signal.throwIfAborted()
+    // Blocks without a word for us only move the cursor: committed now and then, so that an idle chain costs no disk.
+    const isSilent = extension.changes.length === 0 && members.length === 0
+    if (!isSilent || block.number - committedBlock >= SILENT_BLOCKS_MAX) {
+      await index.transaction([...extension.changes, ...memberRows(members), ...blockRows(block), cursorChange(next)], { durability: 'written' })
+      committedBlock = block.number
+      signal.throwIfAborted()
+    }
     cursor = next
     if (members.length > 0) membership.append(members)
     announce({ entries: extension.entries, head: block, membership: members.length > 0 ? membership.current() : undefined })

@@ -1,4 +1,4 @@
-import type { Address, Entry, Index, Receipt, UnsignedReceipt } from '@weightless/core'
+import type { Address, Entry, Index, Logger, Receipt, UnsignedReceipt } from '@weightless/core'
 import { bitmapOf, receiptFromJson, toHex } from '@weightless/core'
 import { numberKey } from '../flow/keys.ts'
 import type { MembershipView } from '../flow/membership.ts'
@@ -15,7 +15,7 @@ export type Receipts = {
 }
 
 export type ReceiptsOptions = { readonly chainId: number; readonly registry: Address | undefined }
-export type ReceiptsDeps = { readonly index: Index; readonly membership: MembershipView; readonly signer: ReceiptSigner | undefined }
+export type ReceiptsDeps = { readonly index: Index; readonly membership: MembershipView; readonly signer: ReceiptSigner | undefined; readonly logger: Logger }
 
 /** Names the registry where there is none (a static membership). */
 const NO_REGISTRY: Address = `0x${'00'.repeat(20)}` as Address
@@ -23,10 +23,15 @@ const NO_REGISTRY: Address = `0x${'00'.repeat(20)}` as Address
 const NO_FINGERPRINTS = toHex(new Uint8Array(32))
 
 export function createReceipts(options: ReceiptsOptions, deps: ReceiptsDeps): Receipts {
-  const { index, membership, signer } = deps
+  const { index, membership, signer, logger } = deps
   const signing = new Map<number, Promise<Receipt | undefined>>()
+  /** Signed and given away while their rows are on the way to the index. One whose row a crash takes is signed again: the same
+   *  bytes for the same question. */
+  const unsaved = new Map<number, Receipt>()
 
   const get = (entry: Entry): Receipt | undefined => {
+    const fresh = unsaved.get(entry.seq)
+    if (fresh !== undefined) return fresh
     const value = index.get(numberKey('receipt', entry.seq))
     return value && receiptFromJson(JSON.parse(new TextDecoder().decode(value)))
   }
@@ -47,7 +52,11 @@ export function createReceipts(options: ReceiptsOptions, deps: ReceiptsDeps): Re
       blockNumber: entry.blockNumber,
     })
     const value = new TextEncoder().encode(JSON.stringify(receipt))
-    await index.transaction([{ key: numberKey('receipt', entry.seq), value }], { durability: 'written' })
+    unsaved.set(entry.seq, receipt)
+    index.transaction([{ key: numberKey('receipt', entry.seq), value }], { durability: 'written' }).then(
+      () => unsaved.delete(entry.seq),
+      (error: unknown) => logger.error('receipt.saveFailed', { seq: entry.seq, error }),
+    )
     return receipt
   }
 

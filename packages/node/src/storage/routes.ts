@@ -19,6 +19,7 @@ import type { FastBytes } from '../http/fastBytes.ts'
 import type { Gate } from '../http/gate.ts'
 import { requiredQuery, rootOfPath, wholeQuery } from '../http/query.ts'
 import type { RequestInfo } from '../http/service.ts'
+import type { SpareBuffers } from '../http/spareBuffers.ts'
 import type { Shelf } from '../segments/shelf.ts'
 import type { Receipts } from './receipts.ts'
 
@@ -35,6 +36,7 @@ export type StorageRoutesDeps = {
   readonly receipts: Receipts
   readonly bodies: Gate
   readonly reads: Gate
+  readonly spares: SpareBuffers
   readonly bytes: FastBytes
   readonly clock: Clock
   readonly logger: Logger
@@ -52,18 +54,18 @@ export type RouteCall = {
 
 /** The binary routes of docs/wire.md. `undefined` for a path that is none of them. Throws what the routes answer as errors. */
 export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) => Promise<Response> | undefined {
-  const { follower, shelf, receipts, bodies, reads, bytes, clock } = deps
+  const { follower, shelf, receipts, bodies, reads, spares, bytes, clock } = deps
   const { entries } = follower
 
   async function putSegments(root: Root, { request, url, info, signal }: RouteCall): Promise<Response> {
     const seq = requiredQuery(url.searchParams, 'seq', SEQ_RANGE)
     const slot = requiredQuery(url.searchParams, 'slot', SLOT_RANGE)
     const entry = await awaitEntry(root, seq, signal)
-    const { receivedBytes } = info
-    const { body, leave } = await receiveBody(request, {
+    const { body, reuse, leave } = await receiveBody(request, {
       gate: bodies,
       sizeBytesMax: SEGMENTS_BODY_BYTES_MAX,
-      receivedBytes,
+      source: info,
+      spares,
       bytes,
       signal,
     })
@@ -75,6 +77,7 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
         segments.map((segment) => segment.index),
       )
       await shelf.put(entry, segments, { signal })
+      reuse()
     } finally {
       leave()
     }

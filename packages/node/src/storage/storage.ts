@@ -6,6 +6,7 @@ import type { MembershipView } from '../flow/membership.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
 import { BODY_PACE, createGate } from '../http/gate.ts'
 import { createService, type RoleMetrics, type Service } from '../http/service.ts'
+import { createSpareBuffers } from '../http/spareBuffers.ts'
 import { createEarly } from '../segments/early.ts'
 import { createShelf } from '../segments/shelf.ts'
 import type { SegmentStore } from '../store/store.ts'
@@ -50,6 +51,8 @@ export type StorageRole = {
 
 /** Bodies of segments in memory at once: 140 segments of an official client, more than disk and hash can work on. */
 const BODIES_BYTES_MAX = 48 * 1024 ** 2
+/** Buffers kept between bodies: three batches of our own clients. */
+const SPARE_BYTES_MAX = 13 * 1024 ** 2
 /** Answers with segments in memory at once. */
 const READS_BYTES_MAX = 32 * 1024 ** 2
 /** Below what an official client waits for an answer (30 s). */
@@ -71,13 +74,14 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
   const shelf = createShelf({ store, kernels, index, entries: follower.entries, logger, wanted: rules.wanted })
   const receipts = createReceipts(
     { chainId: options.chainId, registry: options.registry },
-    { index, membership, signer },
+    { index, membership, signer, logger },
   )
   const early = createEarly(
     [...store.roots()].map((root) => ({ root, sizeBytes: store.presence(root).heldCount * SEGMENT_SIZE_BYTES })),
     { clock, logger, entries: follower.entries, drop: shelf.drop },
   )
   const gateOptions = { waitMsMax: QUEUE_MS_MAX, waitingMax: QUEUE_COUNT_MAX }
+  const spares = createSpareBuffers({ bytesMax: SPARE_BYTES_MAX })
   const bodies = createGate({ ...gateOptions, bytesMax: BODIES_BYTES_MAX, pace: BODY_PACE }, { clock })
   const reads = createGate({ ...gateOptions, bytesMax: READS_BYTES_MAX }, { clock })
   const backend = createStorageBackend({
@@ -128,6 +132,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     rpc: createRpcEndpoint({
       methods: zgsMethods(backend, { bytes }),
       gate: bodies,
+      spares,
       bytes,
       clock,
       logger,
@@ -139,6 +144,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       receipts,
       bodies,
       reads,
+      spares,
       bytes,
       clock,
       logger,
@@ -173,6 +179,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       try {
         for (;;) {
           await clock.sleep(SWEEP_MS, { signal })
+          spares.trim()
           // Before the log is followed to its end, a root may look early that is not.
           if (follower.isCaughtUp())
             await early.expire({ signal }).catch((error: unknown) => logger.warn('early.unexpired', { error }))
