@@ -248,6 +248,24 @@ describe('the body of a request', () => {
     await closed
     expect(client.destroyed).toBe(true)
   })
+
+  test('is read into a buffer of the handler, once, and only when it fits', async () => {
+    const target = new Uint8Array(1_000_100)
+    const server = await serve(async (request, { readInto }) => {
+      if (new URL(request.url).pathname === '/small')
+        return new Response(await readInto!(new Uint8Array(10)).catch((error: unknown) => (error as Error).message))
+      const sizeBytes = await readInto!(target)
+      const again = await readInto!(target).catch(() => 'once')
+      const viaStream = await request.arrayBuffer().catch(() => 'once')
+      return new Response(target.slice(0, sizeBytes), { headers: { 'x-again': `${again} ${viaStream as string}` } })
+    })
+    const sent = Buffer.alloc(1_000_003, 7).map((_, i) => (i * 31) & 255)
+    const response = await fetch(server.url, { method: 'PUT', body: sent })
+    expect(response.headers.get('x-again')).toBe('once once')
+    expect(Buffer.from(await response.arrayBuffer()).equals(sent)).toBe(true)
+    const small = await fetch(`${server.url}/small`, { method: 'PUT', body: sent })
+    expect(await small.text()).toBe('the buffer does not fit the body')
+  })
 })
 
 describe('the body of a response', () => {

@@ -45,7 +45,7 @@ export async function serveHttp(options: ServeHttpOptions): Promise<HttpServer> 
     })
     let response: Response
     try {
-      const { request, receivedBytes } = toRequest(incoming, {
+      const { request, receivedBytes, readInto } = toRequest(incoming, {
         signal: gone.signal,
         address: url,
         bodyIdleMsMax: limits.bodyIdleMsMax,
@@ -54,6 +54,7 @@ export async function serveHttp(options: ServeHttpOptions): Promise<HttpServer> 
         remoteAddress: incoming.socket.remoteAddress ?? '',
         finished,
         receivedBytes,
+        readInto,
       })
     } catch (error) {
       if (!gone.signal.aborted && !isFailure(error, 'REQUEST_INVALID')) {
@@ -112,6 +113,9 @@ export type HttpInfo = {
   readonly finished: Promise<void>
   /** How much of the request's body has come so far, read by the handler or not. */
   receivedBytes(): number
+  /** The whole body of a declared length into a buffer of the handler's own, instead of `request.arrayBuffer()`: a buffer that
+   *  is used again costs no garbage collection. `undefined` without a body. */
+  readonly readInto: ((target: Uint8Array) => Promise<number>) | undefined
 }
 export type ServeHttpOptions = Abortable & {
   /** Default 127.0.0.1: everything binds to this machine unless told otherwise (DESIGN D14). */

@@ -10,19 +10,28 @@ export function toRequest(incoming: IncomingMessage, options: ToRequestOptions):
   const hasBody = method !== 'GET' && method !== 'HEAD' && declaresBody(incoming)
   try {
     if (!hasBody)
-      return { request: new Request(url, { method, headers, signal: options.signal }), receivedBytes: () => 0 }
+      return {
+        request: new Request(url, { method, headers, signal: options.signal }),
+        receivedBytes: () => 0,
+        readInto: undefined,
+      }
     const body = incomingBody(incoming, { idleMsMax: options.bodyIdleMsMax })
     const init = { method, headers, signal: options.signal, body: body.stream, duplex: 'half' }
     return {
       request: body.withFastArrayBuffer(new Request(url, init as RequestInit)),
       receivedBytes: body.receivedBytes,
+      readInto: body.readInto,
     }
   } catch (cause) {
     throw fail('REQUEST_INVALID', {}, { cause })
   }
 }
 
-export type IncomingRequest = { readonly request: Request; receivedBytes(): number }
+export type IncomingRequest = {
+  readonly request: Request
+  receivedBytes(): number
+  readonly readInto: ((target: Uint8Array) => Promise<number>) | undefined
+}
 export type ToRequestOptions = {
   readonly signal: AbortSignal
   /** What stands in for a missing Host header (HTTP/1.0). */

@@ -28,13 +28,19 @@ export function incomingBody(incoming: IncomingMessage, options: IncomingBodyOpt
   return {
     stream,
     receivedBytes: () => takenBytes + incoming.readableLength,
+    readInto: async (target) => {
+      if (reading !== 'not yet' || stream.locked) throw new TypeError('Body is unusable: it has been read already')
+      reading = 'whole'
+      const whole = await readAll(incoming, { idleMsMax: options.idleMsMax, onChunk: take, target })
+      return whole.byteLength
+    },
     withFastArrayBuffer: (message) => {
       const viaStream = message.arrayBuffer.bind(message)
       return Object.defineProperty(message, 'arrayBuffer', {
         value: () => {
           if (reading !== 'not yet' || stream.locked) return viaStream()
           reading = 'whole'
-          return readAll(incoming, { idleMsMax: options.idleMsMax, onChunk: take })
+          return readAll(incoming, { idleMsMax: options.idleMsMax, onChunk: take }).then(({ buffer }) => buffer)
         },
       })
     },
@@ -46,6 +52,9 @@ export type IncomingBody = {
   readonly stream: ReadableStream<Uint8Array>
   /** How much of the body has come so far, whether it was read or not: a server stops at some 16 KiB that nobody reads. */
   receivedBytes(): number
+  /** The whole body into a buffer of the caller's, at least as long as the declared length; resolves to the body's size. When it
+   *  rejects, the buffer is not written to any more. Throws `TypeError` for a body that was read already, or has no length. */
+  readInto(target: Uint8Array): Promise<number>
   /** `arrayBuffer()` of a message that carries `stream` in one allocation and one copy, not in steps. */
   withFastArrayBuffer<T extends Request | Response>(message: T): T
 }
@@ -84,10 +93,18 @@ function nextChunk(incoming: IncomingMessage, idleMsMax: number): Promise<Uint8A
 /** The parser ends a body at its declared length, so `out` is never overrun; without a length the parts are joined at the end. */
 function readAll(
   incoming: IncomingMessage,
-  { idleMsMax, onChunk }: { readonly idleMsMax: number; readonly onChunk: (chunk: Uint8Array) => void },
-): Promise<ArrayBuffer> {
+  options: {
+    readonly idleMsMax: number
+    readonly onChunk: (chunk: Uint8Array) => void
+    readonly target?: Uint8Array | undefined
+  },
+): Promise<Uint8Array<ArrayBuffer>> {
+  const { idleMsMax, onChunk } = options
   const declared = incoming.headers['content-length']
-  const out = declared === undefined ? undefined : new Uint8Array(Number(declared))
+  const target = options.target?.subarray(0, Number(declared)) as Uint8Array<ArrayBuffer> | undefined
+  if (target !== undefined && target.length !== Number(declared))
+    return Promise.reject(new TypeError('the buffer does not fit the body'))
+  const out = declared === undefined ? undefined : (target ?? new Uint8Array(Number(declared)))
   const parts: Uint8Array[] = []
   let sizeBytes = 0
   return new Promise((resolve, reject) => {
@@ -106,7 +123,7 @@ function readAll(
     }
     const onEnd = (): void => {
       settle()
-      resolve(out === undefined ? joined(parts, sizeBytes) : out.buffer)
+      resolve(out === undefined ? joined(parts, sizeBytes) : out.subarray(0, sizeBytes))
     }
     const onClose = (): void => {
       settle()
@@ -132,14 +149,14 @@ function failed(incoming: IncomingMessage): unknown {
   return fail('PEER_GONE', {}, { cause: errored })
 }
 
-function joined(parts: readonly Uint8Array[], sizeBytes: number): ArrayBuffer {
+function joined(parts: readonly Uint8Array[], sizeBytes: number): Uint8Array<ArrayBuffer> {
   const out = new Uint8Array(sizeBytes)
   let offset = 0
   for (const part of parts) {
     out.set(part, offset)
     offset += part.length
   }
-  return out.buffer
+  return out
 }
 
 function bytesOf(chunk: Buffer): Uint8Array {

@@ -6,6 +6,7 @@ import type { MembershipView } from '../flow/membership.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
 import { ANSWER_PACE, BODY_PACE, createGate } from '../http/gate.ts'
 import { createService, type RoleMetrics, type Service } from '../http/service.ts'
+import { createSpareBuffers } from '../http/spareBuffers.ts'
 import { createEarly } from '../segments/early.ts'
 import { createShelf } from '../segments/shelf.ts'
 import type { SegmentStore } from '../store/store.ts'
@@ -56,6 +57,8 @@ export type GatewayRole = {
 
 /** Bodies of segments in memory at once: 140 segments of an official client, more than disk and hash can work on. */
 const BODIES_BYTES_MAX = 48 * 1024 ** 2
+/** Buffers kept between bodies: 16 segments of an official client. */
+const SPARE_BYTES_MAX = 8 * 1024 ** 2
 /** Segments kept in memory from the spool's sync to their departure: four batches. */
 const WINDOW_BYTES_MAX = 16 * 1024 ** 2
 /** Files being sent over REST, two segments each: 128 slow readers. */
@@ -125,6 +128,7 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
     touch,
   })
   const gateOptions = { waitMsMax: QUEUE_MS_MAX, waitingMax: QUEUE_COUNT_MAX }
+  const spares = createSpareBuffers({ bytesMax: SPARE_BYTES_MAX })
   const bodies = createGate({ ...gateOptions, bytesMax: BODIES_BYTES_MAX, pace: BODY_PACE }, { clock })
   const streams = createGate({ ...gateOptions, bytesMax: STREAMS_BYTES_MAX, pace: ANSWER_PACE }, { clock })
 
@@ -220,8 +224,18 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
     version: options.version,
     clock,
     logger,
-    rpc: createRpcEndpoint({ methods, gate: bodies, bytes, clock, logger, signal: deps.signal }),
-    routes: createRestRoutes({ backend, isReadable: shelf.isWhole, lookup, bodies, streams, bytes, clock, logger }),
+    rpc: createRpcEndpoint({ methods, gate: bodies, spares, bytes, clock, logger, signal: deps.signal }),
+    routes: createRestRoutes({
+      backend,
+      isReadable: shelf.isWhole,
+      lookup,
+      bodies,
+      spares,
+      streams,
+      bytes,
+      clock,
+      logger,
+    }),
     isReady: () => follower.isCaughtUp() && !spool.usage().readOnly,
     metrics,
     signal: deps.signal,
@@ -258,6 +272,7 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
         await resume(signal)
         for (;;) {
           await clock.sleep(SWEEP_MS, { signal })
+          spares.trim()
           // Before the log is followed to its end, a root may look early or idle that is not.
           if (follower.isCaughtUp())
             await sweep(signal).catch((error: unknown) => logger.warn('spool.unswept', { error }))

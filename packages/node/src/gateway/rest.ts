@@ -14,6 +14,7 @@ import { receiveBody } from '../http/body.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
 import type { Gate } from '../http/gate.ts'
 import type { ServiceCall } from '../http/service.ts'
+import type { SpareBuffers } from '../http/spareBuffers.ts'
 import type { ZgsBackend } from '../zgs/backend.ts'
 import { faultOf, RpcFault } from '../zgs/fault.ts'
 import { fileInfoOf, statusOf as nodeStatusOf } from '../zgs/shapes.ts'
@@ -46,6 +47,7 @@ export type RestDeps = {
   readonly isReadable: (entry: Entry) => boolean
   readonly lookup: (root: Root, options: { readonly signal: AbortSignal }) => Promise<Entry | undefined>
   readonly bodies: Gate
+  readonly spares: SpareBuffers
   /** `STREAM_BYTES` for each file that is being sent. */
   readonly streams: Gate
   readonly bytes: FastBytes
@@ -227,17 +229,18 @@ export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise
   }
 
   async function takeSegment({ request, info, signal }: ServiceCall): Promise<Response> {
-    const { bodies: gate, bytes } = deps
-    const { receivedBytes } = info
-    const { body, leave } = await receiveBody(request, {
+    const { bodies: gate, spares, bytes } = deps
+    const { body, reuse, leave } = await receiveBody(request, {
       gate,
       sizeBytesMax: JSON_BODY_BYTES_MAX,
-      receivedBytes,
+      source: info,
+      spares,
       bytes,
       signal,
     })
     try {
       const { fields, dataOf } = parseSegmentBody(body)
+      reuse()
       const seq = fields['txSeq']
       if (seq === undefined && fields['root'] === undefined)
         throw new RestFault('invalidParameter', 'root or txSeq is missing')

@@ -1,23 +1,42 @@
 import { fail } from '../errors.ts'
 import type { FastBytes } from './fastBytes.ts'
 import type { Gate } from './gate.ts'
+import type { BodySource } from './service.ts'
+import type { SpareBuffers } from './spareBuffers.ts'
 
 /**
- * The whole body, read once there is room for it; `leave` gives the room back when the body is done with. Throws what
+ * The whole body, read once there is room for it; `leave` gives the room back when the body is done with. `reuse` says that
+ * nothing reads the body any more: its buffer may serve the next one. A body whose work failed is left to the garbage
+ * collection instead, because a write that began may still read it. Throws what
  * `readBody` throws, `SERVER_BUSY` when there is no room in time, and `CLIENT_TOO_SLOW` when others wait and nothing comes.
  */
-export async function receiveBody(
-  request: Request,
-  options: ReceiveBodyOptions,
-): Promise<{ readonly body: Uint8Array; readonly leave: () => void }> {
-  const { gate, sizeBytesMax, receivedBytes, signal } = options
-  const sizeBytes = declaredSize(request) ?? sizeBytesMax
+export async function receiveBody(request: Request, options: ReceiveBodyOptions): Promise<ReceivedBody> {
+  const { gate, sizeBytesMax, source, spares, signal } = options
+  const { receivedBytes, readInto } = source
+  const declared = declaredSize(request)
+  const sizeBytes = declared ?? sizeBytesMax
   if (sizeBytes > sizeBytesMax) throw fail('REQUEST_TOO_LARGE', { sizeBytes, sizeBytesMax })
   const place = await gate.enterWatched(sizeBytes, { signal, movedBytes: receivedBytes })
   try {
-    const body = await unless(readBody(request, options), AbortSignal.any([signal, place.lost]))
+    const until = AbortSignal.any([signal, place.lost])
+    if (readInto === undefined || declared === undefined) {
+      const body = await unless(readBody(request, options), until)
+      place.keep()
+      return { body, reuse: () => undefined, leave: place.leave }
+    }
+    const buffer = spares.take(declared)
+    const readBytes = await unless(readInto(buffer), until)
+    if (readBytes !== declared) throw fail('REQUEST_INCOMPLETE', { sizeBytes: readBytes, declaredBytes: declared })
     place.keep()
-    return { body, leave: place.leave }
+    let isOurs = true
+    return {
+      body: options.bytes.view(buffer.buffer, declared),
+      reuse() {
+        if (isOurs) spares.give(buffer)
+        isOurs = false
+      },
+      leave: place.leave,
+    }
   } catch (error) {
     place.leave()
     throw error
@@ -26,9 +45,10 @@ export async function receiveBody(
 
 export type ReceiveBodyOptions = ReadBodyOptions & {
   readonly gate: Gate
-  /** How much has come so far; `undefined` where nobody can tell. */
-  readonly receivedBytes: (() => number) | undefined
+  readonly spares: SpareBuffers
+  readonly source: BodySource
 }
+export type ReceivedBody = { readonly body: Uint8Array; reuse(): void; leave(): void }
 
 /**
  * The whole body, or `REQUEST_TOO_LARGE` before a byte of it is read when its length is declared. The server behind `request`

@@ -9,12 +9,18 @@ export type RequestInfo = {
   afterAnswer(release: () => void): void
   /** How much of the request's body has come so far; `undefined` where the server cannot tell. */
   readonly receivedBytes: (() => number) | undefined
+  /** Reads the whole body into a buffer; `undefined` where the server cannot. */
+  readonly readInto: ((target: Uint8Array) => Promise<number>) | undefined
 }
+
+/** What a reader of a body asks of the server. */
+export type BodySource = Pick<RequestInfo, 'receivedBytes' | 'readInto'>
 
 /** What the server behind a service says of a request: `finished` settles when the answer has left, or never will. */
 export type ServerInfo = {
   readonly finished?: Promise<unknown> | undefined
   readonly receivedBytes?: (() => number) | undefined
+  readonly readInto?: ((target: Uint8Array) => Promise<number>) | undefined
 }
 
 export type ServiceCall = {
@@ -38,7 +44,7 @@ export type ServiceDeps = {
   readonly clock: Clock
   readonly logger: Logger
   /** POST to `/`. */
-  readonly rpc: (request: Request, info: Pick<RequestInfo, 'receivedBytes'>) => Promise<Response>
+  readonly rpc: (request: Request, source: BodySource) => Promise<Response>
   /** All other routes; `undefined` for a path that is none. */
   readonly routes: (call: ServiceCall) => Promise<Response> | undefined
   readonly isReady: () => boolean
@@ -58,10 +64,10 @@ export function createService(deps: ServiceDeps): Service {
   return async (request, serverInfo) => {
     const url = new URL(request.url)
     if (request.method === 'OPTIONS') return answerPreflight()
-    const { receivedBytes } = serverInfo
-    if (url.pathname === '/' && request.method === 'POST') return await deps.rpc(request, { receivedBytes })
+    const { receivedBytes, readInto } = serverInfo
+    if (url.pathname === '/' && request.method === 'POST') return await deps.rpc(request, { receivedBytes, readInto })
     const held: (() => void)[] = []
-    const info: RequestInfo = { afterAnswer: (release) => held.push(release), receivedBytes }
+    const info: RequestInfo = { afterAnswer: (release) => held.push(release), receivedBytes, readInto }
     try {
       const response = await route({ request, url, info, signal: AbortSignal.any([request.signal, deps.signal]) })
       releaseLater(held, serverInfo)

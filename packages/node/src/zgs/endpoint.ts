@@ -8,10 +8,11 @@ import {
   RPC_ANSWER_MS_MAX,
 } from '@weightless/core'
 import { answer } from '../http/answer.ts'
-import { declaredSize, readBody, receiveBody } from '../http/body.ts'
+import { declaredSize, readBody, receiveBody, type ReceivedBody } from '../http/body.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
 import type { Gate } from '../http/gate.ts'
-import type { RequestInfo } from '../http/service.ts'
+import type { BodySource } from '../http/service.ts'
+import type { SpareBuffers } from '../http/spareBuffers.ts'
 import { callMethod, type RpcMethods } from './compat.ts'
 import { faultOf, serverFault } from './fault.ts'
 import type { DataOf } from './upload.ts'
@@ -22,6 +23,7 @@ const SMALL_BODY_BYTES = 64 * 1024
 export type RpcEndpointDeps = {
   readonly methods: RpcMethods
   readonly gate: Gate
+  readonly spares: SpareBuffers
   readonly bytes: FastBytes
   readonly clock: Clock
   readonly logger: Logger
@@ -33,18 +35,18 @@ export type RpcEndpointDeps = {
  * JSON-RPC 2.0 over POST as official clients speak it (spec/storage.md 3.1): HTTP 200 for every answer, errors included,
  * because their transport repeats anything else; the id goes back digit for digit; a body is read only when its bytes fit.
  */
-export function createRpcEndpoint(
-  deps: RpcEndpointDeps,
-): (request: Request, info: Pick<RequestInfo, 'receivedBytes'>) => Promise<Response> {
-  const { gate, bytes, clock, logger } = deps
-  return async (request, { receivedBytes }) => {
+export function createRpcEndpoint(deps: RpcEndpointDeps): (request: Request, source: BodySource) => Promise<Response> {
+  const { gate, spares, bytes, clock, logger } = deps
+  return async (request, source) => {
     const late = clock.deadline(RPC_ANSWER_MS_MAX)
     const signal = AbortSignal.any([request.signal, deps.signal, late])
     let leave: (() => void) | undefined
     try {
-      const body = await read(request, receivedBytes, signal)
+      const body = await read(request, source, signal)
       leave = body.leave
       const { request: opened, dataOf } = openUploadBody(body.body)
+      // Texts and payloads are copies by now.
+      body.reuse?.()
       const answers: string[] = []
       for (const call of opened.calls) {
         const text = await answerCall(call, dataOf, signal)
@@ -62,14 +64,14 @@ export function createRpcEndpoint(
   /** A body that is small, or larger than allowed, needs no room in memory. */
   async function read(
     request: Request,
-    receivedBytes: RequestInfo['receivedBytes'],
+    source: BodySource,
     signal: AbortSignal,
-  ): Promise<{ readonly body: Uint8Array; readonly leave?: () => void }> {
+  ): Promise<Pick<ReceivedBody, 'body'> & Partial<ReceivedBody>> {
     const sizeBytes = declaredSize(request) ?? JSON_BODY_BYTES_MAX
     const options = { sizeBytesMax: JSON_BODY_BYTES_MAX, bytes, signal }
     if (sizeBytes <= SMALL_BODY_BYTES || sizeBytes > JSON_BODY_BYTES_MAX)
       return { body: await readBody(request, options) }
-    return await receiveBody(request, { ...options, gate, receivedBytes })
+    return await receiveBody(request, { ...options, gate, spares, source })
   }
 
   async function answerCall(call: JsonRpcCall, dataOf: DataOf, signal: AbortSignal): Promise<string | undefined> {

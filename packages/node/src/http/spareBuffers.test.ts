@@ -1,0 +1,37 @@
+import { describe, expect, test } from 'vitest'
+import { createSpareBuffers } from './spareBuffers.ts'
+
+const STEP = 256 * 1024
+
+describe('spare buffers', () => {
+  test('a buffer that was given serves the next body of about its size, and no other', () => {
+    const spares = createSpareBuffers({ bytesMax: 8 * STEP })
+    const first = spares.take(STEP + 1)
+    expect(first.length).toBe(2 * STEP)
+    spares.give(first)
+    expect(spares.take(STEP) === first).toBe(false)
+    expect(spares.take(2 * STEP) === first).toBe(true)
+    expect(spares.take(2 * STEP) === first).toBe(false)
+  })
+
+  test('no more than the limit is kept', () => {
+    const spares = createSpareBuffers({ bytesMax: 2 * STEP })
+    const taken = [1, 2, 3].map(() => spares.take(STEP))
+    for (const buffer of taken) spares.give(buffer)
+    spares.give(new Uint8Array(3 * STEP))
+    const again = [1, 2, 3].map(() => spares.take(STEP))
+    expect(again.filter((buffer) => taken.includes(buffer))).toHaveLength(2)
+  })
+
+  test('what nobody used between two trims is let go', () => {
+    const spares = createSpareBuffers({ bytesMax: 2 * STEP })
+    const buffer = spares.take(STEP)
+    spares.give(buffer)
+    spares.trim()
+    expect(spares.take(STEP) === buffer).toBe(true)
+    spares.give(buffer)
+    spares.trim()
+    spares.trim()
+    expect(spares.take(STEP) === buffer).toBe(false)
+  })
+})

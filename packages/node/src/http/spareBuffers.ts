@@ -1,0 +1,44 @@
+/**
+ * Buffers of bodies that were done with, for the bodies to come. A body of 4 MiB is outside of the heap but on its account: new
+ * ones made a storage node spend a third of its CPU in full garbage collections (measured on Node 20).
+ */
+export type SpareBuffers = {
+  /** At least `sizeBytes` long; what is in it is of no meaning. */
+  take(sizeBytes: number): Uint8Array<ArrayBuffer>
+  give(buffer: Uint8Array<ArrayBuffer>): void
+  /** Lets go of what was not used since the last call. */
+  trim(): void
+}
+
+/** Bodies of about one size share their buffers. */
+const STEP_BYTES = 256 * 1024
+
+export function createSpareBuffers(options: { readonly bytesMax: number }): SpareBuffers {
+  const spare: Uint8Array<ArrayBuffer>[] = []
+  let spareBytes = 0
+  let isUsed = false
+  return {
+    take(sizeBytes) {
+      isUsed = true
+      const wantedBytes = Math.ceil(sizeBytes / STEP_BYTES) * STEP_BYTES
+      // The last one given is the one that is still in the cache.
+      const at = spare.findLastIndex(({ length }) => length === wantedBytes)
+      if (at < 0) return new Uint8Array(wantedBytes)
+      spareBytes -= wantedBytes
+      return spare.splice(at, 1)[0]!
+    },
+    give(buffer) {
+      if (buffer.length > options.bytesMax) return
+      spare.push(buffer)
+      spareBytes += buffer.length
+      while (spareBytes > options.bytesMax) spareBytes -= spare.shift()!.length
+    },
+    trim() {
+      if (!isUsed) {
+        spare.length = 0
+        spareBytes = 0
+      }
+      isUsed = false
+    },
+  }
+}
