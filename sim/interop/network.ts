@@ -9,11 +9,21 @@ export type NetworkFile = {
   readonly pid: number
   readonly chain: { readonly rpcUrl: string; readonly chainId: number }
   readonly accounts: readonly { readonly address: string; readonly privateKey: string }[]
-  readonly contracts: { readonly flow: string; readonly market: string; readonly reward: string; readonly storageRegistry: string }
+  readonly contracts: {
+    readonly flow: string
+    readonly market: string
+    readonly reward: string
+    readonly storageRegistry: string
+  }
   readonly storage: {
     readonly indexerUrl: string
     readonly gatewayUrl: string
-    readonly nodes: readonly { readonly id: string; readonly url: string; readonly pid: number | null; readonly dataDir: string }[]
+    readonly nodes: readonly {
+      readonly id: string
+      readonly url: string
+      readonly pid: number | null
+      readonly dataDir: string
+    }[]
   }
 }
 
@@ -27,8 +37,10 @@ const binary = resolve(import.meta.dirname, '../../packages/cli/bin/weightless.j
 const READY_MS_MAX = 60_000
 
 /** Starts the real thing, as a user would, in a directory and on ports of its own. */
-export async function startNetwork(args: readonly string[] = []): Promise<Network> {
-  const dir = mkdtempSync(join(tmpdir(), 'weightless-'))
+export async function startNetwork(
+  args: readonly string[] = [],
+  dir: string = mkdtempSync(join(tmpdir(), 'weightless-')),
+): Promise<Network> {
   const child = spawn(process.execPath, [binary, 'up', '--dir', dir, '--port-base', '0', '--json', ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
   })
@@ -59,19 +71,26 @@ export async function startNetwork(args: readonly string[] = []): Promise<Networ
 }
 
 async function end(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null) return
+  if (child.exitCode !== null || child.signalCode !== null) return
   const exited = new Promise((done) => child.once('exit', done))
   child.kill('SIGTERM')
   await exited
 }
 
-/** Runs one command of the CLI; stdout as bytes. */
+/** Runs one command of the CLI against a network; stdout as bytes. */
 export async function weightless(
-  network: Network,
+  network: Pick<Network, 'dir'>,
   args: readonly string[],
   stdin?: Uint8Array,
-): Promise<{ code: number | null; stdout: Buffer; stderr: string }> {
-  const child = spawn(process.execPath, [binary, ...args, '--dir', network.dir], { stdio: ['pipe', 'pipe', 'pipe'] })
+): Promise<CommandResult> {
+  return runCommand([...args, '--dir', network.dir], stdin)
+}
+
+export type CommandResult = { readonly code: number | null; readonly stdout: Buffer; readonly stderr: string }
+
+/** The same without a network: every argument is the caller's. */
+export async function runCommand(args: readonly string[], stdin?: Uint8Array): Promise<CommandResult> {
+  const child = spawn(process.execPath, [binary, ...args], { stdio: ['pipe', 'pipe', 'pipe'] })
   const out: Buffer[] = []
   let stderr = ''
   child.stdout.on('data', (chunk: Buffer) => out.push(chunk))

@@ -117,7 +117,9 @@ describe.concurrent('official clients and ours read what either wrote', () => {
       encryption: { type: 'ecies', recipientPubKey: recipient.compressedPublicKey },
     })
     const opened = await collect(
-      download(ours(6), sealed.rootHash, { decryption: { privateKey: Buffer.from(recipient.privateKey.slice(2), 'hex') } }),
+      download(ours(6), sealed.rootHash, {
+        decryption: { privateKey: Buffer.from(recipient.privateKey.slice(2), 'hex') },
+      }),
     )
     expect(opened.equals(Buffer.from(bytes))).toBe(true)
   })
@@ -230,18 +232,27 @@ describe('the traps of spec/storage.md 11.1', () => {
     expect(await signer.provider!.getTransactionReceipt(sent.hash)).not.toBeNull()
   })
 
-  test('10 and 12: forty segments that arrive together are stored without one retry', { timeout: 120_000 }, async () => {
-    const { gatewayUrl } = network.file.storage
-    const before = await uploadErrors(gatewayUrl)
-    const bytes = content(10_000_000, 121)
-    const result = await uploadWithNew(network, 2, bytes)
-    expect(await uploadErrors(gatewayUrl)).toBe(before)
-    expect((await call(gatewayUrl, 'zgs_getFileInfo', [result.rootHash, true])).result.finalized).toBe(true)
-  })
+  test(
+    '10 and 12: forty segments that arrive together are stored without one retry',
+    { timeout: 120_000 },
+    async () => {
+      const { gatewayUrl } = network.file.storage
+      const before = await uploadErrors(gatewayUrl)
+      const bytes = content(10_000_000, 121)
+      const result = await uploadWithNew(network, 2, bytes)
+      expect(await uploadErrors(gatewayUrl)).toBe(before)
+      expect((await call(gatewayUrl, 'zgs_getFileInfo', [result.rootHash, true])).result.finalized).toBe(true)
+    },
+  )
 
   test('13: errors of JSON-RPC come with HTTP 200', async () => {
     const { gatewayUrl } = network.file.storage
-    for (const body of ['{', '[]', '{"jsonrpc":"2.0","id":1,"method":"zgs_nothing"}', '{"jsonrpc":"2.0","id":1,"method":"zgs_getFileInfo"}']) {
+    for (const body of [
+      '{',
+      '[]',
+      '{"jsonrpc":"2.0","id":1,"method":"zgs_nothing"}',
+      '{"jsonrpc":"2.0","id":1,"method":"zgs_getFileInfo"}',
+    ]) {
       const answer = await rawCall(gatewayUrl, body)
       expect(answer.status).toBe(200)
       expect(JSON.parse(answer.text).error.code).toBeLessThan(0)
@@ -250,26 +261,30 @@ describe('the traps of spec/storage.md 11.1', () => {
 })
 
 describe('losses', () => {
-  test('one node killed and the directory of another deleted: the object reads back intact', { timeout: 120_000 }, async () => {
-    const bytes = content(10_000_001, 900)
-    const own = await weightless(network, ['put', '-', '--json'], bytes)
-    const { root } = JSON.parse(own.stdout.toString()) as { root: string }
-    const theirs = content(3_000_000, 901)
-    const official = await uploadWithNew(network, 2, theirs)
+  test(
+    'one node killed and the directory of another deleted: the object reads back intact',
+    { timeout: 120_000 },
+    async () => {
+      const bytes = content(10_000_001, 900)
+      const own = await weightless(network, ['put', '-', '--json'], bytes)
+      const { root } = JSON.parse(own.stdout.toString()) as { root: string }
+      const theirs = content(3_000_000, 901)
+      const official = await uploadWithNew(network, 2, theirs)
 
-    const holders = network.file.storage.nodes
-    process.kill(holders[0]!.pid!, 'SIGKILL')
-    rmSync(holders[1]!.dataDir, { recursive: true, force: true })
-    process.kill(holders[1]!.pid!, 'SIGKILL')
+      const holders = network.file.storage.nodes
+      process.kill(holders[0]!.pid!, 'SIGKILL')
+      rmSync(holders[1]!.dataDir, { recursive: true, force: true })
+      process.kill(holders[1]!.pid!, 'SIGKILL')
 
-    await readByEveryone(root, bytes)
-    await readByEveryone(official.rootHash, theirs)
-    // And the network still takes new objects.
-    const later = content(50_000, 902)
-    const result = await upload(ours(1), later)
-    expect(result.stage).toBe('durable')
-    await readByEveryone((await uploadWithNew(network, 2, content(40_000, 903))).rootHash, content(40_000, 903))
-  })
+      await readByEveryone(root, bytes)
+      await readByEveryone(official.rootHash, theirs)
+      // And the network still takes new objects.
+      const later = content(50_000, 902)
+      const result = await upload(ours(1), later)
+      expect(result.stage).toBe('durable')
+      await readByEveryone((await uploadWithNew(network, 2, content(40_000, 903))).rootHash, content(40_000, 903))
+    },
+  )
 })
 
 /** Failed upload calls that the gateway has counted. */
