@@ -16,7 +16,7 @@ export type SlotFile = { readonly path: string; readonly file: DiskFile }
 export type SlotFiles = {
   /** Makes the files of these slots and gives them their length; new names are durable when this resolves. */
   prepare(classId: number, slots: readonly number[]): Promise<void>
-  /** Writes records, one call per run of neighbours. Resolves to the files that were touched. */
+  /** Writes records, one call per run of neighbours. Resolves to the files that were touched; rejects when one was not written. */
   write(records: readonly SlotRecord[]): Promise<readonly SlotFile[]>
   /** Overwrites the head of a slot. Resolves to its file. */
   writeHead(at: SlotAddress, head: Uint8Array): Promise<SlotFile>
@@ -33,6 +33,7 @@ export type SlotFiles = {
 
 export function createSlotFiles(directory: string, disk: Disk): SlotFiles {
   const files = new Map<string, Promise<SlotFile | undefined>>()
+  const queues = SLOT_CLASS_BYTES.map(() => ({ jobs: [] as WriteJob[], isDraining: false }))
 
   const pathOf = (classId: number, fileNumber: number): string =>
     `${directory}/slots-${SLOT_CLASS_BYTES[classId]!}-${String(fileNumber).padStart(6, '0')}.dat`
@@ -74,6 +75,34 @@ export function createSlotFiles(directory: string, disk: Disk): SlotFiles {
     return target
   }
 
+  /** One write at a time in each class, of all that came meanwhile: a kernel lets only one writer into a file, the others wait
+   *  in threads (measured: twice the CPU time with four writers), and small neighbours become one call. */
+  async function drain(classId: number): Promise<void> {
+    const queue = queues[classId]!
+    if (queue.isDraining) return
+    queue.isDraining = true
+    while (queue.jobs.length > 0) {
+      const jobs = queue.jobs
+      queue.jobs = []
+      const owners = new Map<SlotRecord, WriteJob>()
+      for (const job of jobs) for (const record of job.records) owners.set(record, job)
+      for (const run of runsOf([...owners.keys()].sort((a, b) => a.slot - b.slot))) {
+        const ofRun = new Set(run.map((record) => owners.get(record)!))
+        try {
+          const file = await writeRun(run)
+          for (const job of ofRun) job.touched.add(file)
+        } catch (error) {
+          for (const job of ofRun) job.failure ??= { error }
+        }
+      }
+      for (const job of jobs) {
+        if (job.failure === undefined) job.resolve([...job.touched])
+        else job.reject(job.failure.error)
+      }
+    }
+    queue.isDraining = false
+  }
+
   return {
     async prepare(classId, slots) {
       const ends = new Map<number, number>()
@@ -92,7 +121,25 @@ export function createSlotFiles(directory: string, disk: Disk): SlotFiles {
       }
       if (isNew) await disk.syncDirectory(directory)
     },
-    write: (records) => Promise.all(runsOf(records).map(writeRun)),
+    async write(records) {
+      const jobs: Promise<readonly SlotFile[]>[] = []
+      for (const [classId, queue] of queues.entries()) {
+        const ofClass = records.filter((record) => record.classId === classId)
+        if (ofClass.length === 0) continue
+        jobs.push(
+          new Promise((resolve, reject) => {
+            queue.jobs.push({ records: ofClass, touched: new Set(), failure: undefined, resolve, reject })
+          }),
+        )
+        void drain(classId)
+      }
+      // All have ended before one failure is told: a caller that cleans up must not be overtaken by its own writes.
+      const results = await Promise.allSettled(jobs)
+      return results.flatMap((result) => {
+        if (result.status === 'rejected') throw result.reason
+        return result.value
+      })
+    },
     async writeHead(at, head) {
       const target = await opened(at)
       await target.file.write([head], offsetOf(at))
@@ -129,13 +176,21 @@ export function createSlotFiles(directory: string, disk: Disk): SlotFiles {
   }
 }
 
+type WriteJob = {
+  readonly records: readonly SlotRecord[]
+  readonly touched: Set<SlotFile>
+  failure: { readonly error: unknown } | undefined
+  readonly resolve: (files: readonly SlotFile[]) => void
+  readonly reject: (error: unknown) => void
+}
+
 const ZEROS = new Uint8Array(Math.max(GAP_BYTES_MAX, PAGE_BYTES))
 
 function offsetOf({ classId, slot }: SlotAddress): number {
   return (slot % FILE_SLOTS) * SLOT_CLASS_BYTES[classId]!
 }
 
-/** Records of neighbouring slots in one file, in order. */
+/** Records of neighbouring slots in one file, from records in order. */
 function runsOf(records: readonly SlotRecord[]): SlotRecord[][] {
   const runs: SlotRecord[][] = []
   for (const record of records) {
