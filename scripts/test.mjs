@@ -43,7 +43,9 @@ for (const [name, suite] of chosen) {
   total.passed += result.passed
   total.failed += result.failed
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
-  rows.push(`${name.padEnd(14)} ${String(result.passed).padStart(5)} passed ${String(result.failed).padStart(3)} failed ${seconds.padStart(7)} s`)
+  rows.push(
+    `${name.padEnd(14)} ${String(result.passed).padStart(5)} passed ${String(result.failed).padStart(3)} failed ${seconds.padStart(7)} s`,
+  )
   process.stdout.write(`${rows.at(-1)}\n`)
 }
 process.stdout.write(`\nNode ${process.version}, ${availableParallelism()} cores\n${rows.join('\n')}\n`)
@@ -67,7 +69,15 @@ function runChecks(commands) {
 function runVitest(name, paths) {
   const report = join(cache, `${name}.json`)
   rmSync(report, { force: true })
-  const args = ['--no-install', 'vitest', 'run', '--reporter=dot', '--reporter=json', `--outputFile.json=${report}`, ...paths]
+  const args = [
+    '--no-install',
+    'vitest',
+    'run',
+    '--reporter=dot',
+    '--reporter=json',
+    `--outputFile.json=${report}`,
+    ...paths,
+  ]
   const done = spawnSync('npx', args, { cwd: top, stdio: ['ignore', 'inherit', 'inherit'] })
   try {
     const { numPassedTests, numFailedTests, numFailedTestSuites } = JSON.parse(readFileSync(report, 'utf8'))

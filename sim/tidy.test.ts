@@ -7,7 +7,10 @@ import { describe, expect, test } from 'vitest'
 // name unless the law itself names that door.
 
 const top = resolve(import.meta.dirname, '..')
-const tracked = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], { cwd: top, encoding: 'utf8' })
+const tracked = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], {
+  cwd: top,
+  encoding: 'utf8',
+})
   .split('\n')
   .filter((path) => path !== '' && existsSync(join(top, path)))
 const text = (path: string): string => readFileSync(join(top, path), 'utf8')
@@ -28,7 +31,8 @@ function code(path: string): string {
 function offenders(paths: readonly string[], pattern: RegExp): string[] {
   const found: string[] = []
   for (const path of paths) {
-    for (const line of code(path).split('\n')) if (pattern.test(line)) found.push(`${path}: ${line.trim().slice(0, 100)}`)
+    for (const line of code(path).split('\n'))
+      if (pattern.test(line)) found.push(`${path}: ${line.trim().slice(0, 100)}`)
   }
   return found
 }
@@ -55,7 +59,8 @@ describe('the laws of the rooms', () => {
 
   test('law 1: core and kernels await nothing and know no clock, chance, process or network', () => {
     const pure = sources.filter((path) => ['core', 'kernels'].includes(room(path)))
-    const banned = /\basync\b|\bawait\b|\bDate\b|Math\.random|'node:|\bprocess\b\.|\bfetch\s*\(|\bsetTimeout\b|\bsetInterval\b/
+    const banned =
+      /\basync\b|\bawait\b|\bDate\b|Math\.random|'node:|\bprocess\b\.|\bfetch\s*\(|\bsetTimeout\b|\bsetInterval\b/
     // `fetch(request)` as a type in ports.ts is the port itself.
     expect(offenders(pure, banned).filter((line) => !line.startsWith('packages/core/src/ports.ts'))).toEqual([])
   })
@@ -76,7 +81,9 @@ describe('the laws of the rooms', () => {
   test('law 3: process.env, argv and exit appear only in cli, console only in its print.ts', () => {
     const others = sources.filter((path) => room(path) !== 'cli')
     expect(offenders(others, /process\.(env|argv|exit)\b/)).toEqual([])
-    expect(offenders(sources, /\bconsole\./).filter((line) => !line.startsWith('packages/cli/src/print.ts'))).toEqual([])
+    expect(offenders(sources, /\bconsole\./).filter((line) => !line.startsWith('packages/cli/src/print.ts'))).toEqual(
+      [],
+    )
   })
 
   test('law 4: node: imports exist only in host and cli, timers only in host, cli and the defaults of sdk', () => {
@@ -87,7 +94,11 @@ describe('the laws of the rooms', () => {
         (line) => !line.startsWith('packages/sdk/src/defaults.ts'),
       ),
     ).toEqual([])
-    expect(offenders(outside, /Math\.random|Date\.now|new Date\(\)/).filter((l) => !l.startsWith('packages/sdk/src/defaults.ts'))).toEqual([])
+    expect(
+      offenders(outside, /Math\.random|Date\.now|new Date\(\)/).filter(
+        (l) => !l.startsWith('packages/sdk/src/defaults.ts'),
+      ),
+    ).toEqual([])
   })
 
   test('law 6: a unit test stands beside the file it tests', () => {
@@ -107,7 +118,8 @@ describe('the laws of the rooms', () => {
       const home = `packages/${own}/src`
       for (const target of imports(path)) {
         if (target.startsWith('.')) {
-          if (relative(home, normalize(join(dirname(path), target))).startsWith('..')) wrong.push(`${path} -> ${target}`)
+          if (relative(home, normalize(join(dirname(path), target))).startsWith('..'))
+            wrong.push(`${path} -> ${target}`)
         } else if (target.startsWith('@weightless/')) {
           const [, other, ...door] = target.split('/')
           const declared = JSON.parse(text(`packages/${other}/package.json`)) as { exports: Record<string, unknown> }
@@ -130,7 +142,12 @@ describe('the laws of the rooms', () => {
   })
 
   test('law 9: no default exports, enums, namespaces or decorators', () => {
-    expect(offenders(sources, /^\s*export default\b|^\s*(export\s+)?(const\s+)?enum\s|^\s*(export\s+)?namespace\s|^\s*@[A-Za-z]/)).toEqual([])
+    expect(
+      offenders(
+        sources,
+        /^\s*export default\b|^\s*(export\s+)?(const\s+)?enum\s|^\s*(export\s+)?namespace\s|^\s*@[A-Za-z]/,
+      ),
+    ).toEqual([])
   })
 
   test('law 10: every exported async function outside cli takes a signal, or says why it cannot be cancelled', () => {
@@ -153,19 +170,26 @@ describe('the laws of the rooms', () => {
   })
 
   test('sources use only what Node 20.19 has', () => {
-    const banned = /Promise\.withResolvers|Promise\.try\(|node:sqlite|\bURLPattern\b|\.toHex\(\)|fromBase64\(|Iterator\.from|\.values\(\)\.map\(/
+    const banned =
+      /Promise\.withResolvers|Promise\.try\(|node:sqlite|\bURLPattern\b|\.toHex\(\)|fromBase64\(|Iterator\.from|\.values\(\)\.map\(/
     expect(offenders(sources, banned)).toEqual([])
   })
 
   test('nothing is postponed, skipped or focused', () => {
-    const all = tracked.filter((path) => /\.(ts|mjs|js|sol)$/.test(path) && path !== 'sim/tidy.test.ts' && !path.includes('/generated/'))
+    const all = tracked.filter(
+      (path) => /\.(ts|mjs|js|sol)$/.test(path) && path !== 'sim/tidy.test.ts' && !path.includes('/generated/'),
+    )
     const wrong = all.filter((path) => /\b(TODO|FIXME|XXX)\b|\b(it|test|describe)\.(skip|only|todo)\b/.test(text(path)))
     expect(wrong).toEqual([])
   })
 
   test('no file names a path of one machine or the host of a package registry', () => {
-    const all = tracked.filter((path) => /\.(ts|mjs|js|sol|md|json|yml|sh)$|^\.ci\/|^\.npmrc$/.test(path) && path !== 'sim/tidy.test.ts')
-    const wrong = all.filter((path) => /\/work\/(main|shared)|\/root\/|https?:\/\/[a-z0-9.-]*(registry|pypi|crates\.io)/.test(text(path)))
+    const all = tracked.filter(
+      (path) => /\.(ts|mjs|js|sol|md|json|yml|sh)$|^\.ci\/|^\.npmrc$/.test(path) && path !== 'sim/tidy.test.ts',
+    )
+    const wrong = all.filter((path) =>
+      /\/work\/(main|shared)|\/root\/|https?:\/\/[a-z0-9.-]*(registry|pypi|crates\.io)/.test(text(path)),
+    )
     expect(wrong).toEqual([])
     expect(text('package-lock.json').match(/"resolved": "http/g)).toBeNull()
   })

@@ -134,6 +134,11 @@ export const coreErrors = {
     blame: 'peer',
     next: 'Send one JSON-RPC 2.0 object, or an array of them, as UTF-8 JSON.',
   },
+  RPC_TEXT_TOO_LARGE: {
+    retryable: false,
+    blame: 'peer',
+    next: 'Send fewer requests at once, and the bytes of files as strict base64 under "data".',
+  },
   RPC_REQUEST_INVALID: {
     retryable: false,
     blame: 'peer',

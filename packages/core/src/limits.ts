@@ -20,6 +20,9 @@ export const FRAME_SIZE_BYTES_MAX: number = SEGMENT_SIZE_BYTES + PROOF_DEPTH_MAX
 export const SEGMENTS_BODY_BYTES_MAX: number = BATCH_SEGMENTS_MAX * FRAME_SIZE_BYTES_MAX
 /** JSON-RPC body of an official client: spec/storage.md 3.1 says 100 MiB, but no client sends more than 10 segments at once (3.5 MB). */
 export const JSON_BODY_BYTES_MAX: number = 16 * 1024 ** 2
+/** What JSON.parse is given of a body, base64 under "data" not counted: it may take sixty times that in memory and 300 ms per MiB
+ *  (measured with arrays of empty objects). An official body has 4 KB beside each segment. */
+export const JSON_TEXT_BYTES_MAX: number = 1024 ** 2
 /** Tags of a submission: bounded because every node keeps them. */
 export const TAGS_BYTES_MAX = 4096
 /** Entries in one batchSubmit: bounded by measured gas (contracts test), the SDK splits above it (DESIGN D13). */
@@ -56,6 +59,8 @@ export const SHARD_COUNT_MAX = 65_536
 invariant(FLOW_ENTRY_BYTES_MAX >= ENTRY_SIZE_BYTES_MAX, 'every entry of ours has a layout')
 invariant(FLOW_ENTRY_BYTES_MAX / SEGMENT_SIZE_BYTES <= 2 ** 32, 'a segment index fits four bytes of a frame')
 invariant(MEMBERS_MAX <= SLOT_COUNT_MAX, 'every member can hold one slot')
+invariant(JSON_TEXT_BYTES_MAX > RPC_BATCH_MAX * 8192, 'an array of requests, each with a proof, is parsed')
+invariant(JSON_TEXT_BYTES_MAX > 2 * SEGMENT_SIZE_BYTES, 'a segment in broken base64 is told so')
 invariant(
   JSON_BODY_BYTES_MAX > 10 * ((SEGMENT_SIZE_BYTES * 4) / 3 + 8192),
   'ten segments of an official client fit in one body',

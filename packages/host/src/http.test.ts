@@ -251,9 +251,11 @@ describe('the body of a request', () => {
 
   test('is read into a buffer of the handler, once, and only when it fits', async () => {
     const target = new Uint8Array(1_000_100)
-    const server = await serve(async (request, { readInto }) => {
+    const server = await serve(async (request, { readInto }): Promise<Response> => {
       if (new URL(request.url).pathname === '/small')
-        return new Response(await readInto!(new Uint8Array(10)).catch((error: unknown) => (error as Error).message))
+        return new Response(
+          String(await readInto!(new Uint8Array(10)).catch((error: unknown) => (error as Error).message)),
+        )
       const sizeBytes = await readInto!(target)
       const again = await readInto!(target).catch(() => 'once')
       const viaStream = await request.arrayBuffer().catch(() => 'once')

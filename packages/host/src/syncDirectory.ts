@@ -2,7 +2,7 @@ import { constants } from 'node:fs'
 import { mkdir, open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
-/** Makes new, changed and removed names in a directory durable. */
+/** Makes new, changed and removed names in a directory durable. A sync cannot be cancelled. */
 export async function syncDirectory(path: string): Promise<void> {
   // Windows cannot open a directory for syncing; NTFS journals names by itself.
   if (process.platform === 'win32') return
@@ -14,7 +14,8 @@ export async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-/** Makes a directory and those above it, for good: their names survive a loss of power. Resolves to the first one made. */
+/** Makes a directory and those above it, for good: their names survive a loss of power. Resolves to the first one made.
+ *  A sync cannot be cancelled. */
 export async function makeDirectoryDurable(path: string, mode: number): Promise<string | undefined> {
   const made = await mkdir(path, { recursive: true, mode })
   // A process that died after mkdir left a name that is there and not yet durable, so the parent is synced in any case.

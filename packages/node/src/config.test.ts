@@ -31,7 +31,9 @@ const failure = (toml: string): { code: string; facts: object } => {
 
 describe('the configuration of roles', () => {
   test('a storage node of a registry, with its defaults', () => {
-    const config = parse(`${CHAIN}${STORAGE}gateway_url = "http://127.0.0.1:8601"\nstake_wei = "1000000000000000000000"\n`)
+    const config = parse(
+      `${CHAIN}${STORAGE}gateway_url = "http://127.0.0.1:8601"\nstake_wei = "1000000000000000000000"\n`,
+    )
     expect(config).toEqual({
       chain: {
         rpcUrl: 'http://127.0.0.1:8600',
@@ -59,7 +61,9 @@ describe('the configuration of roles', () => {
   })
 
   test('both roles in one process', () => {
-    const config = parse(`${CHAIN}${STORAGE}[gateway]\nlisten = "[::1]:8601"\ndata_dir = "/data/gateway"\n[log]\nlevel = "debug"\n`)
+    const config = parse(
+      `${CHAIN}${STORAGE}[gateway]\nlisten = "[::1]:8601"\ndata_dir = "/data/gateway"\n[log]\nlevel = "debug"\n`,
+    )
     expect(config.gateway).toEqual({
       listen: { host: '::1', port: 8601 },
       dataDir: '/data/gateway',
@@ -82,7 +86,13 @@ static_members = [
       source: 'static',
       members: [
         { id: 0, signer: `0x${'0'.repeat(39)}1`, endpoint: 'http://a.example', domain: domainOf('rack'), weight: 1n },
-        { id: 9, signer: `0x${'0'.repeat(39)}2`, endpoint: 'http://b.example', domain: domainOf('http://b.example'), weight: 5n },
+        {
+          id: 9,
+          signer: `0x${'0'.repeat(39)}2`,
+          endpoint: 'http://b.example',
+          domain: domainOf('http://b.example'),
+          weight: 5n,
+        },
       ],
     })
   })
@@ -120,8 +130,11 @@ auto_sync_enabled = true
   })
 
   test('the official [rpc] section names the address too, and the default is this machine only', () => {
-    const official = 'blockchain_rpc_endpoint = "http://x"\nlog_contract_address = "0x8873cc79c5b3b5666535C825205C9a128B1D75F1"\n'
-    expect(parse(`${official}[rpc]\nlisten_address = "1.2.3.4:99"\nchunks_per_segment = 1024\n`).storage!.listen).toEqual({ host: '1.2.3.4', port: 99 })
+    const official =
+      'blockchain_rpc_endpoint = "http://x"\nlog_contract_address = "0x8873cc79c5b3b5666535C825205C9a128B1D75F1"\n'
+    expect(
+      parse(`${official}[rpc]\nlisten_address = "1.2.3.4:99"\nchunks_per_segment = 1024\n`).storage!.listen,
+    ).toEqual({ host: '1.2.3.4', port: 99 })
     expect(parse(official).storage!.listen).toEqual({ host: '127.0.0.1', port: 5678 })
     expect(parse(official).storage!.membership).toEqual({ source: 'solo', shardId: 0, numShard: 1 })
   })
@@ -130,7 +143,11 @@ auto_sync_enabled = true
     ['a section', `${CHAIN}[storag]\nx = 1`, { key: '"storag"', nearest: 'storage' }],
     ['a key of ours', `${CHAIN}${STORAGE}data_dri = "x"`, { nearest: 'storage.data_dir' }],
     ['a key of the chain', `${CHAIN}rpc_ur = "x"\n${STORAGE}`, { nearest: 'chain.rpc_url' }],
-    ['an official key', 'blockchain_rpc_endpoint = "http://x"\nlog_contract_adress = "0x"', { nearest: 'log_contract_address' }],
+    [
+      'an official key',
+      'blockchain_rpc_endpoint = "http://x"\nlog_contract_adress = "0x"',
+      { nearest: 'log_contract_address' },
+    ],
   ])('%s that is unknown is an error that names the nearest known one', (_, toml, facts) => {
     const { code, facts: found } = failure(toml)
     expect(code).toBe('CONFIG_KEY_UNKNOWN')
@@ -142,15 +159,31 @@ auto_sync_enabled = true
     ['no role', CHAIN, 'CONFIG_ROLE_MISSING'],
     ['no key file', `${CHAIN}${STORAGE.replace(/key_file.*\n/, '')}`, 'CONFIG_KEY_MISSING'],
     ['no registry', `${CHAIN.replace(/registry.*\n/, '')}${STORAGE}`, 'CONFIG_KEY_MISSING'],
-    ['no members for a gateway', `${CHAIN.replace(/registry.*\n/, '')}[gateway]\nlisten = "a:1"\ndata_dir = "d"`, 'CONFIG_KEY_MISSING'],
+    [
+      'no members for a gateway',
+      `${CHAIN.replace(/registry.*\n/, '')}[gateway]\nlisten = "a:1"\ndata_dir = "d"`,
+      'CONFIG_KEY_MISSING',
+    ],
     ['an address that is none', CHAIN.replace('0x62D4', '0x62') + STORAGE, 'CONFIG_VALUE_INVALID'],
     ['a listen address without a port', CHAIN + STORAGE.replace(':8610', ''), 'CONFIG_VALUE_INVALID'],
     ['a port that is none', CHAIN + STORAGE.replace('8610', '86100'), 'CONFIG_VALUE_INVALID'],
     ['a URL that is none', CHAIN.replace('http://127.0.0.1:8600/', 'localhost') + STORAGE, 'CONFIG_VALUE_INVALID'],
     ['a membership that does not exist', `${CHAIN}${STORAGE}membership = "all"`, 'CONFIG_VALUE_INVALID'],
-    ['a policy that is not built', `${CHAIN}[gateway]\nlisten = "a:1"\ndata_dir = "d"\npolicy = "erasure"`, 'CONFIG_VALUE_INVALID'],
-    ['a shard number that is no power of two', 'blockchain_rpc_endpoint = "http://x"\nlog_contract_address = "0x8873cc79c5b3b5666535C825205C9a128B1D75F1"\nshard_position = "0/3"', 'CONFIG_VALUE_INVALID'],
-    ['two members with one signer', `${CHAIN}${STORAGE}membership = "static"\nstatic_members = [{ signer = "0x0000000000000000000000000000000000000001", endpoint = "http://a" }, { signer = "0x0000000000000000000000000000000000000001", endpoint = "http://b" }]`, 'CONFIG_VALUE_INVALID'],
+    [
+      'a policy that is not built',
+      `${CHAIN}[gateway]\nlisten = "a:1"\ndata_dir = "d"\npolicy = "erasure"`,
+      'CONFIG_VALUE_INVALID',
+    ],
+    [
+      'a shard number that is no power of two',
+      'blockchain_rpc_endpoint = "http://x"\nlog_contract_address = "0x8873cc79c5b3b5666535C825205C9a128B1D75F1"\nshard_position = "0/3"',
+      'CONFIG_VALUE_INVALID',
+    ],
+    [
+      'two members with one signer',
+      `${CHAIN}${STORAGE}membership = "static"\nstatic_members = [{ signer = "0x0000000000000000000000000000000000000001", endpoint = "http://a" }, { signer = "0x0000000000000000000000000000000000000001", endpoint = "http://b" }]`,
+      'CONFIG_VALUE_INVALID',
+    ],
   ])('%s is refused', (_, toml, code) => {
     expect(failure(toml).code).toBe(code)
   })

@@ -1,5 +1,13 @@
 export { parseRolesConfig } from './config.ts'
-export type { ChainConfig, GatewayConfig, Listen, LogLevel, RolesConfig, StorageConfig, StorageMembership } from './config.ts'
+export type {
+  ChainConfig,
+  GatewayConfig,
+  Listen,
+  LogLevel,
+  RolesConfig,
+  StorageConfig,
+  StorageMembership,
+} from './config.ts'
 export { nodeErrors } from './errors.ts'
 export { startRoles } from './node.ts'
 export type { RolesDeps, RunningRoles } from './node.ts'

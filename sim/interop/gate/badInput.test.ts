@@ -224,6 +224,19 @@ describe('a JSON-RPC body', () => {
     }
   })
 
+  test('that is all structure and no payload is refused before it is parsed', async () => {
+    for (const url of servers()) {
+      for (const text of [
+        `[${'{},'.repeat(5_000_000)}{}]`,
+        '['.repeat(JSON_BODY_BYTES_MAX),
+        `{"jsonrpc":"2.0","id":1,"method":"zgs_getFileInfo","params":[${'[],'.repeat(5_000_000)}[]]}`,
+      ]) {
+        const { error } = JSON.parse((await rawCall(url, text)).text)
+        expect(error).toMatchObject({ code: -32701, data: expect.stringMatching(/^RPC_TEXT_TOO_LARGE: .*Next: /) })
+      }
+    }
+  })
+
   test('that is broken gets a JSON-RPC error with HTTP 200 and the next step', async () => {
     for (const [what, body, code] of [
       ['cut off', '{"jsonrpc":"2.0","id":1,"meth', -32700],

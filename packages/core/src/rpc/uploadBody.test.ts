@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { encodeBase64 } from '../base64.ts'
 import { equal } from '../bytes.ts'
+import { JSON_TEXT_BYTES_MAX } from '../limits.ts'
 import { openUploadBody, scanUploadBody } from './uploadBody.ts'
 
 const bytesOf = (text: string) => new TextEncoder().encode(text)
@@ -101,6 +102,22 @@ describe('an upload body', () => {
     }
     const fast = openUploadBody(bytesOf(upload('"Zm9v"')))
     for (const other of ['Zm9v', undefined, null, 1, -1, 0.5]) expect(fast.dataOf(other)).toBeUndefined()
+  })
+
+  test('is parsed as long as little is left beside its payloads, and refused unparsed otherwise', () => {
+    const many = Array.from({ length: 40 }, () => ({ data: base64, index: 0 }))
+    const large = openUploadBody(bytesOf(JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'm', params: [many] })))
+    expect(large.request.calls[0]).toMatchObject({ kind: 'request', id: '1' })
+    for (const text of [
+      '['.repeat(JSON_TEXT_BYTES_MAX + 1),
+      `[${'{},'.repeat(JSON_TEXT_BYTES_MAX / 3)}{}]`,
+      `{"a":"${'x'.repeat(JSON_TEXT_BYTES_MAX)}"}`,
+      `"${'x'.repeat(JSON_TEXT_BYTES_MAX)}"`,
+      JSON.stringify({ params: [...many, { data: `${base64}?` }] }),
+    ]) {
+      expect(() => openUploadBody(bytesOf(text))).toThrow(expect.objectContaining({ code: 'RPC_TEXT_TOO_LARGE' }))
+      expect(scanUploadBody(bytesOf(text))).toBeUndefined()
+    }
   })
 
   test('is refused as any other body', () => {

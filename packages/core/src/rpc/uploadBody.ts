@@ -1,13 +1,18 @@
 import { decodeBase64 } from '../base64.ts'
 import { concat } from '../bytes.ts'
+import { fail } from '../errors.ts'
+import { JSON_TEXT_BYTES_MAX } from '../limits.ts'
 import { decodeUtf8, parseJsonRpc, type JsonRpcBody } from './json.ts'
 
 /** Reads a JSON-RPC body that may carry segments as base64 under "data". JSON.parse of one 350 kB string costs more than all the
  *  rest (spec/performance.md 5), so payloads are cut out first where that is safe; the answer is the same either way.
- *  Throws as `parseJsonRpc`. */
+ *  Throws as `parseJsonRpc`, and `RPC_TEXT_TOO_LARGE` for more than `JSON_TEXT_BYTES_MAX` beside payloads. */
 export function openUploadBody(body: Uint8Array): UploadBody {
   const scan = scanUploadBody(body)
   if (scan === undefined) {
+    if (body.length > JSON_TEXT_BYTES_MAX) {
+      throw fail('RPC_TEXT_TOO_LARGE', { bodyBytes: body.length, textBytesMax: JSON_TEXT_BYTES_MAX })
+    }
     return {
       request: parseJsonRpc(body),
       dataOf: (data) => (typeof data === 'string' ? decodeBase64(data) : undefined),
@@ -28,15 +33,18 @@ export type UploadBody = {
 
 /** Cuts the base64 strings under any key "data" out of a JSON text: `rest` is the text with the number i in the place of payload i,
  *  so that JSON.parse(rest) is JSON.parse(body) but for those values, whatever the body is. `undefined` on anything unexpected
- *  (a "data" that is no string or no strict base64, an escape in a key, too deep, not UTF-8): then parse the whole body. */
+ *  (a "data" that is no string or no strict base64, an escape in a key, too deep, not UTF-8): then parse the whole body. Also
+ *  `undefined` when more than `JSON_TEXT_BYTES_MAX` would be left: then parse nothing. */
 export function scanUploadBody(body: Uint8Array): UploadScan | undefined {
   const payloads: Uint8Array[] = []
   const parts: Uint8Array[] = []
   const isObject: boolean[] = []
   let copied = 0
+  let cutBytes = 0
   let isKeyNext = false
   let at = 0
   while (at < body.length) {
+    if (at - cutBytes > JSON_TEXT_BYTES_MAX) return undefined
     const byte = body[at]!
     if (byte === QUOTE) {
       const end = endOfString(body, at)
@@ -63,6 +71,7 @@ export function scanUploadBody(body: Uint8Array): UploadScan | undefined {
       parts.push(body.subarray(copied, value), new TextEncoder().encode(` ${payloads.length} `))
       payloads.push(payload)
       at = copied = close + 1
+      cutBytes += at - value
       continue
     }
     if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
@@ -77,6 +86,7 @@ export function scanUploadBody(body: Uint8Array): UploadScan | undefined {
     }
     at++
   }
+  if (at - cutBytes > JSON_TEXT_BYTES_MAX) return undefined
   parts.push(body.subarray(copied))
   const rest = decodeUtf8(concat(parts))
   return rest === undefined ? undefined : { rest, payloads }

@@ -21,7 +21,9 @@ export type ChainReader = {
   isMembership(membership: Membership, options: Abortable): Promise<boolean>
 }
 
-export type LogEvent = { readonly kind: 'entry'; readonly entry: Entry } | { readonly kind: 'member'; readonly change: MemberChange }
+export type LogEvent =
+  | { readonly kind: 'entry'; readonly entry: Entry }
+  | { readonly kind: 'member'; readonly change: MemberChange }
 
 /** topic0 of the registry's one event about its active set. */
 const MEMBER_CHANGED_TOPIC: Hex = toEventSelector('MemberChanged(uint64,uint32,address,string,bytes32,uint256,uint8)')
@@ -29,7 +31,10 @@ const MEMBER_CHANGED_TOPIC: Hex = toEventSelector('MemberChanged(uint64,uint32,a
 const ACTIVE = 1
 const LOG_DATA_BYTES_MAX = 4096
 
-export function createChainReader(at: { readonly flow: Address; readonly registry: Address | undefined }, deps: { readonly rpc: Rpc }): ChainReader {
+export function createChainReader(
+  at: { readonly flow: Address; readonly registry: Address | undefined },
+  deps: { readonly rpc: Rpc },
+): ChainReader {
   const { rpc } = deps
   return {
     topics: at.registry === undefined ? [SUBMIT_TOPIC] : [SUBMIT_TOPIC, MEMBER_CHANGED_TOPIC],
@@ -38,12 +43,15 @@ export function createChainReader(at: { readonly flow: Address; readonly registr
       const from = typeof address === 'string' ? address.toLowerCase() : undefined
       const topic = Array.isArray(topics) ? (topics[0] as unknown) : undefined
       if (from === at.flow && topic === SUBMIT_TOPIC) return { kind: 'entry', entry: decodeSubmitLog(log) }
-      if (from === at.registry && topic === MEMBER_CHANGED_TOPIC) return { kind: 'member', change: decodeMemberLog(log) }
+      if (from === at.registry && topic === MEMBER_CHANGED_TOPIC)
+        return { kind: 'member', change: decodeMemberLog(log) }
       return undefined
     },
     chainId: async (options) => count(await rpc.request('eth_chainId', [], options), 'chainId'),
     async blockHash(number, options) {
-      const block = (await rpc.request('eth_getBlockByNumber', [`0x${number.toString(16)}`, false], options)) as { readonly hash?: unknown } | null
+      const block = (await rpc.request('eth_getBlockByNumber', [`0x${number.toString(16)}`, false], options)) as {
+        readonly hash?: unknown
+      } | null
       return block === null ? undefined : toHex(parseHex(block.hash, { name: 'block hash', sizeBytesMax: 32 }))
     },
     async flowRootBySeq(seq, options) {
@@ -71,7 +79,10 @@ function decodeMemberLog(log: unknown): MemberChange {
       blockNumber: count(raw.blockNumber, 'blockNumber'),
       id,
       signer: parseAddress(signer),
-      member: status === ACTIVE ? { id, signer: parseAddress(signer), endpoint, domain: domain.toLowerCase() as Hex, weight } : undefined,
+      member:
+        status === ACTIVE
+          ? { id, signer: parseAddress(signer), endpoint, domain: domain.toLowerCase() as Hex, weight }
+          : undefined,
     }
   } catch (cause) {
     throw fail('MEMBERSHIP_MISMATCH', { reason: 'an event of the registry cannot be read' }, { cause })

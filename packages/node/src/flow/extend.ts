@@ -39,7 +39,12 @@ export function extendFlow(
     if (entry.seq < nextSeq) {
       const before = known(entry.seq) ?? added.find((one) => one.seq === entry.seq)
       if (before !== undefined && before.root === entry.root && before.txHash === entry.txHash) continue
-      throw fail('FLOW_MISMATCH', { seq: entry.seq, root: entry.root, before: before?.root, reason: 'another entry had this number' })
+      throw fail('FLOW_MISMATCH', {
+        seq: entry.seq,
+        root: entry.root,
+        before: before?.root,
+        reason: 'another entry had this number',
+      })
     }
     const appended = appendSubmission(flow, entry.nodes)
     if (appended.startChunk !== entry.startChunk) {
@@ -58,7 +63,12 @@ export function extendFlow(
 /** Throws `FLOW_MISMATCH` when the contract computed another root. A zero root means that it kept none for this number. */
 export function checkFlowRoot(check: { readonly seq: number; readonly root: Uint8Array }, onChain: Uint8Array): void {
   if (onChain.every((byte) => byte === 0) || equal(onChain, check.root)) return
-  throw fail('FLOW_MISMATCH', { seq: check.seq, flowRoot: toHex(check.root), expectedRoot: toHex(onChain), reason: 'the roots differ' })
+  throw fail('FLOW_MISMATCH', {
+    seq: check.seq,
+    flowRoot: toHex(check.root),
+    expectedRoot: toHex(onChain),
+    reason: 'the roots differ',
+  })
 }
 
 function nodeChange(node: FlowNode): IndexChange {

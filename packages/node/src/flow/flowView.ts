@@ -56,7 +56,8 @@ export function createFlowView(deps: FlowViewDeps): FlowView {
       }
       return undefined
     },
-    segmentHash: (segmentIndex) => subtreeRoot({ height: SEGMENT_HEIGHT, index: segmentIndex }, deps.state().length, lookup),
+    segmentHash: (segmentIndex) =>
+      subtreeRoot({ height: SEGMENT_HEIGHT, index: segmentIndex }, deps.state().length, lookup),
     prove: (position, lengthChunks) => proveInFlow(position, lengthChunks, lookup),
   }
 }

@@ -16,7 +16,12 @@ afterEach(() => {
   for (const over of overs.splice(0)) over.abort(new Error('the test is over'))
 })
 
-type Running = { readonly follower: Follower; readonly index: Index; readonly ended: Promise<unknown>; stop(): Promise<void> }
+type Running = {
+  readonly follower: Follower
+  readonly index: Index
+  readonly ended: Promise<unknown>
+  stop(): Promise<void>
+}
 
 function follow(chain: TestChain, options: { readonly index?: Index; readonly chainId?: number } = {}): Running {
   const over = new AbortController()
@@ -27,7 +32,14 @@ function follow(chain: TestChain, options: { readonly index?: Index; readonly ch
   const rpc = createRpc('http://chain.test/', { net, clock, random: { bytes: (size) => new Uint8Array(size) } })
   const follower = createFollower(
     { chainId: options.chainId ?? CHAIN_ID, flow: FLOW, registry: REGISTRY, startBlock: 0 },
-    { rpc, reader: createChainReader({ flow: FLOW, registry: REGISTRY }, { rpc }), heads: chain.heads, index, clock, logger: silentLogger },
+    {
+      rpc,
+      reader: createChainReader({ flow: FLOW, registry: REGISTRY }, { rpc }),
+      heads: chain.heads,
+      index,
+      clock,
+      logger: silentLogger,
+    },
   )
   const ended = follower.run({ signal: over.signal }).catch((error: unknown) => error)
   return {
@@ -89,7 +101,11 @@ describe('the chain follower', () => {
     chain.submit(submissions[0]!)
     chain.fault = (method, [filter]) => {
       if (method !== 'eth_getLogs' || Number(filter.toBlock) - Number(filter.fromBlock) < 100) return undefined
-      return Response.json({ jsonrpc: '2.0', id: 1, error: { code: -32602, message: 'query returned more than 10000 results' } })
+      return Response.json({
+        jsonrpc: '2.0',
+        id: 1,
+        error: { code: -32602, message: 'query returned more than 10000 results' },
+      })
     }
     const { follower } = follow(chain)
     await caughtUp(chain, follower)
@@ -112,7 +128,9 @@ describe('the chain follower', () => {
     expect(second.follower.entries.list({ after: -1, limit: 10 }).map((entry) => entry.seq)).toEqual([0, 1, 2])
     const [[filter]] = chain.calls.get('eth_getLogs')! as [[{ fromBlock: string }]]
     expect(Number(filter.fromBlock)).toBe(2)
-    expect(second.follower.flow.context().lengthChunks).toBe(second.follower.entries.bySeq(2)!.startChunk + second.follower.entries.bySeq(2)!.paddedChunkCount)
+    expect(second.follower.flow.context().lengthChunks).toBe(
+      second.follower.entries.bySeq(2)!.startChunk + second.follower.entries.bySeq(2)!.paddedChunkCount,
+    )
   })
 
   test('a submission that the endpoint hid is found by reading again from the last good block', async () => {
@@ -207,8 +225,18 @@ describe('the chain follower', () => {
 
   test('membership events that do not add up to the hash of the registry are fatal', async () => {
     const chain = createTestChain()
-    chain.change({ id: 1, member: { id: 1, signer: `0x${'01'.repeat(20)}` as Address, endpoint: 'http://a.test', domain: domainOf('a'), weight: 1n } })
-    chain.fault = (method, [call]) => (method === 'eth_call' && call.to === REGISTRY ? `0x${'ab'.repeat(32)}` : undefined)
+    chain.change({
+      id: 1,
+      member: {
+        id: 1,
+        signer: `0x${'01'.repeat(20)}` as Address,
+        endpoint: 'http://a.test',
+        domain: domainOf('a'),
+        weight: 1n,
+      },
+    })
+    chain.fault = (method, [call]) =>
+      method === 'eth_call' && call.to === REGISTRY ? `0x${'ab'.repeat(32)}` : undefined
     expect(await follow(chain).ended).toSatisfy((error) => isFailure(error, 'MEMBERSHIP_MISMATCH'))
   })
 
@@ -238,4 +266,3 @@ describe('the chain follower', () => {
     expect(follower.flow.lengthOfRoot(roots[3] as never)).toBe(last.startChunk + last.paddedChunkCount)
   })
 })
-

@@ -10,7 +10,13 @@ import { checkFlowRoot, extendFlow, type Gap } from './extend.ts'
 import { createFlowView, type FlowView } from './flowView.ts'
 import { numberKey, numberRange } from './keys.ts'
 import { logPages, type LogPage } from './logPages.ts'
-import { createMembershipLog, encodeMemberChange, readMemberChanges, type MemberChange, type MembershipView } from './membership.ts'
+import {
+  createMembershipLog,
+  encodeMemberChange,
+  readMemberChanges,
+  type MemberChange,
+  type MembershipView,
+} from './membership.ts'
 
 /** Follows the flow and the registry of one chain without a gap; both roles read the log through it. */
 export type Follower = {
@@ -30,7 +36,11 @@ export type Follower = {
   onCommit(listener: (commit: Commit) => void): () => void
 }
 
-export type Commit = { readonly entries: readonly Entry[]; readonly head: BlockMark; readonly membership: Membership | undefined }
+export type Commit = {
+  readonly entries: readonly Entry[]
+  readonly head: BlockMark
+  readonly membership: Membership | undefined
+}
 
 export type FollowerOptions = {
   readonly chainId: number
@@ -136,7 +146,11 @@ export function createFollower(options: FollowerOptions, deps: FollowerDeps): Fo
 
   async function takePage(page: LogPage, hash: Hex | undefined, signal: AbortSignal): Promise<Gap | undefined> {
     const events = page.logs.map(reader.decode).filter((event) => event !== undefined)
-    const extension = extendFlow(cursor, events.filter((event) => event.kind === 'entry').map((event) => event.entry), entries.bySeq)
+    const extension = extendFlow(
+      cursor,
+      events.filter((event) => event.kind === 'entry').map((event) => event.entry),
+      entries.bySeq,
+    )
     if ('foundSeq' in extension) return extension
     const members = events
       .filter((event) => event.kind === 'member')
@@ -152,13 +166,19 @@ export function createFollower(options: FollowerOptions, deps: FollowerDeps): Fo
     // Blocks without a word for us only move the cursor: committed now and then, so that an idle chain costs no disk.
     const isSilent = extension.changes.length === 0 && members.length === 0
     if (!isSilent || block.number - committedBlock >= SILENT_BLOCKS_MAX) {
-      await index.transaction([...extension.changes, ...memberRows(members), ...blockRows(block), cursorChange(next)], { durability: 'written' })
+      await index.transaction([...extension.changes, ...memberRows(members), ...blockRows(block), cursorChange(next)], {
+        durability: 'written',
+      })
       committedBlock = block.number
       signal.throwIfAborted()
     }
     cursor = next
     if (members.length > 0) membership.append(members)
-    announce({ entries: extension.entries, head: block, membership: members.length > 0 ? membership.current() : undefined })
+    announce({
+      entries: extension.entries,
+      head: block,
+      membership: members.length > 0 ? membership.current() : undefined,
+    })
     return undefined
   }
 
@@ -173,9 +193,11 @@ export function createFollower(options: FollowerOptions, deps: FollowerDeps): Fo
     const last = changes.at(-1)
     if (last === undefined) return
     const expected = membership.current().version + changes.length
-    if (last.version !== expected) throw fail('MEMBERSHIP_MISMATCH', { version: last.version, expectedVersion: expected })
+    if (last.version !== expected)
+      throw fail('MEMBERSHIP_MISMATCH', { version: last.version, expectedVersion: expected })
     const after = membership.after(changes)
-    if (!(await reader.isMembership(after, { signal }))) throw fail('MEMBERSHIP_MISMATCH', { version: last.version, reason: 'the hashes differ' })
+    if (!(await reader.isMembership(after, { signal })))
+      throw fail('MEMBERSHIP_MISMATCH', { version: last.version, reason: 'the hashes differ' })
   }
 
   function blockRows(block: BlockMark): readonly IndexChange[] {

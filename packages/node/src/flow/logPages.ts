@@ -40,7 +40,12 @@ export async function* logPages(rpc: Rpc, options: LogPageOptions): AsyncGenerat
 async function readPage(rpc: Rpc, options: LogPageOptions): Promise<LogPage> {
   const { from, to, addresses, topics, signal } = options
   try {
-    const filter = { fromBlock: `0x${from.toString(16)}`, toBlock: `0x${to.toString(16)}`, address: addresses, topics: [topics] }
+    const filter = {
+      fromBlock: `0x${from.toString(16)}`,
+      toBlock: `0x${to.toString(16)}`,
+      address: addresses,
+      topics: [topics],
+    }
     const logs = await rpc.request('eth_getLogs', [filter], { signal })
     return { from, to, logs: Array.isArray(logs) ? (logs as unknown[]) : [] }
   } catch (error) {

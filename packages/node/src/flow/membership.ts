@@ -51,7 +51,8 @@ export function createMembershipLog(changes: readonly MemberChange[]): Membershi
       const before = active.get(change.id)
       if (before !== undefined && before.signer !== change.member?.signer) since.delete(before.signer)
       apply(active, change)
-      if (change.member !== undefined && !since.has(change.member.signer)) since.set(change.member.signer, change.version)
+      if (change.member !== undefined && !since.has(change.member.signer))
+        since.set(change.member.signer, change.version)
     }
     current = { version: history.at(-1)?.version ?? 0, members: listed(active) }
   }
@@ -100,7 +101,9 @@ function listed(members: ReadonlyMap<number, Member>): readonly Member[] {
 
 export function encodeMemberChange(change: MemberChange): Uint8Array {
   const { member } = change
-  return new TextEncoder().encode(JSON.stringify({ ...change, member: member && { ...member, weight: member.weight.toString() } }))
+  return new TextEncoder().encode(
+    JSON.stringify({ ...change, member: member && { ...member, weight: member.weight.toString() } }),
+  )
 }
 
 export function readMemberChanges(index: Index): readonly MemberChange[] {

@@ -26,7 +26,10 @@ export type EarlyDeps = {
   readonly drop: (root: Root, options: { readonly signal: AbortSignal }) => Promise<void>
 }
 
-export function createEarly(found: Iterable<{ readonly root: Root; readonly sizeBytes: number }>, deps: EarlyDeps): Early {
+export function createEarly(
+  found: Iterable<{ readonly root: Root; readonly sizeBytes: number }>,
+  deps: EarlyDeps,
+): Early {
   const { clock, logger, entries } = deps
   const accounts = new Map<Root, { sizeBytes: number; expiresMs: number }>()
   let usedBytes = 0
@@ -47,7 +50,8 @@ export function createEarly(found: Iterable<{ readonly root: Root; readonly size
 
   return {
     admit(root, sizeBytes) {
-      if (usedBytes + sizeBytes > EARLY_TOTAL_BYTES_MAX) throw fail('EARLY_SPACE_FULL', { usedBytes, limitBytes: EARLY_TOTAL_BYTES_MAX })
+      if (usedBytes + sizeBytes > EARLY_TOTAL_BYTES_MAX)
+        throw fail('EARLY_SPACE_FULL', { usedBytes, limitBytes: EARLY_TOTAL_BYTES_MAX })
       charge(root, sizeBytes)
       return () => {
         const account = accounts.get(root)

@@ -11,7 +11,11 @@ export function layoutOfEntry(entry: Pick<Entry, 'sizeBytes'>): Layout {
  * 11.1). The bytes of such a root are kept once; this cuts or extends a stored segment to what `layout` says.
  * `undefined` when the stored bytes are not those of a file of that size.
  */
-export function fitSegment(stored: { readonly data: Uint8Array; readonly proof: SegmentProof }, index: number, layout: Layout): ProvenSegment | undefined {
+export function fitSegment(
+  stored: { readonly data: Uint8Array; readonly proof: SegmentProof },
+  index: number,
+  layout: Layout,
+): ProvenSegment | undefined {
   const sizeBytes = segmentDataSize(layout, index)
   const { data, proof } = stored
   if (data.length === sizeBytes) return { index, data, proof }

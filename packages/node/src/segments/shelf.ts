@@ -1,5 +1,13 @@
 import type { Entry, Index, Kernels, Layout, Logger, ProvenSegment, Root } from '@weightless/core'
-import { checkSegment, equal, fail as failCore, isFailure, layoutOf, leafCountOf, segmentDataSize } from '@weightless/core'
+import {
+  checkSegment,
+  equal,
+  fail as failCore,
+  isFailure,
+  layoutOf,
+  leafCountOf,
+  segmentDataSize,
+} from '@weightless/core'
 import { fail } from '../errors.ts'
 import type { EntryIndex } from '../flow/entries.ts'
 import { numberKey } from '../flow/keys.ts'
@@ -135,7 +143,11 @@ export function createShelf(deps: ShelfDeps): Shelf {
     checkSegment(file, segment, root)
   }
 
-  async function read(entry: Entry, index: number, { signal }: { readonly signal: AbortSignal }): Promise<ProvenSegment | undefined> {
+  async function read(
+    entry: Entry,
+    index: number,
+    { signal }: { readonly signal: AbortSignal },
+  ): Promise<ProvenSegment | undefined> {
     const layout = layoutIfAny(entry)
     if (layout === undefined || index >= layout.segmentCount) return undefined
     const stored = await store.get(entry.root, index, { signal })
@@ -156,7 +168,11 @@ export function createShelf(deps: ShelfDeps): Shelf {
       for (const segment of segments) {
         const expectedBytes = segmentDataSize(layout, segment.index)
         if (segment.data.length !== expectedBytes) {
-          throw failCore('SEGMENT_SIZE_INVALID', { index: segment.index, dataBytes: segment.data.length, expectedBytes })
+          throw failCore('SEGMENT_SIZE_INVALID', {
+            index: segment.index,
+            dataBytes: segment.data.length,
+            expectedBytes,
+          })
         }
       }
       await Promise.all(segments.map((segment) => check(file, layout, segment, signal)))

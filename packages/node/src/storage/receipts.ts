@@ -15,7 +15,12 @@ export type Receipts = {
 }
 
 export type ReceiptsOptions = { readonly chainId: number; readonly registry: Address | undefined }
-export type ReceiptsDeps = { readonly index: Index; readonly membership: MembershipView; readonly signer: ReceiptSigner | undefined; readonly logger: Logger }
+export type ReceiptsDeps = {
+  readonly index: Index
+  readonly membership: MembershipView
+  readonly signer: ReceiptSigner | undefined
+  readonly logger: Logger
+}
 
 /** Names the registry where there is none (a static membership). */
 const NO_REGISTRY: Address = `0x${'00'.repeat(20)}` as Address

@@ -23,7 +23,12 @@ export type RegistrationOptions = {
   readonly stakeWei: bigint | undefined
 }
 
-export type RegistrationDeps = { readonly rpc: Rpc; readonly transactor: Transactor; readonly clock: Clock; readonly logger: Logger }
+export type RegistrationDeps = {
+  readonly rpc: Rpc
+  readonly transactor: Transactor
+  readonly clock: Clock
+  readonly logger: Logger
+}
 
 /** What must be sent so that the registry says of this node what it says of itself: a decision, no side effect. */
 export type RegistrationStep =
@@ -32,7 +37,10 @@ export type RegistrationStep =
   | { readonly step: 'heartbeat' }
   | { readonly step: 'none'; readonly reason: 'registered' | 'draining' }
 
-export function nextStep(own: OwnMember | undefined, wanted: MemberDescription & { readonly stakeWei: bigint }): RegistrationStep {
+export function nextStep(
+  own: OwnMember | undefined,
+  wanted: MemberDescription & { readonly stakeWei: bigint },
+): RegistrationStep {
   if (own === undefined) return { step: 'register', stakeWei: wanted.stakeWei }
   switch (own.status) {
     case 'none':
@@ -49,7 +57,9 @@ export function nextStep(own: OwnMember | undefined, wanted: MemberDescription &
         own.endpoint === wanted.endpoint &&
         own.domain === wanted.domain &&
         own.capacitySegments === wanted.capacitySegments
-      return same && missingWei === 0n ? { step: 'none', reason: 'registered' } : { step: 'update', stakeWei: missingWei }
+      return same && missingWei === 0n
+        ? { step: 'none', reason: 'registered' }
+        : { step: 'update', stakeWei: missingWei }
     }
   }
 }
@@ -61,7 +71,11 @@ const RETRY_MS = 1_000
 const ATTEMPTS_MAX = 30
 
 /** Registers the node, wakes it, or corrects what the registry says of it. Throws `REGISTRATION_FAILED`. */
-export async function ensureRegistered(options: RegistrationOptions, deps: RegistrationDeps, { signal }: { readonly signal: AbortSignal }): Promise<void> {
+export async function ensureRegistered(
+  options: RegistrationOptions,
+  deps: RegistrationDeps,
+  { signal }: { readonly signal: AbortSignal },
+): Promise<void> {
   const { logger, clock } = deps
   for (let attempt = 1; ; attempt++) {
     try {
@@ -70,7 +84,11 @@ export async function ensureRegistered(options: RegistrationOptions, deps: Regis
     } catch (error) {
       signal.throwIfAborted()
       if (!isFailure(error) || !error.retryable || attempt >= ATTEMPTS_MAX) {
-        throw fail('REGISTRATION_FAILED', { registry: options.registry, signer: options.signer, code: isFailure(error) ? error.code : undefined }, { cause: error })
+        throw fail(
+          'REGISTRATION_FAILED',
+          { registry: options.registry, signer: options.signer, code: isFailure(error) ? error.code : undefined },
+          { cause: error },
+        )
       }
       logger.warn('registration.delayed', { attempt, error })
     }

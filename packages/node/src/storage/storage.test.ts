@@ -35,7 +35,13 @@ describe('receipts of a storage node', () => {
     const first = ((await (await putBinary(node!, entry!, object.segments, 1)).json()) as { receipt: Receipt }).receipt
     verifyReceipt(receiptFromJson(first))
     expect(slotsOf(first.slots)).toEqual([1])
-    expect(first).toMatchObject({ registry: REGISTRY, registryVersion: 1, blockNumber: entry!.blockNumber, dataRoot: entry!.root, entrySeq: 0 })
+    expect(first).toMatchObject({
+      registry: REGISTRY,
+      registryVersion: 1,
+      blockNumber: entry!.blockNumber,
+      dataRoot: entry!.root,
+      entrySeq: 0,
+    })
     const ask = `/v1/entries/${entry!.root}/receipt?seq=0&slot=2`
     expect(await (await node!.fetch(ask)).json()).toEqual(first)
     await node!.kill()
@@ -48,10 +54,16 @@ describe('receipts of a storage node', () => {
     const node = await world.storage('stranger')
     const object = objectOf(1000, 2)
     const [entry] = world.chain.submit(object.submission)
-    const answer = (await (await putBinary(node, entry!, object.segments)).json()) as { receipt?: Receipt; missing: number }
+    const answer = (await (await putBinary(node, entry!, object.segments)).json()) as {
+      receipt?: Receipt
+      missing: number
+    }
     expect(answer).toEqual({ stored: 1, missing: 0 })
     const asked = await node.fetch(`/v1/entries/${entry!.root}/receipt?seq=0&slot=0`)
-    expect([asked.status, ((await asked.json()) as { error: { code: string } }).error.code]).toEqual([404, 'RECEIPT_UNAVAILABLE'])
+    expect([asked.status, ((await asked.json()) as { error: { code: string } }).error.code]).toEqual([
+      404,
+      'RECEIPT_UNAVAILABLE',
+    ])
   })
 
   test('a node that joined after the entry names the version by which it joined', async () => {
@@ -71,7 +83,8 @@ describe('receipts of a storage node', () => {
     const object = objectOf(18 * 256, 4)
     const [long, short] = world.chain.submit(object.submission, { ...object.submission, sizeBytes: 17 * 256 })
     await putBinary(node!, long!, object.segments)
-    const ask = async (seq: number): Promise<number> => (await node!.fetch(`/v1/entries/${object.tree.root}/receipt?seq=${seq}&slot=0`)).status
+    const ask = async (seq: number): Promise<number> =>
+      (await node!.fetch(`/v1/entries/${object.tree.root}/receipt?seq=${seq}&slot=0`)).status
     expect(await ask(long!.seq)).toBe(200)
     expect(await ask(short!.seq)).toBe(404)
   })
@@ -108,7 +121,11 @@ describe('entries that share a root', () => {
     expect(await sizeOf(a!.seq, 17)).toBe(17 * 256)
     expect(await sizeOf(b!.seq, 18)).toBe(18 * 256)
     const tooMuch = await node!.rpc('zgs_downloadSegmentByTxSeq', [a!.seq, 0, 18])
-    expect(tooMuch.error).toMatchObject({ code: -32602, message: 'Invalid params: end_index', data: 'invalid chunk index' })
+    expect(tooMuch.error).toMatchObject({
+      code: -32602,
+      message: 'Invalid params: end_index',
+      data: 'invalid chunk index',
+    })
   })
 })
 
@@ -121,12 +138,17 @@ describe('membership sources', () => {
     const object = objectOf(1000, 5)
     const [entry] = world.chain.submit(object.submission)
     for (const node of nodes) await node.caughtUp()
-    const answers = await Promise.all(nodes.map((node) => node.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, 0)], entry!.seq])))
+    const answers = await Promise.all(
+      nodes.map((node) => node.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, 0)], entry!.seq])),
+    )
     expect(answers.filter((answer) => answer.result === 0)).toHaveLength(3)
     const refused = answers.filter((answer) => answer.error !== undefined)
     expect(refused).toHaveLength(3)
     for (const { error } of refused) {
-      expect(error).toEqual({ code: -32000, message: 'this node holds shares only; upload through http://gateway.test' })
+      expect(error).toEqual({
+        code: -32000,
+        message: 'this node holds shares only; upload through http://gateway.test',
+      })
     }
     for (const node of nodes) expect((await node.rpc('zgs_getShardConfig')).result).toEqual({ shardId: 0, numShard: 1 })
   })
@@ -134,12 +156,18 @@ describe('membership sources', () => {
   test('static: the list of the configuration decides whose uploads are its own', async () => {
     const world = createTestWorld()
     const names = ['s-0', 's-1', 's-2', 's-3']
-    const members = names.map((name, i) => memberOf(i, { url: `http://${name}.test`, signer: addressOfPrivateKey(keyOf(name)) }))
-    const nodes = await Promise.all(names.map((name) => world.storage(name, { membership: { source: 'static', members } })))
+    const members = names.map((name, i) =>
+      memberOf(i, { url: `http://${name}.test`, signer: addressOfPrivateKey(keyOf(name)) }),
+    )
+    const nodes = await Promise.all(
+      names.map((name) => world.storage(name, { membership: { source: 'static', members } })),
+    )
     const object = objectOf(1000, 6)
     const [entry] = world.chain.submit(object.submission)
     for (const node of nodes) await node.caughtUp()
-    const answers = await Promise.all(nodes.map((node) => node.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, 0)], entry!.seq])))
+    const answers = await Promise.all(
+      nodes.map((node) => node.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, 0)], entry!.seq])),
+    )
     expect(answers.filter((answer) => answer.result === 0)).toHaveLength(3)
     const { receipt } = (await (await putBinary(nodes[0]!, entry!, object.segments)).json()) as { receipt: Receipt }
     expect(receipt).toMatchObject({ registryVersion: 0, registry: `0x${'00'.repeat(20)}`, signer: nodes[0]!.signer })
@@ -148,7 +176,11 @@ describe('membership sources', () => {
 
   test('solo: keeps exactly the global segments of its shard and reports them', async () => {
     const world = createTestWorld()
-    const shards = await Promise.all([0, 1].map((shardId) => world.storage(`solo-${shardId}`, { membership: { source: 'solo', shardId, numShard: 2 } })))
+    const shards = await Promise.all(
+      [0, 1].map((shardId) =>
+        world.storage(`solo-${shardId}`, { membership: { source: 'solo', shardId, numShard: 2 } }),
+      ),
+    )
     // One segment of the flow first, so that the file starts at global segment 1 or later.
     const filler = objectOf(262_144, 7)
     const object = objectOf(3 * 262_144, 8)
@@ -160,11 +192,17 @@ describe('membership sources', () => {
       expect((await node.rpc('zgs_getShardConfig')).result).toEqual({ shardId, numShard: 2 })
       const own = [0, 1, 2].filter((index) => (first + index) % 2 === shardId)
       for (const index of own) {
-        expect((await node.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, index)], entry!.seq])).result).toBe(0)
+        expect(
+          (await node.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, index)], entry!.seq])).result,
+        ).toBe(0)
       }
-      expect((await node.rpc('zgs_getFileInfo', [entry!.root, true])).result).toMatchObject({ finalized: true, uploadedSegNum: 3 })
+      expect((await node.rpc('zgs_getFileInfo', [entry!.root, true])).result).toMatchObject({
+        finalized: true,
+        uploadedSegNum: 3,
+      })
       for (const index of [0, 1, 2]) {
-        const data = (await node.rpc('zgs_downloadSegmentByTxSeq', [entry!.seq, index * 1024, (index + 1) * 1024])).result as string | null
+        const data = (await node.rpc('zgs_downloadSegmentByTxSeq', [entry!.seq, index * 1024, (index + 1) * 1024]))
+          .result as string | null
         expect(data === null).toBe(!own.includes(index))
       }
     }
@@ -172,14 +210,23 @@ describe('membership sources', () => {
 
   test('solo: an entry without a segment in the shard is final at once', async () => {
     const world = createTestWorld()
-    const shards = await Promise.all([0, 1].map((shardId) => world.storage(`solo-${shardId}`, { membership: { source: 'solo', shardId, numShard: 2 } })))
+    const shards = await Promise.all(
+      [0, 1].map((shardId) =>
+        world.storage(`solo-${shardId}`, { membership: { source: 'solo', shardId, numShard: 2 } }),
+      ),
+    )
     const object = objectOf(100, 9)
     const [entry] = world.chain.submit(object.submission)
     for (const node of shards) await node.caughtUp()
-    const finals = await Promise.all(shards.map(async (node) => (await node.rpc('zgs_checkFileFinalized', [entry!.seq])).result as boolean))
+    const finals = await Promise.all(
+      shards.map(async (node) => (await node.rpc('zgs_checkFileFinalized', [entry!.seq])).result as boolean),
+    )
     expect(finals).toEqual([false, true])
     const foreign = await putBinary(shards[1]!, entry!, object.segments)
-    expect([foreign.status, ((await foreign.json()) as { error: { code: string } }).error.code]).toEqual([421, 'NOT_A_HOME'])
+    expect([foreign.status, ((await foreign.json()) as { error: { code: string } }).error.code]).toEqual([
+      421,
+      'NOT_A_HOME',
+    ])
   })
 })
 
@@ -230,6 +277,10 @@ describe('early segments', () => {
     const [node] = await world.members(1)
     const object = objectOf(10 * 1024 ** 2 + 1, -1)
     const answer = await node!.rpc('zgs_uploadSegments', [[officialSegment(object, 0)]])
-    expect(answer.error).toEqual({ code: -32602, message: 'Invalid params: fileSize', data: 'caching of large file when tx is unavailable is not supported' })
+    expect(answer.error).toEqual({
+      code: -32602,
+      message: 'Invalid params: fileSize',
+      data: 'caching of large file when tx is unavailable is not supported',
+    })
   })
 })
