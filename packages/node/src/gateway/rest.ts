@@ -3,6 +3,7 @@ import {
   decodeBase64,
   isFailure,
   JSON_BODY_BYTES_MAX,
+  JSON_TEXT_BYTES_MAX,
   parseRoot,
   preview,
   scanUploadBody,
@@ -301,6 +302,9 @@ function parseSegmentBody(body: Uint8Array): {
 } {
   try {
     const scan = scanUploadBody(body)
+    if (scan === undefined && body.length > JSON_TEXT_BYTES_MAX) {
+      throw new RestFault('tooLarge', 'Next: send the bytes of the segment as strict base64 under "data".')
+    }
     const value: unknown = JSON.parse(scan?.rest ?? new TextDecoder('utf-8', { fatal: true }).decode(body))
     if (typeof value !== 'object' || value === null) throw new RestFault('invalidParameter', 'an object is expected')
     const dataOf: DataOf =

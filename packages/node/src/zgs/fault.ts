@@ -40,6 +40,7 @@ export function faultOf(error: unknown): RpcFault {
     case 'RPC_REQUEST_INVALID':
       return new RpcFault(jsonRpcCodes.invalidRequest, 'Invalid request', error.message)
     case 'REQUEST_TOO_LARGE':
+    case 'RPC_TEXT_TOO_LARGE':
       // The code of the server library of the reference node.
       return new RpcFault(-32701, 'Request is too big', error.message)
     default:
