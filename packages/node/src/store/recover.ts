@@ -51,7 +51,7 @@ export async function recover(storeId: string, deps: RecoverDeps, options: Abort
   }
   // What is found may still be in the page cache only (the process died, the machine did not). Once it is in the index it
   // counts as stored, so it is made durable first.
-  await Promise.all([...found.files].map(({ file }) => file.sync()))
+  await deps.files.sync(found.files)
   const next: Meta = { storeId, sequence: found.sequence, reserved: [] }
   await deps.index.transaction([...found.changes, { key: metaKey, value: encodeMeta(next) }], { durability: 'synced' })
   const ms = deps.clock.nowMs() - startedMs

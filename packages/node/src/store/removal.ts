@@ -31,7 +31,7 @@ export async function removeSegments(
     })
     for (const file of await Promise.all(written)) touched.add(file)
   }
-  await Promise.all([...touched].map(({ file }) => file.sync()))
+  await files.sync(touched)
   const counts = createCounts(index)
   const changes: IndexChange[] = []
   for (const { key, place } of old) {

@@ -154,7 +154,7 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
     flushingStrays = flushingStrays.then(async () => {
       const flushed = [...strays]
       strays.clear()
-      await Promise.all(flushed.map(({ file }) => file.sync()))
+      await files.sync(flushed)
     })
     return flushingStrays
   }
@@ -234,7 +234,7 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
       try {
         // After one failed sync no other means anything: the kernel may call pages clean that it could not write.
         core.checkUnbroken()
-        await Promise.all([...new Set(units.flatMap(({ touched }) => touched))].map(({ file }) => file.sync()))
+        await files.sync(units.flatMap(({ touched }) => touched))
         synced.push(...units)
         void commitSynced()
       } catch (cause) {
