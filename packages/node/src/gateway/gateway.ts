@@ -5,7 +5,7 @@ import type { Follower } from '../flow/follow.ts'
 import type { MembershipView } from '../flow/membership.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
 import { ANSWER_PACE, BODY_PACE, createGate } from '../http/gate.ts'
-import { createService, type RoleMetrics, type Service } from '../http/service.ts'
+import { createService, type ServiceCall, type RoleMetrics, type Service } from '../http/service.ts'
 import { createSpareBuffers } from '../http/spareBuffers.ts'
 import { createEarly } from '../segments/early.ts'
 import { createShelf } from '../segments/shelf.ts'
@@ -19,6 +19,7 @@ import { createDispersal } from './dispersal.ts'
 import { createLedger } from './ledger.ts'
 import { createPeers } from './peers.ts'
 import { createSegmentReader } from './reader.ts'
+import { createReceiptRoute } from './receiptRoute.ts'
 import { createReceiptSearch } from './receiptSearch.ts'
 import { createRestRoutes } from './rest.ts'
 import { createSegmentWindow } from './segmentWindow.ts'
@@ -61,6 +62,8 @@ const BODIES_BYTES_MAX = 48 * 1024 ** 2
 const SPARE_BYTES_MAX = 8 * 1024 ** 2
 /** Segments kept in memory from the spool's sync to their departure: four batches. */
 const WINDOW_BYTES_MAX = 16 * 1024 ** 2
+/** Segments on their way to official clients: 32 at once. */
+const ANSWERS_BYTES_MAX = 32 * 1024 ** 2
 /** Files being sent over REST, two segments each: 128 slow readers. */
 const STREAMS_BYTES_MAX = 64 * 1024 ** 2
 /** Below what an official client waits for an answer (30 s). */
@@ -130,6 +133,7 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
   const gateOptions = { waitMsMax: QUEUE_MS_MAX, waitingMax: QUEUE_COUNT_MAX }
   const spares = createSpareBuffers({ bytesMax: SPARE_BYTES_MAX })
   const bodies = createGate({ ...gateOptions, bytesMax: BODIES_BYTES_MAX, pace: BODY_PACE }, { clock })
+  const answers = createGate({ ...gateOptions, bytesMax: ANSWERS_BYTES_MAX }, { clock })
   const streams = createGate({ ...gateOptions, bytesMax: STREAMS_BYTES_MAX, pace: ANSWER_PACE }, { clock })
 
   async function lookup(root: Root, { signal }: { readonly signal: AbortSignal }): Promise<Entry | undefined> {
@@ -224,18 +228,21 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
     version: options.version,
     clock,
     logger,
-    rpc: createRpcEndpoint({ methods, gate: bodies, spares, bytes, clock, logger, signal: deps.signal }),
-    routes: createRestRoutes({
-      backend,
-      isReadable: shelf.isWhole,
-      lookup,
-      bodies,
-      spares,
-      streams,
-      bytes,
-      clock,
-      logger,
-    }),
+    rpc: createRpcEndpoint({ methods, gate: bodies, answers, spares, bytes, clock, logger, signal: deps.signal }),
+    routes: firstOf(
+      createReceiptRoute({ ledger, follower, clock }),
+      createRestRoutes({
+        backend,
+        isReadable: shelf.isWhole,
+        lookup,
+        bodies,
+        spares,
+        streams,
+        bytes,
+        clock,
+        logger,
+      }),
+    ),
     isReady: () => follower.isCaughtUp() && !spool.usage().readOnly,
     metrics,
     signal: deps.signal,
@@ -284,5 +291,17 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
         await Promise.all(parts)
       }
     },
+  }
+}
+
+type Routes = (call: ServiceCall) => Promise<Response> | undefined
+
+function firstOf(...tables: readonly Routes[]): Routes {
+  return (call) => {
+    for (const table of tables) {
+      const answer = table(call)
+      if (answer !== undefined) return answer
+    }
+    return undefined
   }
 }

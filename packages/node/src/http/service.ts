@@ -44,7 +44,7 @@ export type ServiceDeps = {
   readonly clock: Clock
   readonly logger: Logger
   /** POST to `/`. */
-  readonly rpc: (request: Request, source: BodySource) => Promise<Response>
+  readonly rpc: (request: Request, info: RequestInfo) => Promise<Response>
   /** All other routes; `undefined` for a path that is none. */
   readonly routes: (call: ServiceCall) => Promise<Response> | undefined
   readonly isReady: () => boolean
@@ -65,11 +65,13 @@ export function createService(deps: ServiceDeps): Service {
     const url = new URL(request.url)
     if (request.method === 'OPTIONS') return answerPreflight()
     const { receivedBytes, readInto } = serverInfo
-    if (url.pathname === '/' && request.method === 'POST') return await deps.rpc(request, { receivedBytes, readInto })
     const held: (() => void)[] = []
     const info: RequestInfo = { afterAnswer: (release) => held.push(release), receivedBytes, readInto }
     try {
-      const response = await route({ request, url, info, signal: AbortSignal.any([request.signal, deps.signal]) })
+      const response =
+        url.pathname === '/' && request.method === 'POST'
+          ? await deps.rpc(request, info)
+          : await route({ request, url, info, signal: AbortSignal.any([request.signal, deps.signal]) })
       releaseLater(held, serverInfo)
       return response
     } catch (error) {

@@ -53,7 +53,7 @@ export type StorageRole = {
 const BODIES_BYTES_MAX = 48 * 1024 ** 2
 /** Buffers kept between bodies: three batches of our own clients. */
 const SPARE_BYTES_MAX = 13 * 1024 ** 2
-/** Answers with segments in memory at once. */
+/** Answers with segments in memory at once, to clients of either kind. */
 const READS_BYTES_MAX = 32 * 1024 ** 2
 /** Below what an official client waits for an answer (30 s). */
 const QUEUE_MS_MAX = 20_000
@@ -132,6 +132,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     rpc: createRpcEndpoint({
       methods: zgsMethods(backend, { bytes }),
       gate: bodies,
+      answers: reads,
       spares,
       bytes,
       clock,

@@ -176,6 +176,22 @@ export function zgsMethods(backend: ZgsBackend, deps: { readonly bytes: FastByte
   }
 }
 
+/** Memory that an answer takes on its way out: a segment, its base64 and the text around it; numbers instead of base64 take
+ *  sixteen bytes for one. Answers of the other methods are small. */
+const ANSWER_BYTES: ReadonlyMap<string, number> = new Map([
+  ['zgs_downloadSegment', 1024 ** 2],
+  ['zgs_downloadSegmentByTxSeq', 1024 ** 2],
+  ['zgs_downloadSegmentWithProof', 1024 ** 2],
+  ['zgs_downloadSegmentWithProofByTxSeq', 1024 ** 2],
+  ['zgs_getMetaDataByNodeIndex', 1024 ** 2],
+  ['zgs_getDataByNodeIndex', 4 * 1024 ** 2],
+])
+
+/** What to reserve before a call is carried out; 0 for one whose answer is small. */
+export function answerBytesOf(method: string): number {
+  return ANSWER_BYTES.get(method) ?? 0
+}
+
 /** Looks a method up and runs it under the signal of the call (`context`). Throws `RpcFault` for an unknown one. */
 export async function callMethod(
   methods: RpcMethods,

@@ -1,5 +1,12 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { createTestWorld, endWorlds, officialSegment, type TestRole, type TestWorld } from '../../test/testRoles.ts'
+import {
+  createTestWorld,
+  endWorlds,
+  officialSegment,
+  putBinary,
+  type TestRole,
+  type TestWorld,
+} from '../../test/testRoles.ts'
 import { objectOf } from '../../../../sim/compliance/storageNode.ts'
 
 afterEach(endWorlds)
@@ -160,6 +167,42 @@ describe('JSON-RPC as official clients speak it', () => {
       expect([path, method, response.status]).toEqual([path, method, status])
       expect(response.headers.get('content-type')).toBe('application/json')
       await response.json()
+    }
+  })
+
+  test('an array of downloads is carried out up to a limit, and the rest is told to ask for less, each under its id', async () => {
+    const object = objectOf(300_000, 2)
+    const [entry] = world.chain.submit(object.submission)
+    await node.caughtUp()
+    expect((await putBinary(node, entry!, object.segments)).status).toBe(200)
+    const calls = Array.from({ length: 64 }, (_, id) => ({
+      jsonrpc: '2.0',
+      id,
+      method: 'zgs_downloadSegment',
+      params: [entry!.root, 0, 1024],
+    }))
+    const text = await node.rpcText(JSON.stringify(calls))
+    expect(text.length).toBeLessThan(5 * 1024 ** 2)
+    const answers = JSON.parse(text) as { id: number; result?: string; error?: object }[]
+    expect(answers.map(({ id }) => id)).toEqual(calls.map(({ id }) => id))
+    const served = answers.filter(({ result }) => result !== undefined)
+    expect(served.length).toBeGreaterThan(10)
+    for (const { result } of served) expect(result).toHaveLength(349_528)
+    for (const { error } of answers.slice(served.length)) {
+      expect(error).toEqual({ code: -32000, message: 'the answers of this array are too large: ask for less at once' })
+    }
+  })
+
+  test('hundreds of downloads at once take turns and are all answered', async () => {
+    const object = objectOf(300_000, 3)
+    const [entry] = world.chain.submit(object.submission)
+    await node.caughtUp()
+    await putBinary(node, entry!, object.segments)
+    const download = (id: number): string =>
+      JSON.stringify({ jsonrpc: '2.0', id, method: 'zgs_downloadSegment', params: [entry!.root, 0, 1024] })
+    const answers = await Promise.all(Array.from({ length: 200 }, (_, id) => node.rpcText(download(id))))
+    for (const [id, text] of answers.entries()) {
+      expect(JSON.parse(text)).toMatchObject({ id, result: expect.stringMatching(/^.{349528}$/) })
     }
   })
 

@@ -11,18 +11,23 @@ import { answer } from '../http/answer.ts'
 import { declaredSize, readBody, receiveBody, type ReceivedBody } from '../http/body.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
 import type { Gate } from '../http/gate.ts'
-import type { BodySource } from '../http/service.ts'
+import type { BodySource, RequestInfo } from '../http/service.ts'
 import type { SpareBuffers } from '../http/spareBuffers.ts'
-import { callMethod, type RpcMethods } from './compat.ts'
+import { answerBytesOf, callMethod, type RpcMethods } from './compat.ts'
 import { faultOf, serverFault } from './fault.ts'
 import type { DataOf } from './upload.ts'
 
 /** Questions of official clients are a few hundred bytes: they pass by the queue of segments. */
 const SMALL_BODY_BYTES = 64 * 1024
+/** All answers of one array together; one alone may be larger. Official clients send no arrays, and a body of 5 KB must not
+ *  fetch 60 MB. */
+const ANSWERS_CHARS_MAX: number = 4 * 1024 ** 2
 
 export type RpcEndpointDeps = {
   readonly methods: RpcMethods
   readonly gate: Gate
+  /** Room for answers that carry segments, until they have left. */
+  readonly answers: Gate
   readonly spares: SpareBuffers
   readonly bytes: FastBytes
   readonly clock: Clock
@@ -35,22 +40,27 @@ export type RpcEndpointDeps = {
  * JSON-RPC 2.0 over POST as official clients speak it (spec/storage.md 3.1): HTTP 200 for every answer, errors included,
  * because their transport repeats anything else; the id goes back digit for digit; a body is read only when its bytes fit.
  */
-export function createRpcEndpoint(deps: RpcEndpointDeps): (request: Request, source: BodySource) => Promise<Response> {
+export function createRpcEndpoint(deps: RpcEndpointDeps): (request: Request, info: RequestInfo) => Promise<Response> {
   const { gate, spares, bytes, clock, logger } = deps
-  return async (request, source) => {
+  return async (request, info) => {
     const late = clock.deadline(RPC_ANSWER_MS_MAX)
     const signal = AbortSignal.any([request.signal, deps.signal, late])
     let leave: (() => void) | undefined
     try {
-      const body = await read(request, source, signal)
+      const body = await read(request, info, signal)
       leave = body.leave
       const { request: opened, dataOf } = openUploadBody(body.body)
       // Texts and payloads are copies by now.
       body.reuse?.()
+      const noRoom = await takeRoom(opened.calls, info, signal)
       const answers: string[] = []
+      let chars = 0
       for (const call of opened.calls) {
-        const text = await answerCall(call, dataOf, signal)
-        if (text !== undefined) answers.push(text)
+        const refused = chars > ANSWERS_CHARS_MAX ? ASK_FOR_LESS : bulkOf(call) > 0 ? noRoom : undefined
+        const text = await answerCall(call, { dataOf, refused }, signal)
+        if (text === undefined) continue
+        answers.push(text)
+        chars += text.length
       }
       if (answers.length === 0) return answer(null, { status: 204, headers: {} })
       return answerText(opened.isBatch ? `[${answers.join(',')}]` : answers[0]!)
@@ -74,9 +84,26 @@ export function createRpcEndpoint(deps: RpcEndpointDeps): (request: Request, sou
     return await receiveBody(request, { ...options, gate, spares, source })
   }
 
-  async function answerCall(call: JsonRpcCall, dataOf: DataOf, signal: AbortSignal): Promise<string | undefined> {
+  /** Room for what these calls will fetch; the error of those that get none. */
+  async function takeRoom(calls: readonly JsonRpcCall[], info: RequestInfo, signal: AbortSignal): Promise<unknown> {
+    const bytes = calls.reduce((sum, call) => sum + bulkOf(call), 0)
+    if (bytes === 0) return undefined
+    try {
+      info.afterAnswer(await deps.answers.enter(Math.min(bytes, 2 * ANSWERS_CHARS_MAX), { signal }))
+      return undefined
+    } catch (error) {
+      return error
+    }
+  }
+
+  async function answerCall(
+    call: JsonRpcCall,
+    { dataOf, refused }: { readonly dataOf: DataOf; readonly refused: unknown },
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
     if (call.kind === 'fault') return jsonRpcError(call.id, errorFields(call.failure, signal))
     try {
+      if (refused !== undefined) throw refused
       const result = await callMethod(deps.methods, call.method, call.params, { dataOf, signal })
       return call.id === undefined ? undefined : jsonRpcResult(call.id, result)
     } catch (error) {
@@ -97,6 +124,12 @@ export function createRpcEndpoint(deps: RpcEndpointDeps): (request: Request, sou
     const fault = isLate ? serverFault('busy: the answer took too long, send the request again') : faultOf(error)
     return { code: fault.code, message: fault.message, ...(fault.data === undefined ? {} : { data: fault.data }) }
   }
+}
+
+const ASK_FOR_LESS = serverFault('the answers of this array are too large: ask for less at once')
+
+function bulkOf(call: JsonRpcCall): number {
+  return call.kind === 'request' ? answerBytesOf(call.method) : 0
 }
 
 /** A method name in a log line is a stranger's text. */
