@@ -77,6 +77,7 @@ export {
 export type { MemberDescription, MemberStatus, OwnMember } from './registry.ts'
 export { hashSource } from './hash.ts'
 export type { HashedSource } from './hash.ts'
+export { announce } from './announce.ts'
 export { disperse } from './disperse.ts'
 export type { Dispersal } from './disperse.ts'
 export { locate } from './locate.ts'

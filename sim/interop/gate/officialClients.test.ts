@@ -262,19 +262,19 @@ describe('the traps of spec/storage.md 11.1', () => {
 
 describe('losses', () => {
   test(
-    'one node killed and the directory of another deleted: the object reads back intact',
+    'two of the three holders lost, one killed, the directory of the other deleted: the object reads back intact',
     { timeout: 120_000 },
     async () => {
       const bytes = content(10_000_001, 900)
-      const own = await weightless(network, ['put', '-', '--json'], bytes)
-      const { root } = JSON.parse(own.stdout.toString()) as { root: string }
       const theirs = content(3_000_000, 901)
       const official = await uploadWithNew(network, 2, theirs)
-
-      const holders = network.file.storage.nodes
-      process.kill(holders[0]!.pid!, 'SIGKILL')
-      rmSync(holders[1]!.dataDir, { recursive: true, force: true })
-      process.kill(holders[1]!.pid!, 'SIGKILL')
+      const own = await weightless(network, ['put', '-', '--json'], bytes)
+      const { root, receipts } = JSON.parse(own.stdout.toString()) as { root: string; receipts: { signer: string }[] }
+      // Two of the three that keep this very object.
+      const [killed, deleted] = await nodesOf(receipts.map((receipt) => receipt.signer))
+      process.kill(killed!.pid!, 'SIGKILL')
+      rmSync(deleted!.dataDir, { recursive: true, force: true })
+      process.kill(deleted!.pid!, 'SIGKILL')
 
       await readByEveryone(root, bytes)
       await readByEveryone(official.rootHash, theirs)
@@ -286,6 +286,17 @@ describe('losses', () => {
     },
   )
 })
+
+/** The nodes that sign with these addresses. */
+async function nodesOf(signers: readonly string[]): Promise<Network['file']['storage']['nodes'][number][]> {
+  const found = await Promise.all(
+    network.file.storage.nodes.map(async (node) => {
+      const status = (await (await fetch(`${node.url}/v1/status`)).json()) as { signer: string }
+      return signers.includes(status.signer) ? [node] : []
+    }),
+  )
+  return found.flat()
+}
 
 /** Failed upload calls that the gateway has counted. */
 async function uploadErrors(gatewayUrl: string): Promise<number> {

@@ -2,7 +2,7 @@ import { constants } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
 import { isFailure, type Stage } from '@weightless/core'
 import { openFileSource, readPrivateKey } from '@weightless/host'
-import { privateKeySigner, upload, type Source, type UploadResult } from '@weightless/sdk'
+import { announce, privateKeySigner, upload, type Source, type UploadResult } from '@weightless/sdk'
 import type { Context } from '../context.ts'
 import { fail } from '../errors.ts'
 import { openClient } from '../networkClient.ts'
@@ -36,6 +36,10 @@ export async function putCommand(file: string, options: PutOptions, context: Con
     throw signal.aborted ? signal.reason : error
   } finally {
     progress.stop()
+  }
+  if (result.stage !== 'accepted' && result.receipts.length > 0) {
+    const { root, seq, receipts } = result
+    await announce(session.client, { gatewayUrl: network.storage.gatewayUrl, root, seq, receipts }, { signal })
   }
   printer.result(result, () => describe(result))
 }

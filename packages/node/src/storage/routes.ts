@@ -1,10 +1,10 @@
+import { awaitEntry } from '../flow/awaitEntry.ts'
 import type { Clock, Entry, Logger, Receipt, Root } from '@weightless/core'
 import {
   BATCH_SEGMENTS_MAX,
   concat,
   decodeFrames,
   encodeFrames,
-  ENTRY_WAIT_MS,
   layoutOf,
   SEGMENT_SIZE_BYTES,
   SEGMENTS_BODY_BYTES_MAX,
@@ -60,7 +60,7 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
   async function putSegments(root: Root, { request, url, info, signal }: RouteCall): Promise<Response> {
     const seq = requiredQuery(url.searchParams, 'seq', SEQ_RANGE)
     const slot = requiredQuery(url.searchParams, 'slot', SLOT_RANGE)
-    const entry = await awaitEntry(root, seq, signal)
+    const entry = await awaitEntry({ root, seq }, { follower, clock }, { signal })
     const { body, reuse, leave } = await receiveBody(request, {
       gate: bodies,
       sizeBytesMax: SEGMENTS_BODY_BYTES_MAX,
@@ -87,21 +87,6 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
       missing: shelf.missingCount(entry),
       ...(receipt === undefined ? {} : { receipt }),
     })
-  }
-
-  /** The client says that the entry is on chain; the follower may be a block behind it. The body waits unread. */
-  async function awaitEntry(root: Root, seq: number, signal: AbortSignal): Promise<Entry> {
-    if (seq >= follower.nextSeq()) {
-      const late = clock.deadline(ENTRY_WAIT_MS)
-      await follower.waitForSeq(seq, { signal: AbortSignal.any([signal, late]) }).catch(() => {
-        signal.throwIfAborted()
-        throw fail('ENTRY_UNKNOWN', { root, seq, nextSeq: follower.nextSeq(), waitedMs: ENTRY_WAIT_MS })
-      })
-    }
-    const entry = entries.bySeq(seq)
-    if (entry === undefined) throw fail('ENTRY_UNKNOWN', { root, seq, nextSeq: follower.nextSeq() })
-    if (entry.root !== root) throw fail('ENTRY_MISMATCH', { seq, root, rootOfSeq: entry.root })
-    return entry
   }
 
   function entryOf(root: Root, seq: number | undefined): Entry {
