@@ -1,9 +1,11 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import {
+  addressOfPrivateKey,
   BATCH_SEGMENTS_MAX,
   EARLY_FILE_BYTES_MAX,
   JSON_BODY_BYTES_MAX,
   SEGMENTS_BODY_BYTES_MAX,
+  signReceipt,
 } from '@weightless/core'
 import { connectWebSocket } from '@weightless/host'
 import { downloadBytes, upload } from '@weightless/sdk'
@@ -398,6 +400,48 @@ describe('the binary routes of a storage node', () => {
       const response = await fetch(nodeUrl() + path, { method })
       expect(await errorOf(response), `${method} ${path}`).toMatchObject({ status, code })
     }
+  })
+})
+
+describe('receipts told to the gateway', () => {
+  const tell = async (at: { root: string; seq: number | string }, body: unknown) => {
+    const response = await fetch(`${gatewayUrl()}/v1/entries/${at.root}/receipts?seq=${at.seq}`, {
+      method: 'PUT',
+      body: typeof body === 'string' ? body : JSON.stringify(body),
+    })
+    const { error, ...rest } = (await response.json()) as { error?: { code: string; next: string } }
+    if (error !== undefined) expect(error.next).not.toBe('')
+    return { status: response.status, code: error?.code, ...rest }
+  }
+
+  test('are believed only from members, and only for the entry that they sign', async () => {
+    const entry = await anchored(content(1000, 27))
+    const { receipts } = await upload(clientOf(3), content(1000, 28))
+    const forged = content(32, 29)
+    const signer = addressOfPrivateKey(forged)
+    const mine = { ...receipts[0]!, dataRoot: entry.root, entrySeq: entry.seq, signer }
+    const wrong: readonly (readonly [string, unknown])[] = [
+      ['receipts of another entry', receipts],
+      [
+        'receipts of another entry under the name of this one',
+        receipts.map((one) => ({ ...one, dataRoot: entry.root, entrySeq: entry.seq })),
+      ],
+      ['a receipt of somebody who is no member', [signReceipt(mine, forged)]],
+      ['a receipt with the name of a member on it', [{ ...signReceipt(mine, forged), signer: receipts[0]!.signer }]],
+      ['half a receipt', [{ dataRoot: entry.root }]],
+      ['a number', 7],
+      ['no JSON', '[{'],
+      ['too many', Array.from({ length: 257 }, () => receipts[0])],
+      ['too much', 'x'.repeat(262_145)],
+    ]
+    for (const [what, body] of wrong) {
+      const { status, code } = await tell(entry, body)
+      expect([400, 413], what).toContain(status)
+      expect(code, what).toMatch(/^[A-Z_]+$/)
+    }
+    expect(await tell({ ...entry, seq: 'x' }, receipts)).toMatchObject({ status: 400, code: 'PARAMETER_INVALID' })
+    expect(await tell({ ...entry, root: '0x12' }, receipts)).toMatchObject({ status: 400 })
+    expect((await call(gatewayUrl(), 'zgs_checkFileFinalized', [entry.seq])).result).toBe(false)
   })
 })
 
