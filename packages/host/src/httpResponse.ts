@@ -61,15 +61,19 @@ async function writeBody(
     return
   }
   outgoing.writeHead(status, headers)
-  outgoing.write(firstChunk)
-  let step = 'pending' in second ? await second.pending : second
   // A source that breaks off while the client is slow ends the answer at once: it may be the reason why.
   let onBroken: (error: unknown) => void = () => undefined
   reader.closed.catch((error: unknown) => onBroken(error))
-  while (!step.done) {
-    // Not what `write` said: the client may have drained it while the source was being read, and then no event follows.
+  /** Nothing more is asked of the source before the kernel has what was written: a source can tell by that how fast its reader is. */
+  const write = async (chunk: Uint8Array): Promise<void> => {
+    outgoing.write(chunk)
+    // Not what `write` said: what has been drained meanwhile sends no event any more.
     if (outgoing.writableNeedDrain) await drained(outgoing, (listener) => (onBroken = listener))
-    outgoing.write(step.value)
+  }
+  await write(firstChunk)
+  let step = 'pending' in second ? await second.pending : second
+  while (!step.done) {
+    await write(step.value)
     step = await readOrClose(reader, outgoing)
   }
   outgoing.end()

@@ -133,7 +133,7 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
   const gateOptions = { waitMsMax: QUEUE_MS_MAX, waitingMax: QUEUE_COUNT_MAX }
   const spares = createSpareBuffers({ bytesMax: SPARE_BYTES_MAX })
   const bodies = createGate({ ...gateOptions, bytesMax: BODIES_BYTES_MAX, pace: BODY_PACE }, { clock })
-  const answers = createGate({ ...gateOptions, bytesMax: ANSWERS_BYTES_MAX }, { clock })
+  const answers = createGate({ ...gateOptions, bytesMax: ANSWERS_BYTES_MAX, pace: ANSWER_PACE }, { clock })
   const streams = createGate({ ...gateOptions, bytesMax: STREAMS_BYTES_MAX, pace: ANSWER_PACE }, { clock })
 
   async function lookup(root: Root, { signal }: { readonly signal: AbortSignal }): Promise<Entry | undefined> {
@@ -226,7 +226,6 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
   const handle = createService({
     name: 'weightless gateway',
     version: options.version,
-    clock,
     logger,
     rpc: createRpcEndpoint({ methods, gate: bodies, answers, spares, bytes, clock, logger, signal: deps.signal }),
     routes: firstOf(

@@ -229,12 +229,12 @@ export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise
     )
   }
 
-  async function takeSegment({ request, info, signal }: ServiceCall): Promise<Response> {
+  async function takeSegment({ request, source, signal }: ServiceCall): Promise<Response> {
     const { bodies: gate, spares, bytes } = deps
     const { body, reuse, leave } = await receiveBody(request, {
       gate,
       sizeBytesMax: JSON_BODY_BYTES_MAX,
-      source: info,
+      source,
       spares,
       bytes,
       signal,

@@ -1,32 +1,23 @@
-import type { Clock, Logger } from '@weightless/core'
+import type { Logger } from '@weightless/core'
 import { isFailure } from '@weightless/core'
 import { fail } from '../errors.ts'
 import { answer, answerFailure, answerJson, answerPreflight } from './answer.ts'
 
-/** What a route may know of the connection behind its request. */
-export type RequestInfo = {
-  /** Runs `release` once the answer has left this machine, or its time is over: what an answer holds is held until then. */
-  afterAnswer(release: () => void): void
+/** What a reader of a body asks of the server behind its request. */
+export type BodySource = {
   /** How much of the request's body has come so far; `undefined` where the server cannot tell. */
   readonly receivedBytes: (() => number) | undefined
   /** Reads the whole body into a buffer; `undefined` where the server cannot. */
   readonly readInto: ((target: Uint8Array) => Promise<number>) | undefined
 }
 
-/** What a reader of a body asks of the server. */
-export type BodySource = Pick<RequestInfo, 'receivedBytes' | 'readInto'>
-
-/** What the server behind a service says of a request: `finished` settles when the answer has left, or never will. */
-export type ServerInfo = {
-  readonly finished?: Promise<unknown> | undefined
-  readonly receivedBytes?: (() => number) | undefined
-  readonly readInto?: ((target: Uint8Array) => Promise<number>) | undefined
-}
+/** What the server behind a service says of a request; in tests there is none. */
+export type ServerInfo = Partial<BodySource>
 
 export type ServiceCall = {
   readonly request: Request
   readonly url: URL
-  readonly info: RequestInfo
+  readonly source: BodySource
   readonly signal: AbortSignal
 }
 
@@ -41,10 +32,9 @@ export type RoleMetrics = {
 export type ServiceDeps = {
   readonly name: string
   readonly version: string
-  readonly clock: Clock
   readonly logger: Logger
   /** POST to `/`. */
-  readonly rpc: (request: Request, info: RequestInfo) => Promise<Response>
+  readonly rpc: (request: Request, source: BodySource) => Promise<Response>
   /** All other routes; `undefined` for a path that is none. */
   readonly routes: (call: ServiceCall) => Promise<Response> | undefined
   readonly isReady: () => boolean
@@ -53,29 +43,19 @@ export type ServiceDeps = {
   readonly signal: AbortSignal
 }
 
-/** An answer that a client takes longer to read is no longer counted: the socket's own time limit ends it. */
-const ANSWER_HELD_MS_MAX = 60_000
-
 export type Service = (request: Request, info: ServerInfo) => Promise<Response>
 
 /** The face that both roles share: JSON-RPC on `/`, health, metrics, CORS, and JSON for everything else, never a page. */
 export function createService(deps: ServiceDeps): Service {
   const { logger } = deps
-  return async (request, serverInfo) => {
+  return async (request, { receivedBytes, readInto }) => {
     const url = new URL(request.url)
     if (request.method === 'OPTIONS') return answerPreflight()
-    const { receivedBytes, readInto } = serverInfo
-    const held: (() => void)[] = []
-    const info: RequestInfo = { afterAnswer: (release) => held.push(release), receivedBytes, readInto }
+    const source: BodySource = { receivedBytes, readInto }
     try {
-      const response =
-        url.pathname === '/' && request.method === 'POST'
-          ? await deps.rpc(request, info)
-          : await route({ request, url, info, signal: AbortSignal.any([request.signal, deps.signal]) })
-      releaseLater(held, serverInfo)
-      return response
+      if (url.pathname === '/' && request.method === 'POST') return await deps.rpc(request, source)
+      return await route({ request, url, source, signal: AbortSignal.any([request.signal, deps.signal]) })
     } catch (error) {
-      for (const release of held) release()
       if (deps.signal.aborted && !isFailure(error)) return answerFailure(fail('SERVICE_STOPPING'))
       if (!isFailure(error) && !request.signal.aborted)
         logger.error('http.failed', { path: url.pathname.slice(0, 80), error })
@@ -95,21 +75,5 @@ export function createService(deps: ServiceDeps): Service {
     const answered = deps.routes(call)
     if (answered !== undefined) return await answered
     throw fail('ROUTE_UNKNOWN', { method: request.method.slice(0, 16), path: url.pathname.slice(0, 80) })
-  }
-
-  function releaseLater(held: readonly (() => void)[], { finished }: ServerInfo): void {
-    if (held.length === 0) return
-    const over = new AbortController()
-    const release = (): void => {
-      if (over.signal.aborted) return
-      over.abort()
-      for (const one of held) one()
-    }
-    if (finished === undefined) {
-      release()
-      return
-    }
-    finished.then(release, release)
-    deps.clock.sleep(ANSWER_HELD_MS_MAX, { signal: over.signal }).then(release, release)
   }
 }

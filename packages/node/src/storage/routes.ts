@@ -18,7 +18,8 @@ import { receiveBody } from '../http/body.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
 import type { Gate } from '../http/gate.ts'
 import { requiredQuery, rootOfPath, wholeQuery } from '../http/query.ts'
-import type { RequestInfo } from '../http/service.ts'
+import type { BodySource } from '../http/service.ts'
+import { watchedBody } from '../http/watchedBody.ts'
 import type { SpareBuffers } from '../http/spareBuffers.ts'
 import type { Shelf } from '../segments/shelf.ts'
 import type { Receipts } from './receipts.ts'
@@ -48,7 +49,7 @@ export type StorageRoutesDeps = {
 export type RouteCall = {
   readonly request: Request
   readonly url: URL
-  readonly info: RequestInfo
+  readonly source: BodySource
   readonly signal: AbortSignal
 }
 
@@ -57,14 +58,14 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
   const { follower, shelf, receipts, bodies, reads, spares, bytes, clock } = deps
   const { entries } = follower
 
-  async function putSegments(root: Root, { request, url, info, signal }: RouteCall): Promise<Response> {
+  async function putSegments(root: Root, { request, url, source, signal }: RouteCall): Promise<Response> {
     const seq = requiredQuery(url.searchParams, 'seq', SEQ_RANGE)
     const slot = requiredQuery(url.searchParams, 'slot', SLOT_RANGE)
     const entry = await awaitEntry({ root, seq }, { follower, clock }, { signal })
     const { body, reuse, leave } = await receiveBody(request, {
       gate: bodies,
       sizeBytesMax: SEGMENTS_BODY_BYTES_MAX,
-      source: info,
+      source,
       spares,
       bytes,
       signal,
@@ -96,26 +97,32 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
     return named
   }
 
-  async function getSegments(root: Root, { url, info, signal }: RouteCall): Promise<Response> {
+  async function getSegments(root: Root, { url, signal }: RouteCall): Promise<Response> {
     const from = requiredQuery(url.searchParams, 'from', INDEX_RANGE)
     const count = requiredQuery(url.searchParams, 'count', COUNT_RANGE)
     const entry = entryOf(root, wholeQuery(url.searchParams, 'seq', SEQ_RANGE))
     const { segmentCount } = layoutOf(entry.sizeBytes)
     if (from + count > segmentCount)
       throw fail('PARAMETER_INVALID', { name: 'from and count', value: `${from}+${count}`, segmentCount })
-    const leave = await reads.enter(count * SEGMENT_SIZE_BYTES, { signal })
-    info.afterAnswer(leave)
-    const segments = await Promise.all(
-      Array.from({ length: count }, async (_, i) => {
-        const segment = await shelf.read(entry, from + i, { signal })
-        if (segment === undefined) throw fail('SEGMENT_MISSING', { root, index: from + i })
-        return segment
-      }),
-    )
-    const body = concat(encodeFrames(segments)) as Uint8Array<ArrayBuffer>
-    return answer(body, {
-      headers: { 'content-type': 'application/x-weightless-segments', 'content-length': String(body.length) },
-    })
+    const place = await reads.enterWatched(count * SEGMENT_SIZE_BYTES, { signal, movedBytes: () => 0 })
+    // While the disk is read, no client is to blame.
+    place.keep()
+    try {
+      const segments = await Promise.all(
+        Array.from({ length: count }, async (_, i) => {
+          const segment = await shelf.read(entry, from + i, { signal })
+          if (segment === undefined) throw fail('SEGMENT_MISSING', { root, index: from + i })
+          return segment
+        }),
+      )
+      const body = concat(encodeFrames(segments))
+      return answer(watchedBody(body, place), {
+        headers: { 'content-type': 'application/x-weightless-segments', 'content-length': String(body.length) },
+      })
+    } catch (error) {
+      place.leave()
+      throw error
+    }
   }
 
   async function getReceipt(root: Root, { url, signal }: RouteCall): Promise<Response> {

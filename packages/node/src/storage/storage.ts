@@ -4,7 +4,7 @@ import type { StorageMembership } from '../config.ts'
 import type { Commit, Follower } from '../flow/follow.ts'
 import type { MembershipView } from '../flow/membership.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
-import { BODY_PACE, createGate } from '../http/gate.ts'
+import { ANSWER_PACE, BODY_PACE, createGate } from '../http/gate.ts'
 import { createService, type RoleMetrics, type Service } from '../http/service.ts'
 import { createSpareBuffers } from '../http/spareBuffers.ts'
 import { createEarly } from '../segments/early.ts'
@@ -83,7 +83,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
   const gateOptions = { waitMsMax: QUEUE_MS_MAX, waitingMax: QUEUE_COUNT_MAX }
   const spares = createSpareBuffers({ bytesMax: SPARE_BYTES_MAX })
   const bodies = createGate({ ...gateOptions, bytesMax: BODIES_BYTES_MAX, pace: BODY_PACE }, { clock })
-  const reads = createGate({ ...gateOptions, bytesMax: READS_BYTES_MAX }, { clock })
+  const reads = createGate({ ...gateOptions, bytesMax: READS_BYTES_MAX, pace: ANSWER_PACE }, { clock })
   const backend = createStorageBackend({
     follower,
     shelf,
@@ -127,7 +127,6 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
   const handle = createService({
     name: 'weightless storage node',
     version: options.version,
-    clock,
     logger,
     rpc: createRpcEndpoint({
       methods: zgsMethods(backend, { bytes }),

@@ -10,9 +10,10 @@ import {
 import { answer } from '../http/answer.ts'
 import { declaredSize, readBody, receiveBody, type ReceivedBody } from '../http/body.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
-import type { Gate } from '../http/gate.ts'
-import type { BodySource, RequestInfo } from '../http/service.ts'
+import type { Gate, Place } from '../http/gate.ts'
+import type { BodySource } from '../http/service.ts'
 import type { SpareBuffers } from '../http/spareBuffers.ts'
+import { watchedBody } from '../http/watchedBody.ts'
 import { answerBytesOf, callMethod, type RpcMethods } from './compat.ts'
 import { faultOf, serverFault } from './fault.ts'
 import type { DataOf } from './upload.ts'
@@ -40,31 +41,37 @@ export type RpcEndpointDeps = {
  * JSON-RPC 2.0 over POST as official clients speak it (spec/storage.md 3.1): HTTP 200 for every answer, errors included,
  * because their transport repeats anything else; the id goes back digit for digit; a body is read only when its bytes fit.
  */
-export function createRpcEndpoint(deps: RpcEndpointDeps): (request: Request, info: RequestInfo) => Promise<Response> {
+export function createRpcEndpoint(deps: RpcEndpointDeps): (request: Request, source: BodySource) => Promise<Response> {
   const { gate, spares, bytes, clock, logger } = deps
-  return async (request, info) => {
+  return async (request, source) => {
     const late = clock.deadline(RPC_ANSWER_MS_MAX)
     const signal = AbortSignal.any([request.signal, deps.signal, late])
     let leave: (() => void) | undefined
+    let place: Place | undefined
     try {
-      const body = await read(request, info, signal)
+      const body = await read(request, source, signal)
       leave = body.leave
       const { request: opened, dataOf } = openUploadBody(body.body)
       // Texts and payloads are copies by now.
       body.reuse?.()
-      const noRoom = await takeRoom(opened.calls, info, signal)
+      const room = await takeRoom(opened.calls, signal)
+      place = room.place
       const answers: string[] = []
       let chars = 0
       for (const call of opened.calls) {
-        const refused = chars > ANSWERS_CHARS_MAX ? ASK_FOR_LESS : bulkOf(call) > 0 ? noRoom : undefined
+        const refused = chars > ANSWERS_CHARS_MAX ? ASK_FOR_LESS : bulkOf(call) > 0 ? room.refused : undefined
         const text = await answerCall(call, { dataOf, refused }, signal)
         if (text === undefined) continue
         answers.push(text)
         chars += text.length
       }
-      if (answers.length === 0) return answer(null, { status: 204, headers: {} })
-      return answerText(opened.isBatch ? `[${answers.join(',')}]` : answers[0]!)
+      if (answers.length === 0) {
+        place?.leave()
+        return answer(null, { status: 204, headers: {} })
+      }
+      return answerText(opened.isBatch ? `[${answers.join(',')}]` : answers[0]!, place)
     } catch (error) {
+      place?.leave()
       return answerText(jsonRpcError('null', errorFields(error, signal)))
     } finally {
       leave?.()
@@ -84,15 +91,21 @@ export function createRpcEndpoint(deps: RpcEndpointDeps): (request: Request, inf
     return await receiveBody(request, { ...options, gate, spares, source })
   }
 
-  /** Room for what these calls will fetch; the error of those that get none. */
-  async function takeRoom(calls: readonly JsonRpcCall[], info: RequestInfo, signal: AbortSignal): Promise<unknown> {
-    const bytes = calls.reduce((sum, call) => sum + bulkOf(call), 0)
-    if (bytes === 0) return undefined
+  /** Room for what these calls will fetch, or the error of those that get none. */
+  async function takeRoom(
+    calls: readonly JsonRpcCall[],
+    signal: AbortSignal,
+  ): Promise<{ readonly place?: Place; readonly refused?: unknown }> {
+    const sizeBytes = calls.reduce((sum, call) => sum + bulkOf(call), 0)
+    if (sizeBytes === 0) return {}
     try {
-      info.afterAnswer(await deps.answers.enter(Math.min(bytes, 2 * ANSWERS_CHARS_MAX), { signal }))
-      return undefined
+      const options = { signal, movedBytes: () => 0 }
+      const place = await deps.answers.enterWatched(Math.min(sizeBytes, 2 * ANSWERS_CHARS_MAX), options)
+      // Until there is an answer, no client is to blame.
+      place.keep()
+      return { place }
     } catch (error) {
-      return error
+      return { refused: error }
     }
   }
 
@@ -135,6 +148,9 @@ function bulkOf(call: JsonRpcCall): number {
 /** A method name in a log line is a stranger's text. */
 const METHOD_LOG_MAX = 64
 
-function answerText(text: string): Response {
-  return answer(text, { headers: { 'content-type': 'application/json' } })
+function answerText(text: string, place?: Place): Response {
+  const headers = { 'content-type': 'application/json' }
+  if (place === undefined) return answer(text, { headers })
+  const bytes = new TextEncoder().encode(text)
+  return answer(watchedBody(bytes, place), { headers: { ...headers, 'content-length': String(bytes.length) } })
 }
