@@ -37,7 +37,6 @@ export async function serveHttp(options: ServeHttpOptions): Promise<HttpServer> 
 
   async function answer(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const gone = new AbortController()
-    const finished = new Promise<void>((resolve) => outgoing.once('close', resolve))
     incoming.on('error', () => undefined)
     outgoing.on('error', () => undefined)
     outgoing.once('close', () => {
@@ -52,7 +51,6 @@ export async function serveHttp(options: ServeHttpOptions): Promise<HttpServer> 
       })
       response = await options.handler(request, {
         remoteAddress: incoming.socket.remoteAddress ?? '',
-        finished,
         receivedBytes,
         readInto,
       })
@@ -109,8 +107,6 @@ export async function serveHttp(options: ServeHttpOptions): Promise<HttpServer> 
 export type HttpHandler = (request: Request, info: HttpInfo) => Promise<Response>
 export type HttpInfo = {
   readonly remoteAddress: string
-  /** Resolves when the answer has left this machine, or its connection is gone: what it held in memory is free. */
-  readonly finished: Promise<void>
   /** How much of the request's body has come so far, read by the handler or not. */
   receivedBytes(): number
   /** The whole body of a declared length into a buffer of the handler's own, instead of `request.arrayBuffer()`: a buffer that

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { ENTRY_WAIT_MS, JSON_BODY_BYTES_MAX, SEGMENTS_BODY_BYTES_MAX } from '@weightless/core'
+import { ENTRY_WAIT_MS, JSON_BODY_BYTES_MAX, SEGMENT_SIZE_BYTES, SEGMENTS_BODY_BYTES_MAX } from '@weightless/core'
 import { downloadBytes, upload } from '@weightless/sdk'
 import { useLab } from '../lab.ts'
 import { call, content, rawCall, weightless } from '../network.ts'
@@ -81,13 +81,27 @@ describe.concurrent('clients that are slow or many', () => {
   test('clients that ask and do not read hold neither memory nor the place of others', async () => {
     const { root } = await upload(clientOf(3), content(10_000_000, 73))
     const ask = `GET /file?root=${root} HTTP/1.1\r\nhost: slow\r\n\r\n`
-    const slow = await openSlowClients(gatewayUrl(), ask, { count: 150, reads: false })
+    const holder = await holderOf(root)
+    const segments = `/v1/entries/${root}/segments?from=0&count=16`
+    const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'zgs_downloadSegment', params: [root, 0, 1024] })
+    const official = `POST / HTTP/1.1\r\nhost: slow\r\ncontent-length: ${body.length}\r\n\r\n${body}`
+    const slow = await Promise.all([
+      openSlowClients(gatewayUrl(), ask, { count: 150, reads: false }),
+      openSlowClients(gatewayUrl(), official, { count: 60, reads: false }),
+      openSlowClients(holder, `GET ${segments} HTTP/1.1\r\nhost: slow\r\n\r\n`, { count: 12, reads: false }),
+    ])
     try {
       await allServe()
-      expect((await served(root)).length).toBe(10_000_000)
+      const [whole, byOfficial, byOurs] = await Promise.all([
+        served(root),
+        call(gatewayUrl(), 'zgs_downloadSegment', [root, 0, 1024]),
+        fetch(holder + segments).then(async (response) => response.arrayBuffer()),
+      ])
+      expect([whole.length, byOfficial.result.length]).toEqual([10_000_000, 349_528])
+      expect(byOurs.byteLength).toBeGreaterThan(16 * SEGMENT_SIZE_BYTES)
       expect(await lab.rssBytesOf('gateway')).toBeLessThan(MEMORY_BYTES_MAX)
     } finally {
-      slow.leave()
+      for (const clients of slow) clients.leave()
     }
   })
 
@@ -126,6 +140,16 @@ describe.concurrent('clients that are slow or many', () => {
     )
     expect(await lab.rssBytesOf('gateway')).toBeLessThan(MEMORY_BYTES_MAX)
   })
+
+  async function holderOf(root: string): Promise<string> {
+    for (const { url } of currentFile().storage.nodes) {
+      const { entries } = (await (await fetch(`${url}/v1/entries/${root}`)).json()) as {
+        entries: { complete: boolean }[]
+      }
+      if (entries[0]!.complete) return url
+    }
+    throw new Error(`nobody holds ${root}`)
+  }
 
   /** Small questions on every port, an upload and a download. */
   async function allServe(): Promise<void> {
