@@ -92,6 +92,11 @@ export const hostErrors = {
   REQUEST_INVALID: { retryable: false, blame: 'caller', next: 'Send a well-formed HTTP/1.1 request.' },
   REQUEST_HEADERS_TOO_LARGE: { retryable: false, blame: 'caller', next: 'Send fewer or shorter headers.' },
   REQUEST_TIMEOUT: { retryable: true, blame: 'caller', next: 'Send the request again, without pauses.' },
+  CONNECTIONS_FULL: {
+    retryable: true,
+    blame: 'self',
+    next: 'Close a connection that is not needed, or try again later.',
+  },
   BODY_STALLED: {
     retryable: true,
     blame: 'peer',

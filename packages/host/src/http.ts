@@ -4,7 +4,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import type { Abortable, Logger } from '@weightless/core'
 import { isFailure } from '@weightless/core'
 import { fail } from './errors.ts'
-import { errorResponse, writeResponse } from './httpResponse.ts'
+import { endWithFailure, errorResponse, writeResponse } from './httpResponse.ts'
 import { toRequest } from './httpRequest.ts'
 
 /** Serves a function from Request to Response. The body of a request is read from the socket only as far as the handler reads
@@ -210,11 +210,7 @@ function refuseBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void
       : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
         ? (['408 Request Timeout', fail('REQUEST_TIMEOUT')] as const)
         : (['400 Bad Request', fail('REQUEST_INVALID')] as const)
-  const body = JSON.stringify({ error: failure })
-  socket.end(
-    `HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-    () => socket.destroy(),
-  )
+  endWithFailure(socket, status, failure)
 }
 
 /** Without the query: it may carry what does not belong into a log. */

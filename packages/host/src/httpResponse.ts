@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
 import type { Failure } from '@weightless/core'
 
 /** Writes a web Response; what the handler has not read of the request by then is thrown away. A body that fails under way
@@ -43,6 +44,15 @@ export type WriteResponseOptions = {
 /** `{ error: { code, message, facts, next, retryable } }`, as docs/wire.md says. */
 export function errorResponse(status: number, failure: Failure): Response {
   return new Response(JSON.stringify({ error: failure }), { status, headers: { 'content-type': 'application/json' } })
+}
+
+/** The same where there is no response to write to: for what never became a request, or is to become a WebSocket. */
+export function endWithFailure(stream: Duplex, status: string, failure: Failure): void {
+  const body = JSON.stringify({ error: failure })
+  stream.end(
+    `HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+    () => stream.destroy(),
+  )
 }
 
 async function writeBody(

@@ -80,6 +80,20 @@ test('a client that sends bytes is sent away with 1003', async () => {
   expect(code).toBe(1003)
 })
 
+test.each([
+  ['a key that is none', 'upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: x\r\n'],
+  ['another protocol', 'upgrade: h2c\r\n'],
+])('a broken handshake with %s is refused in JSON', async (_, headers) => {
+  const server = await serveEcho()
+  const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
+  let said = ''
+  socket.on('data', (chunk: Buffer) => (said += chunk.toString()))
+  socket.write(`GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\n${headers}\r\n`)
+  await once(socket, 'close')
+  expect(said).toMatch(/^HTTP\/1\.1 400 [\s\S]*content-type: application\/json/)
+  expect(JSON.parse(said.split('\r\n\r\n')[1]!)).toMatchObject({ error: { code: 'REQUEST_INVALID' } })
+})
+
 test('a connection over the limit is refused with 503 and frees nothing of the others', async () => {
   const server = await serveEcho({ connectionCountMax: 1 })
   const first = await open(server.url)

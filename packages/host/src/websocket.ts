@@ -4,6 +4,7 @@ import type { Abortable } from '@weightless/core'
 import { invariant } from '@weightless/core'
 import { WebSocket, WebSocketServer } from 'ws'
 import { fail } from './errors.ts'
+import { endWithFailure } from './httpResponse.ts'
 
 /** Accepts WebSocket connections on a running HTTP server. `onSocket` answers what to do with the messages of each; text
  *  only: a client that sends bytes is sent away. */
@@ -17,12 +18,20 @@ export function attachWebSockets(options: AttachOptions): WebSockets {
     // Compression keeps a window per connection and helps nobody on one machine.
     perMessageDeflate: false,
   })
+  // The library's own answer to a broken handshake is a page.
+  server.on('wsClientError', (_error, stream) => {
+    endWithFailure(stream, '400 Bad Request', fail('REQUEST_INVALID', { part: 'upgrade' }))
+  })
 
   const onUpgrade = (request: IncomingMessage, stream: Duplex, head: Buffer): void => {
     stream.on('error', () => undefined)
     if (closed) return void stream.destroy()
     if (sockets.size >= limits.connectionCountMax) {
-      stream.end('HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n')
+      endWithFailure(
+        stream,
+        '503 Service Unavailable',
+        fail('CONNECTIONS_FULL', { connectionCountMax: limits.connectionCountMax }),
+      )
       return
     }
     server.handleUpgrade(request, stream, head, (socket) => {
