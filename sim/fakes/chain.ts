@@ -52,6 +52,7 @@ export type FakeChain = {
   /** Calls by method, for counting. */
   readonly calls: ReadonlyMap<string, number>
 }
+type Call = { readonly id: number; readonly method: string; readonly params: readonly unknown[] }
 export type FakeChainOptions = { readonly chainId?: number; readonly mining?: 'auto' | 'manual' }
 
 type Pooled = {
@@ -326,6 +327,16 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
     }
   }
 
+  async function answerCall({ id, method, params }: Call): Promise<object> {
+    try {
+      return { jsonrpc: '2.0', id, result: (await answer(method, params)) ?? null }
+    } catch (error) {
+      if (!(error instanceof RpcFault)) throw error
+      const { code, message, data } = error
+      return { jsonrpc: '2.0', id, error: { code, message, ...(data && { data }) } }
+    }
+  }
+
   return {
     chainId,
     flow,
@@ -346,18 +357,11 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
     replaceBlock: (number) => (blockHashes[number] = hashOf(`another block ${number}`)),
     setFinalized: (number) => (finalized = number),
     handle: async (request) => {
-      const { id, method, params } = (await request.json()) as {
-        id: number
-        method: string
-        params: readonly unknown[]
-      }
-      try {
-        return Response.json({ jsonrpc: '2.0', id, result: (await answer(method, params)) ?? null })
-      } catch (error) {
-        if (!(error instanceof RpcFault)) throw error
-        const { code, message, data } = error
-        return Response.json({ jsonrpc: '2.0', id, error: { code, message, ...(data && { data }) } })
-      }
+      const asked = (await request.json()) as Call | readonly Call[]
+      if (!Array.isArray(asked)) return Response.json(await answerCall(asked as Call))
+      const answers: object[] = []
+      for (const call of asked as readonly Call[]) answers.push(await answerCall(call))
+      return Response.json(answers)
     },
   }
 }

@@ -2,7 +2,7 @@ import type { Clock, Random } from '@weightless/core'
 import { describe, expect, test } from 'vitest'
 import { failureOf, reasonOf, turns } from '../../../sim/fakes/outcome.ts'
 import { webClock } from './defaults.ts'
-import { createRpc, type RpcOptions } from './rpc.ts'
+import { askTogether, createRpc, type RpcOptions } from './rpc.ts'
 
 const random: Random = { bytes: (sizeBytes) => new Uint8Array(sizeBytes).fill(255) }
 
@@ -119,5 +119,59 @@ describe('a JSON-RPC endpoint', () => {
     controller.abort('stop')
     expect(await caught).toBe('stop')
     expect(asked).toHaveLength(1)
+  })
+})
+
+describe('several questions in one body', () => {
+  const calls = [
+    ['a', [1]],
+    ['b', []],
+  ] as const
+  const array =
+    (...items: object[]) =>
+    () =>
+      Response.json(items)
+
+  test('are one request, and each gets the answer with its id, in whatever order they come', async () => {
+    const { rpc, asked } = endpoint([array({ id: 2, result: 'B' }, { id: 1, result: 'A' })])
+    expect(await Promise.all(askTogether(rpc, calls))).toEqual(['A', 'B'])
+    expect(asked).toEqual([
+      [
+        { jsonrpc: '2.0', id: 1, method: 'a', params: [1] },
+        { jsonrpc: '2.0', id: 2, method: 'b', params: [] },
+      ],
+    ])
+  })
+
+  test('fail one by one', async () => {
+    const { rpc } = endpoint([array({ id: 1, error: { code: 3, message: 'reverted' } }, { id: 2, result: 'B' })])
+    const [a, b] = askTogether(rpc, calls)
+    expect(await failureOf(a!)).toMatchObject({ code: 'RPC_ERROR', facts: { method: 'a', rpcCode: 3 } })
+    expect(await b).toBe('B')
+  })
+
+  test.each([
+    ['refuses arrays', () => Response.json({ id: null, error: { code: -32600, message: 'invalid request' } })],
+    ['has another status for them', () => new Response('no', { status: 400 })],
+  ])('are asked one by one where the endpoint %s, and no array is sent there again', async (_, refusal) => {
+    const { rpc, asked } = endpoint([refusal, result('x')])
+    expect(await Promise.all(askTogether(rpc, calls))).toEqual(['x', 'x'])
+    expect(await Promise.all(askTogether(rpc, calls))).toEqual(['x', 'x'])
+    expect(asked.map(Array.isArray)).toEqual([true, false, false, false, false])
+  })
+
+  test('one that is missing in the answer, or told to come again, is asked once more by itself', async () => {
+    const again = endpoint([array({ id: 1, error: { code: -32005, message: 'limit' } }), result('x')])
+    expect(await Promise.all(askTogether(again.rpc, calls))).toEqual(['x', 'x'])
+    expect(again.asked.map(Array.isArray)).toEqual([true, false, false])
+  })
+
+  test('are asked again while nothing comes back', async () => {
+    const { rpc, slept } = endpoint([
+      () => new Response('', { status: 503 }),
+      array({ id: 1, result: 'A' }, { id: 2, result: 'B' }),
+    ])
+    expect(await Promise.all(askTogether(rpc, calls))).toEqual(['A', 'B'])
+    expect(slept).toEqual([100])
   })
 })

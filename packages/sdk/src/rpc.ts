@@ -10,7 +10,10 @@ export type Rpc = {
   /** The result, unparsed. Throws `RPC_ERROR` with the endpoint's `rpcCode`, `message` and `data`; `RPC_UNREACHABLE` after the
    *  last try; `RPC_ANSWER_INVALID`. */
   request(method: string, params: readonly unknown[], options?: Abortable): Promise<unknown>
+  /** The same for several questions in one body, which the endpoint answers in this order or at once: see `askTogether`. */
+  together?(calls: readonly RpcCall[], options?: Abortable): readonly Promise<unknown>[]
 }
+export type RpcCall = readonly [method: string, params: readonly unknown[]]
 export type RpcDeps = { readonly net: Net; readonly clock: Clock; readonly random: Random }
 export type RpcOptions = { readonly timeoutMs?: number; readonly attemptsMax?: number; readonly bodyBytesMax?: number }
 
@@ -29,35 +32,89 @@ const ERROR_DATA_CHARACTERS_MAX = 4_096
 export function createRpc(url: string, deps: RpcDeps, options: RpcOptions = {}): Rpc {
   const { timeoutMs = RPC_TIMEOUT_MS, attemptsMax = RPC_ATTEMPTS_MAX, bodyBytesMax = RPC_BODY_BYTES_MAX } = options
   let nextId = 1
+  let takesArrays = true
+
+  /** What the endpoint said, parsed; tries again while nothing comes back. */
+  function exchange<T>(
+    method: string,
+    question: unknown,
+    read: (answer: Exchange) => T,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
+    const body = JSON.stringify(question)
+    return retry(
+      () =>
+        withDeadline({ signal, timeoutMs, what: method }, deps, async (scope) =>
+          read(await send({ url, method, body, bodyBytesMax }, deps, { signal: scope })),
+        ),
+      {
+        attemptsMax,
+        delayMsMin: RPC_DELAY_MS_MIN,
+        delayMsMax: RPC_DELAY_MS_MAX,
+        signal,
+        retryable: (error) => isFailure(error, 'RPC_UNREACHABLE') || isFailure(error, 'DEADLINE_PASSED'),
+      },
+      deps,
+    )
+  }
+
+  const request: Rpc['request'] = (method, params, { signal } = {}) =>
+    exchange(
+      method,
+      { jsonrpc: '2.0', id: nextId++, method, params },
+      (answer) => resultOf(answer, url, method),
+      signal,
+    )
+
+  async function askArray(
+    calls: readonly RpcCall[],
+    { signal }: Abortable,
+  ): Promise<ReadonlyMap<number, unknown> | undefined> {
+    const firstId = nextId
+    nextId += calls.length
+    const question = calls.map(([method, params], i) => ({ jsonrpc: '2.0', id: firstId + i, method, params }))
+    const methods = calls.map(([method]) => method).join(' + ')
+    return exchange(methods, question, (answer) => itemsOf(answer, { url, methods, firstId }), signal)
+  }
+
   return {
     url,
-    request: (method, params, { signal } = {}) => {
-      const body = JSON.stringify({ jsonrpc: '2.0', id: nextId++, method, params })
-      return retry(
-        () =>
-          withDeadline({ signal, timeoutMs, what: method }, deps, (scope) =>
-            ask({ url, method, body, bodyBytesMax }, deps, { signal: scope }),
-          ),
-        {
-          attemptsMax,
-          delayMsMin: RPC_DELAY_MS_MIN,
-          delayMsMax: RPC_DELAY_MS_MAX,
-          signal,
-          retryable: (error) => isFailure(error, 'RPC_UNREACHABLE') || isFailure(error, 'DEADLINE_PASSED'),
-        },
-        deps,
-      )
+    request,
+    together(calls, options = {}) {
+      const asked = takesArrays ? askArray(calls, options) : Promise.resolve(undefined)
+      return calls.map(async ([method, params], i) => {
+        const items = await asked
+        const item = items?.get(i)
+        if (items === undefined) takesArrays = false
+        else if (item !== undefined) {
+          try {
+            return resultOf({ value: item, status: 200, text: '' }, url, method)
+          } catch (error) {
+            // "Ask again", said about this one alone.
+            if (!isFailure(error, 'RPC_UNREACHABLE')) throw error
+          }
+        }
+        return request(method, params, options)
+      })
     },
   }
 }
 
-type Question = { readonly url: string; readonly method: string; readonly body: string; readonly bodyBytesMax: number }
+/** Several questions in one body, where the endpoint takes arrays; each answer comes as from `request`. Nobody may rely on the
+ *  order in which the endpoint deals with them. */
+export function askTogether(rpc: Rpc, calls: readonly RpcCall[], options: Abortable = {}): readonly Promise<unknown>[] {
+  return rpc.together?.(calls, options) ?? calls.map(([method, params]) => rpc.request(method, params, options))
+}
 
-async function ask(
+type Question = { readonly url: string; readonly method: string; readonly body: string; readonly bodyBytesMax: number }
+/** `value`: the body as JSON, `undefined` when it is none. */
+type Exchange = { readonly value: unknown; readonly status: number; readonly text: string }
+
+async function send(
   question: Question,
   deps: { readonly net: Net },
   options: { readonly signal: AbortSignal },
-): Promise<unknown> {
+): Promise<Exchange> {
   const { url, method } = question
   const { signal } = options
   let status: number
@@ -78,7 +135,26 @@ async function ask(
     if (isFailure(cause)) throw cause
     throw fail('RPC_UNREACHABLE', { url: hostOf(url), method }, { cause })
   }
-  const answer = parseAnswer(text)
+  return { value: parseJson(text), status, text }
+}
+
+/** The answers of an array by their place in it; `undefined` from an endpoint that takes none, whatever it says about them. */
+function itemsOf(
+  { value, status }: Exchange,
+  asked: { readonly url: string; readonly methods: string; readonly firstId: number },
+): ReadonlyMap<number, unknown> | undefined {
+  if (Array.isArray(value)) {
+    return new Map(
+      value.map((item: unknown) => [Number((item as { readonly id?: unknown } | null)?.id) - asked.firstId, item]),
+    )
+  }
+  if (value === undefined && (status === 429 || status >= 500))
+    throw fail('RPC_UNREACHABLE', { url: hostOf(asked.url), method: asked.methods, status })
+  return undefined
+}
+
+function resultOf({ value, status, text }: Exchange, url: string, method: string): unknown {
+  const answer = parseAnswer(value)
   // Some endpoints state a JSON-RPC error under a 4xx or 5xx status: what they state counts more than the status.
   if (answer === undefined) {
     if (status === 429 || status >= 500) throw fail('RPC_UNREACHABLE', { url: hostOf(url), method, status })
@@ -96,13 +172,15 @@ type Answer =
   | { readonly result: unknown }
   | { readonly error: { readonly code: number; readonly message: string; readonly data: string | undefined } }
 
-function parseAnswer(text: string): Answer | undefined {
-  let value: unknown
+function parseJson(text: string): unknown {
   try {
-    value = JSON.parse(text)
+    return JSON.parse(text)
   } catch {
     return undefined
   }
+}
+
+function parseAnswer(value: unknown): Answer | undefined {
   if (typeof value !== 'object' || value === null) return undefined
   const { error, result } = value as { readonly error?: unknown; readonly result?: unknown }
   if (error === undefined || error === null) return 'result' in value ? { result } : undefined

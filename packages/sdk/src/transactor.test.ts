@@ -169,6 +169,33 @@ describe('answers that get lost', () => {
 })
 
 describe('waiting', () => {
+  test('a receipt that came with the answer to the transaction is not asked for again', async () => {
+    const { chain, key } = world()
+    const deps = { clock, random: webRandom }
+    const handled: string[] = []
+    const net = {
+      fetch: async (request: Request) => {
+        const asked = (await request.clone().json()) as { method: string } | { method: string }[]
+        handled.push([asked].flat().map(({ method }) => method).join(' ')) // prettier-ignore
+        const answer = await chain.handle(request)
+        if (!handled.at(-1)!.startsWith('eth_sendRawTransaction')) return answer
+        chain.mine()
+        const receipt = { jsonrpc: '2.0', id: 1, method: 'eth_getTransactionReceipt' }
+        const [sent, found] = (await answer.json()) as { id: number; result: string }[]
+        const mined = await chain.handle(
+          new Request('http://x/', { method: 'POST', body: JSON.stringify({ ...receipt, params: [sent!.result] }) }),
+        )
+        return Response.json([sent, { ...((await mined.json()) as object), id: found!.id }])
+      },
+    }
+    const rpc = createRpc('http://chain.test/', { ...deps, net })
+    const transactor = createTransactor({ chainId: chain.chainId, signer: privateKeySigner(key) }, { rpc, ...deps })
+    expect(await transactor.send(call, {})).toMatchObject({ blockNumber: 1 })
+    expect(handled.filter((methods) => methods.includes('eth_getTransactionReceipt'))).toEqual([
+      'eth_sendRawTransaction eth_getTransactionReceipt',
+    ])
+  })
+
   test('a transaction that is not mined in time is told with its hash', async () => {
     const { transactor } = world(undefined, { chain: createFakeChain({ mining: 'manual' }) })
     const seen: string[] = []

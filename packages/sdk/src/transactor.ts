@@ -19,7 +19,7 @@ import { inNonceTurn, nonceEpoch, type NonceTurn } from './nonces.ts'
 import { parseCount, parseQuantity, toQuantity } from './quantity.ts'
 import { jittered } from './retry.ts'
 import { isRevert, revertReason } from './revert.ts'
-import type { Rpc } from './rpc.ts'
+import { askTogether, type Rpc, type RpcCall } from './rpc.ts'
 import { withDeadline } from './scope.ts'
 import { senderOf, type Call, type Fees, type Sender, type SignerLike } from './signer.ts'
 
@@ -95,7 +95,7 @@ export function createTransactor(options: TransactorOptions, deps: TransactorDep
       const sent = await submit({ call, sender, chainId: options.chainId }, deps, { signal })
       try {
         onSent?.(sent.txHash)
-        return await waitMined(sent.txHash, { call, from: sender.address, timeoutMs }, deps, { signal })
+        return await waitMined(sent, { call, from: sender.address, timeoutMs }, deps, { signal })
       } finally {
         sent.settle()
       }
@@ -114,15 +114,21 @@ async function prepare(call: Call, payer: Payer, deps: TransactorDeps, options: 
   const { sender, chainId } = payer
   const request = { from: sender.address, to: call.to, data: call.data, value: toQuantity(call.valueWei) }
   const epoch = nonceEpoch()
+  const calls: RpcCall[] = [
+    ['eth_estimateGas', [request]],
+    ['eth_getBalance', [sender.address, 'latest']],
+  ]
+  if (sender.kind === 'local') calls.push(pendingCall(sender.address))
+  const [estimating, asking, counting] = askTogether(rpc, calls, options)
   const [estimate, fees, balance, walletChainId, pendingCount] = await Promise.all([
-    rpc.request('eth_estimateGas', [request], options).catch((error: unknown) => {
+    estimating!.catch((error: unknown) => {
       if (isFailure(error, 'RPC_ERROR')) return error
       throw error
     }),
     payer.fees(options.signal),
-    rpc.request('eth_getBalance', [sender.address, 'latest'], options),
+    asking!,
     sender.kind === 'wallet' ? sender.chainId(options) : chainId,
-    sender.kind === 'local' ? readPending(rpc, sender.address, options) : undefined,
+    counting?.then((count) => parseCount(count, 'nonce')),
   ])
   if (walletChainId !== undefined && walletChainId !== chainId) {
     throw fail('NETWORK_MISMATCH', { what: 'chain id of the wallet', expected: chainId, actual: walletChainId })
@@ -144,11 +150,20 @@ async function prepare(call: Call, payer: Payer, deps: TransactorDeps, options: 
 }
 
 async function readPending(rpc: Rpc, address: Address, options: Abortable): Promise<number> {
-  return parseCount(await rpc.request('eth_getTransactionCount', [address, 'pending'], options), 'nonce')
+  return parseCount(await rpc.request(...pendingCall(address), options), 'nonce')
+}
+
+function pendingCall(address: Address): RpcCall {
+  return ['eth_getTransactionCount', [address, 'pending']]
 }
 
 type Outgoing = { readonly call: PreparedCall; readonly sender: Sender; readonly chainId: number }
-type Sent = { readonly txHash: TxHash; settle(): void }
+type Sent = {
+  readonly txHash: TxHash
+  /** If the endpoint had it when it took the transaction. */
+  readonly receipt?: unknown
+  settle(): void
+}
 
 async function submit(out: Outgoing, deps: TransactorDeps, options: Abortable): Promise<Sent> {
   const { sender } = out
@@ -192,8 +207,18 @@ async function sendSigned(
   const txHash = parseTxHash(toHex(keccak256(fromHex(raw))))
   // From here on the transaction may be out, whatever the answer is.
   const settle = turn.used(nonce)
+  // A chain that makes its block at once has the receipt by the time it answers; for any other the question costs nothing.
+  const [sending, receiving] = askTogether(
+    rpc,
+    [
+      ['eth_sendRawTransaction', [raw]],
+      ['eth_getTransactionReceipt', [txHash]],
+    ],
+    options,
+  )
+  const receipt = receiving!.catch(() => undefined)
   try {
-    await rpc.request('eth_sendRawTransaction', [raw], options)
+    await sending
   } catch (error) {
     // "already known", or "nonce too low" after an answer got lost: ours may be the one that used the nonce.
     if (isFailure(error, 'RPC_ERROR') && (await isKnown(txHash, rpc, options))) return { txHash, settle }
@@ -205,7 +230,7 @@ async function sendSigned(
       { cause: error },
     )
   }
-  return { txHash, settle }
+  return { txHash, settle, receipt: await receipt }
 }
 
 async function sendByWallet(
@@ -223,7 +248,7 @@ async function isKnown(txHash: TxHash, rpc: Rpc, options: Abortable): Promise<bo
 }
 
 async function waitMined(
-  txHash: TxHash,
+  { txHash, receipt: first }: Sent,
   about: { readonly call: Call; readonly from: Address; readonly timeoutMs: number },
   deps: TransactorDeps,
   options: Abortable,
@@ -231,19 +256,21 @@ async function waitMined(
   const { timeoutMs } = about
   let receipt: RawReceipt
   try {
-    receipt = await withDeadline({ ...options, timeoutMs, what: 'transaction receipt' }, deps, async (signal) => {
-      for (let delayMs = RECEIPT_DELAY_MS_MIN; ; delayMs = Math.min(RECEIPT_DELAY_MS_MAX, delayMs * 1.5)) {
-        const found = await deps.rpc
-          .request('eth_getTransactionReceipt', [txHash], { signal })
-          .catch((error: unknown) => {
-            // The money is spent: an endpoint that is away for a while must not make us forget the transaction.
-            if (isFailure(error) && error.retryable) return undefined
-            throw error
-          })
-        if (found !== null && found !== undefined) return parseReceipt(found, txHash)
-        await deps.clock.sleep(delayMs, { signal })
-      }
-    })
+    if (first !== null && first !== undefined) receipt = parseReceipt(first, txHash)
+    else
+      receipt = await withDeadline({ ...options, timeoutMs, what: 'transaction receipt' }, deps, async (signal) => {
+        for (let delayMs = RECEIPT_DELAY_MS_MIN; ; delayMs = Math.min(RECEIPT_DELAY_MS_MAX, delayMs * 1.5)) {
+          const found = await deps.rpc
+            .request('eth_getTransactionReceipt', [txHash], { signal })
+            .catch((error: unknown) => {
+              // The money is spent: an endpoint that is away for a while must not make us forget the transaction.
+              if (isFailure(error) && error.retryable) return undefined
+              throw error
+            })
+          if (found !== null && found !== undefined) return parseReceipt(found, txHash)
+          await deps.clock.sleep(delayMs, { signal })
+        }
+      })
   } catch (error) {
     if (options.signal?.aborted) throw options.signal.reason
     if (isFailure(error, 'DEADLINE_PASSED')) throw fail('TX_NOT_MINED', { txHash, timeoutMs }, { cause: error })
