@@ -2,7 +2,7 @@ import { concat, toHex, type Hex, type Logger, type Random } from '@weightless/c
 import { attachWebSockets, serveHttp, type Socket } from '@weightless/host'
 import { createGate } from './gate.ts'
 import { BODY_BYTES_MAX, type Caller, type Proxy } from './proxy.ts'
-import { type Log, matches, parseSubscription, type Subscription } from './subscriptions.ts'
+import { BLOCKS, type Log, matches, parseSubscription, type Subscription } from './subscriptions.ts'
 
 /** One follower per role and open page, each with a few connections; a wallet may open dozens. */
 const CONNECTION_COUNT_MAX = 1024
@@ -13,6 +13,9 @@ const SUBSCRIPTION_COUNT_MAX = 64
 const SOCKET_WORK_MAX = 128
 /** What may wait for a follower that reads slowly: thousands of blocks with their logs. */
 const SOCKET_BUFFER_BYTES_MAX: number = 32 * 1024 ** 2
+
+/** Logs of one block that are told with it: 150 submissions with full tags. Followers ask for more than that, page by page. */
+const BLOCK_LOGS_CHARS_MAX: number = 256 * 1024
 
 /** Above this a body is a contract creation or a batch. All of those that lie in memory at once are 64 MiB, however many
  *  clients send them and however slowly. */
@@ -130,7 +133,7 @@ export async function openDoor(options: DoorOptions, deps: DoorDeps): Promise<Do
     url: http.url,
     get listensToLogs() {
       for (const subscriptions of listeners.values())
-        for (const { kind } of subscriptions.values()) if (kind === 'logs') return true
+        for (const { kind } of subscriptions.values()) if (kind === 'logs' || kind === BLOCKS) return true
       return false
     },
     pushHead(header) {
@@ -138,12 +141,16 @@ export async function openDoor(options: DoorOptions, deps: DoorDeps): Promise<Do
       const text = JSON.stringify(header)
       push('newHeads', () => [text])
     },
-    pushLogs(logs) {
-      push('logs', (subscription) =>
-        subscription.kind === 'logs'
-          ? logs.filter((log) => matches(subscription.filter, log)).map((log) => JSON.stringify(log))
-          : [],
-      )
+    pushLogs(header, logs) {
+      push('logs', (subscription) => (logs === undefined ? [] : matching(subscription, logs)))
+      const { number, hash, parentHash } = header
+      push(BLOCKS, (subscription) => {
+        const block = JSON.stringify({ number, hash, parentHash })
+        const told = logs === undefined ? undefined : `[${matching(subscription, logs).join(',')}]`
+        return [
+          told === undefined || told.length > BLOCK_LOGS_CHARS_MAX ? block : `${block.slice(0, -1)},"logs":${told}}`,
+        ]
+      })
     },
     pushAccepted(hash) {
       push('newPendingTransactions', () => [`"${hash}"`])
@@ -169,10 +176,19 @@ export type Door = {
   /** Whether anybody wants logs: otherwise nobody fetches them. */
   readonly listensToLogs: boolean
   /** A block header as the engine gives it, without its transactions. */
-  pushHead(header: unknown): void
-  pushLogs(logs: readonly Log[]): void
+  pushHead(header: BlockHeader): void
+  /** All logs of a block; `undefined` when the engine did not give them: followers of blocks then ask for them. Called for
+   *  each block and in their order, also when a block has none. */
+  pushLogs(header: BlockHeader, logs: readonly Log[] | undefined): void
   pushAccepted(hash: Hex): void
   close(): Promise<void>
+}
+
+export type BlockHeader = { readonly [name: string]: unknown }
+
+function matching(subscription: Subscription, logs: readonly Log[]): readonly string[] {
+  if (subscription.kind !== 'logs' && subscription.kind !== BLOCKS) return []
+  return logs.filter((log) => matches(subscription.filter, log)).map((log) => JSON.stringify(log))
 }
 
 /** Any page may talk to the chain, like to any public RPC: what it could harm is not behind this port. */

@@ -21,6 +21,8 @@ describe('what one can subscribe to', () => {
     [['newHeads', {}]],
     [['newPendingTransactions', true]],
     [['logs', []]],
+    [['weightless_blocks', []]],
+    [['weightless_blocks', { address: 'x' }]],
     [['logs', 'x']],
     [['logs', { address: 'x' }]],
     [['logs', { address: 1 }]],

@@ -19,6 +19,9 @@ class FakeChain {
   pollCount = 0
   subscribeCount = 0
   isPushing = true
+  /** Whether it knows the subscription that tells logs with blocks. */
+  tellsLogs = false
+  readonly subscribed: unknown[][] = []
   answer: (() => Response) | undefined
   #http: HttpServer | undefined
   #ws: WebSockets | undefined
@@ -38,8 +41,13 @@ class FakeChain {
       server: http.server,
       onSocket: (socket) => ({
         onText: (text) => {
-          const { id, method } = JSON.parse(text) as { id: number; method: string }
+          const { id, method, params } = JSON.parse(text) as { id: number; method: string; params: unknown[] }
           expect(method).toBe('eth_subscribe')
+          this.subscribed.push(params)
+          if (params[0] !== 'newHeads' && !this.tellsLogs) {
+            socket.send(JSON.stringify({ jsonrpc: '2.0', id, error: { code: -32602, message: 'unknown' } }))
+            return
+          }
           this.subscribeCount += 1
           this.sockets.add(socket)
           socket.send(JSON.stringify({ jsonrpc: '2.0', id, result: '0x1' }))
@@ -62,13 +70,17 @@ class FakeChain {
   block(): { number: string; hash: string } {
     return { number: `0x${this.number.toString(16)}`, hash: hashOf(this.number) }
   }
-  mine(number = this.number + 1): void {
+  mine(number = this.number + 1, told: { readonly logs?: readonly string[]; readonly parentHash?: string } = {}): void {
     this.number = number
     if (!this.isPushing) return
+    const parentHash = hashOf(number - 1)
     const message = JSON.stringify({
       jsonrpc: '2.0',
       method: 'eth_subscription',
-      params: { subscription: '0x1', result: this.block() },
+      params: {
+        subscription: '0x1',
+        result: { ...this.block(), ...(this.tellsLogs ? { parentHash, logs: [`log ${number}`] } : {}), ...told },
+      },
     })
     for (const socket of this.sockets) socket.send(message)
   }
@@ -97,13 +109,18 @@ afterEach(() => stops.splice(0).forEach((stop) => stop.abort()))
 
 function follow(
   chain: FakeChain,
-  options: { readonly ws?: boolean; readonly clock?: Clock } = {},
+  options: { readonly ws?: boolean; readonly clock?: Clock; readonly logs?: boolean } = {},
 ): AsyncGenerator<Head, void, undefined> {
   const stop = new AbortController()
   stops.push(stop)
   const at = `127.0.0.1:${chain.port}`
   return headFeed(
-    { rpcUrl: `http://${at}`, ...(options.ws === false ? {} : { wsUrl: `ws://${at}` }), pollMs: 5 },
+    {
+      rpcUrl: `http://${at}`,
+      ...(options.ws === false ? {} : { wsUrl: `ws://${at}` }),
+      ...(options.logs === true ? { logs: { addresses: ['0xa', '0xb'], topics: ['0xc'] } } : {}),
+      pollMs: 5,
+    },
     { clock: options.clock ?? systemClock, random: systemRandom },
     { signal: stop.signal },
   )
@@ -115,6 +132,12 @@ async function nextNumber(feed: AsyncGenerator<Head, void, undefined>, number: n
     if (head.number === number) return
   }
   expect.unreachable('the feed ended')
+}
+
+async function feedUntil(feed: AsyncGenerator<Head, void, undefined>, number: number): Promise<Head[]> {
+  const heads: Head[] = []
+  while (heads.at(-1)?.number !== number) heads.push((await feed.next()).value as Head)
+  return heads
 }
 
 async function until(condition: () => boolean): Promise<void> {
@@ -135,6 +158,53 @@ describe('a feed of heads', () => {
     }
     // One poll may have been under way when the subscription came.
     expect(chain.pollCount - pollCount).toBeLessThanOrEqual(1)
+    await feed.return()
+  })
+
+  test('gives the logs that the endpoint tells with its blocks, those of missed blocks too', async () => {
+    const chain = new FakeChain()
+    chain.tellsLogs = true
+    await chain.start()
+    const feed = follow(chain, { logs: true })
+    await nextNumber(feed, 0)
+    await until(() => chain.subscribeCount === 1)
+    expect(chain.subscribed).toEqual([['weightless_blocks', { address: ['0xa', '0xb'], topics: [['0xc']] }]])
+    chain.mine()
+    expect((await feed.next()).value).toEqual({
+      number: 1,
+      hash: hashOf(1),
+      told: { from: 1, parentHash: hashOf(0), logs: ['log 1'] },
+    })
+    for (let i = 0; i < 3; i++) chain.mine()
+    const missed = await feedUntil(feed, 4)
+    expect(missed.at(-1)).toMatchObject({ number: 4, told: { logs: expect.arrayContaining(['log 4']) } })
+    expect(missed.flatMap((head) => head.told!.logs)).toEqual(['log 2', 'log 3', 'log 4'])
+    await feed.return()
+  })
+
+  test('tells no logs across a block that is not the child of the one before it', async () => {
+    const chain = new FakeChain()
+    chain.tellsLogs = true
+    await chain.start()
+    const feed = follow(chain, { logs: true })
+    await nextNumber(feed, 0)
+    await until(() => chain.subscribeCount === 1)
+    chain.mine(1)
+    chain.mine(2, { parentHash: hashOf(99) })
+    const heads = await feedUntil(feed, 2)
+    expect(heads.at(-1)!.told).toEqual({ from: 2, parentHash: hashOf(99), logs: ['log 2'] })
+    await feed.return()
+  })
+
+  test('takes plain heads from an endpoint that does not tell logs', async () => {
+    const chain = new FakeChain()
+    await chain.start()
+    const feed = follow(chain, { logs: true })
+    await nextNumber(feed, 0)
+    await until(() => chain.subscribeCount === 1)
+    expect(chain.subscribed.map(([kind]) => kind)).toEqual(['weightless_blocks', 'newHeads'])
+    chain.mine()
+    expect((await feed.next()).value).toEqual({ number: 1, hash: hashOf(1) })
     await feed.return()
   })
 

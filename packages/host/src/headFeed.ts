@@ -4,9 +4,9 @@ import { fail } from './errors.ts'
 import { systemNet } from './net.ts'
 import { connectWebSocket } from './websocket.ts'
 
-/** The newest block of a chain, each time it changes: pushed by `eth_subscribe newHeads`, asked for by polling while there is no
- *  push. Reconnects with back-off and jitter. Heads that a slow consumer missed are left out: it always gets the newest. Ends
- *  when `signal` aborts, and never before. */
+/** The newest block of a chain, each time it changes: pushed by `eth_subscribe`, asked for by polling while there is no push.
+ *  Reconnects with back-off and jitter. Heads that a slow consumer missed are left out: it always gets the newest, with the
+ *  logs of all that it missed where the endpoint pushes them. Ends when `signal` aborts, and never before. */
 export async function* headFeed(
   options: HeadFeedOptions,
   deps: HeadFeedDeps,
@@ -21,7 +21,7 @@ export async function* headFeed(
   let given: Head | undefined
   let wake: () => void = () => undefined
   const offer = (head: Head): void => {
-    newest = head
+    newest = newest === undefined || newest.hash === given?.hash ? head : withMissed(newest, head)
     wake()
   }
   scope.signal.addEventListener('abort', () => wake(), { once: true })
@@ -35,7 +35,7 @@ export async function* headFeed(
   }
   const producers = [
     poll(options, deps, state),
-    ...(options.wsUrl === undefined ? [] : [subscribe(options.wsUrl, deps, state)]),
+    ...(options.wsUrl === undefined ? [] : [subscribe({ url: options.wsUrl, logs: options.logs }, deps, state)]),
   ]
   try {
     while (!scope.signal.aborted) {
@@ -53,8 +53,16 @@ export async function* headFeed(
   }
 }
 
-export type Head = { readonly number: number; readonly hash: Hex }
+export type Head = {
+  readonly number: number
+  readonly hash: Hex
+  /** The wanted logs of all blocks from `from` up to this one, when the endpoint told them; the block before has this hash. */
+  readonly told?: { readonly from: number; readonly parentHash: Hex; readonly logs: readonly unknown[] } | undefined
+}
+export type LogFilter = { readonly addresses: readonly string[]; readonly topics: readonly string[] }
 export type HeadFeedOptions = {
+  /** Logs wanted with the heads, from endpoints that can tell them (`weightless_blocks`, docs/wire.md). */
+  readonly logs?: LogFilter | undefined
   /** Without it there is polling only. */
   readonly wsUrl?: string | undefined
   readonly rpcUrl: string
@@ -77,6 +85,16 @@ const POLL_TIMEOUT_MS = 10_000
 const RECONNECT_MS_MIN = 200
 const RECONNECT_MS_MAX = 10_000
 const ANSWER_BYTES_MAX: number = 1024 ** 2
+/** Logs held for a consumer that is busy; above it the consumer asks for them itself. */
+const TOLD_LOGS_MAX = 1024
+
+/** A head that carries the logs of one that nobody took yet as well, if it is its child. */
+function withMissed(missed: Head, head: Head): Head {
+  if (missed.told === undefined || head.told?.parentHash !== missed.hash) return head
+  const logs = [...missed.told.logs, ...head.told.logs]
+  if (logs.length > TOLD_LOGS_MAX) return { number: head.number, hash: head.hash }
+  return { ...head, told: { ...missed.told, logs } }
+}
 
 type FeedState = {
   /** True between the confirmation of a subscription and the end of its connection. */
@@ -119,11 +137,13 @@ async function expectPush(head: Head, deps: HeadFeedDeps, state: FeedState): Pro
   state.reconnect()
 }
 
-async function subscribe(url: string, deps: HeadFeedDeps, state: FeedState): Promise<void> {
+type PushOptions = { readonly url: string; readonly logs: LogFilter | undefined }
+
+async function subscribe(options: PushOptions, deps: HeadFeedDeps, state: FeedState): Promise<void> {
   const { signal } = state
   let delayMs = RECONNECT_MS_MIN
   while (!signal.aborted) {
-    const wasPushed = await subscribeOnce(url, deps, state)
+    const wasPushed = await subscribeOnce(options, deps, state)
     state.isPushed = false
     if (wasPushed) delayMs = RECONNECT_MS_MIN
     const [chance] = deps.random.bytes(1)
@@ -133,7 +153,8 @@ async function subscribe(url: string, deps: HeadFeedDeps, state: FeedState): Pro
 }
 
 /** Resolves when the connection has ended: whether it ever pushed. */
-async function subscribeOnce(url: string, deps: HeadFeedDeps, state: FeedState): Promise<boolean> {
+async function subscribeOnce(options: PushOptions, deps: HeadFeedDeps, state: FeedState): Promise<boolean> {
+  const { url, logs } = options
   let wasPushed = false
   let ended: () => void = () => undefined
   const end = new Promise<void>((resolve) => (ended = resolve))
@@ -144,6 +165,7 @@ async function subscribeOnce(url: string, deps: HeadFeedDeps, state: FeedState):
         onText: (text) => {
           const message = parseMessage(text)
           if (message === 'subscribed') state.isPushed = wasPushed = true
+          else if (message === 'noBlocks') subscribeTo(['newHeads'], HEADS_ID)
           else if (message === 'refused') ended()
           else if (message !== undefined) {
             state.pushCount += 1
@@ -157,7 +179,10 @@ async function subscribeOnce(url: string, deps: HeadFeedDeps, state: FeedState):
     state.reconnect = ended
     const onAbort = (): void => ended()
     state.signal.addEventListener('abort', onAbort, { once: true })
-    socket.send(JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'eth_subscribe', params: ['newHeads'] }))
+    const subscribeTo = (params: readonly unknown[], id: number): void =>
+      socket.send(JSON.stringify({ jsonrpc: '2.0', id, method: 'eth_subscribe', params }))
+    if (logs === undefined) subscribeTo(['newHeads'], HEADS_ID)
+    else subscribeTo(['weightless_blocks', { address: logs.addresses, topics: [logs.topics] }], BLOCKS_ID)
     await end
     state.signal.removeEventListener('abort', onAbort)
     state.reconnect = () => undefined
@@ -168,7 +193,10 @@ async function subscribeOnce(url: string, deps: HeadFeedDeps, state: FeedState):
   return wasPushed
 }
 
-function parseMessage(text: string): Head | 'subscribed' | 'refused' | undefined {
+const HEADS_ID = 1
+const BLOCKS_ID = 2
+
+function parseMessage(text: string): Head | 'subscribed' | 'noBlocks' | 'refused' | undefined {
   try {
     const message = JSON.parse(text) as {
       id?: unknown
@@ -177,8 +205,10 @@ function parseMessage(text: string): Head | 'subscribed' | 'refused' | undefined
       method?: unknown
       params?: { result?: unknown }
     }
-    if (message.id === 1)
-      return message.error === undefined && typeof message.result === 'string' ? 'subscribed' : 'refused'
+    if (message.id === HEADS_ID || message.id === BLOCKS_ID) {
+      if (message.error === undefined && typeof message.result === 'string') return 'subscribed'
+      return message.id === BLOCKS_ID ? 'noBlocks' : 'refused'
+    }
     return message.method === 'eth_subscription' ? parseHead(message.params?.result) : undefined
   } catch {
     return undefined
@@ -213,10 +243,15 @@ async function readText(response: Response): Promise<string> {
 
 function parseHead(value: unknown): Head | undefined {
   if (typeof value !== 'object' || value === null) return undefined
-  const { number, hash } = value as { number?: unknown; hash?: unknown }
-  if (typeof number !== 'string' || !/^0x[0-9a-fA-F]{1,13}$/.test(number)) return undefined
-  if (typeof hash !== 'string' || !/^0x[0-9a-fA-F]{64}$/.test(hash)) return undefined
-  return { number: Number(number), hash: hash.toLowerCase() as Hex }
+  const { number, hash, parentHash, logs } = value as { readonly [name: string]: unknown }
+  if (typeof number !== 'string' || !/^0x[0-9a-fA-F]{1,13}$/.test(number) || !isHash(hash)) return undefined
+  const head = { number: Number(number), hash: hash.toLowerCase() as Hex }
+  if (!Array.isArray(logs) || !isHash(parentHash)) return head
+  return { ...head, told: { from: head.number, parentHash: parentHash.toLowerCase() as Hex, logs } }
+}
+
+function isHash(value: unknown): value is string {
+  return typeof value === 'string' && /^0x[0-9a-fA-F]{64}$/.test(value)
 }
 
 async function rest(ms: number, deps: HeadFeedDeps, signal: AbortSignal): Promise<void> {

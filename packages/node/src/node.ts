@@ -1,5 +1,5 @@
 import type { Address, Clock, Disk, Index, Logger, Net, Random } from '@weightless/core'
-import { addressOfPrivateKey, domainOf, isFailure, SEGMENT_SIZE_BYTES, signReceipt } from '@weightless/core'
+import { addressOfPrivateKey, domainOf, isFailure, receiptSigner, SEGMENT_SIZE_BYTES } from '@weightless/core'
 import {
   crc32,
   createKernelPool,
@@ -25,7 +25,6 @@ import { createChainReader } from './flow/chainReader.ts'
 import { createFollower, type Follower } from './flow/follow.ts'
 import { fixedMembership, type MembershipView } from './flow/membership.ts'
 import { createGatewayRole } from './gateway/gateway.ts'
-import type { ReceiptSigner } from './storage/receipts.ts'
 import { ensureRegistered } from './storage/registration.ts'
 import { createStorageRole } from './storage/storage.ts'
 import { createSegmentStore, type SegmentStore } from './store/store.ts'
@@ -140,10 +139,7 @@ async function startStorage(chain: ChainConfig, config: StorageConfig, stage: St
   const logger = stage.logger.child({ role: 'storage' })
   const { signal, clock, kernels } = stage
   const key = config.keyFile === undefined ? undefined : await readPrivateKey(config.keyFile, { signal })
-  const signer: ReceiptSigner | undefined = key && {
-    address: addressOfPrivateKey(key),
-    sign: (unsigned) => signReceipt(unsigned, key),
-  }
+  const signer = key && receiptSigner(key)
   const metrics = createMetrics()
   const index = await openData(config.dataDir, stage)
   let onLost: (lost: { readonly root: Parameters<typeof role.onLost>[0] }) => void = () => undefined
@@ -280,6 +276,7 @@ async function openFollower(
   const { flow, registry, startBlock } = chain
   const rpc = createRpc(chain.rpcUrl, { net, clock, random })
   const reader = createChainReader({ flow, registry }, { rpc })
+  const logAddresses = registry === undefined ? [flow] : [flow, registry]
   const chainId = chain.chainId ?? (await askChainId(reader, stage))
   const follower = createFollower(
     { chainId, flow, registry, startBlock },
@@ -290,7 +287,11 @@ async function openFollower(
       clock,
       logger,
       heads: ({ signal }) =>
-        headFeed({ rpcUrl: chain.rpcUrl, wsUrl: chain.wsUrl }, { clock, random, net, logger }, { signal }),
+        headFeed(
+          { rpcUrl: chain.rpcUrl, wsUrl: chain.wsUrl, logs: { addresses: logAddresses, topics: reader.topics } },
+          { clock, random, net, logger },
+          { signal },
+        ),
     },
   )
   return { follower, rpc, chainId }

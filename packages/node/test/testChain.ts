@@ -18,6 +18,7 @@ import {
 import { keccak256 } from '@weightless/kernels'
 import { decodeSubmitLog } from '@weightless/sdk'
 import { decodeFunctionData, encodeAbiParameters, encodeEventTopics, encodeFunctionResult } from 'viem'
+import type { ChainHead } from '../src/flow/follow.ts'
 import { submitLog } from '../../../sim/fakes/chain.ts'
 
 export const FLOW = `0x${'f0'.repeat(20)}` as Address
@@ -33,7 +34,9 @@ export type TestChain = {
   change(...changes: readonly { readonly id: number; readonly member: Member | undefined }[]): void
   /** Empty blocks. */
   advance(count: number): void
-  heads(options: { readonly signal: AbortSignal }): AsyncIterable<{ readonly number: number; readonly hash: Hex }>
+  heads(options: { readonly signal: AbortSignal }): AsyncIterable<ChainHead>
+  /** Tells the logs with the heads, as our own chain does; `hiddenSeqs` are left out there too. */
+  tellsLogs: boolean
   readonly head: number
   readonly calls: Map<string, unknown[][]>
   /** Answers instead of the chain, or throws a transport error; `undefined` lets the chain answer. */
@@ -81,6 +84,13 @@ export function createTestChain(): TestChain {
     return '0x'
   }
 
+  function logsOf(from: number, to: number): readonly Record<string, unknown>[] {
+    return logs
+      .filter(({ blockNumber }) => blockNumber >= from && blockNumber <= to)
+      .filter(({ seq }) => seq === undefined || !hiddenSeqs.has(seq))
+      .map(({ log }) => log)
+  }
+
   function answer(method: string, params: readonly any[]): unknown {
     switch (method) {
       case 'eth_chainId':
@@ -94,11 +104,9 @@ export function createTestChain(): TestChain {
       }
       case 'eth_getLogs': {
         const { fromBlock, toBlock, address, topics } = params[0]
-        return logs
-          .filter(({ blockNumber }) => blockNumber >= Number(fromBlock) && blockNumber <= Number(toBlock))
-          .filter(({ seq }) => seq === undefined || !hiddenSeqs.has(seq))
-          .map(({ log }) => log)
-          .filter((log) => address.includes(log['address']) && topics[0].includes((log['topics'] as string[])[0]))
+        return logsOf(Number(fromBlock), Number(toBlock)).filter(
+          (log) => address.includes(log['address']) && topics[0].includes((log['topics'] as string[])[0]),
+        )
       }
       case 'eth_call':
         return view(params[0].to, params[0].data)
@@ -110,6 +118,7 @@ export function createTestChain(): TestChain {
   const chain: TestChain = {
     calls,
     hiddenSeqs,
+    tellsLogs: false,
     fault: undefined,
     get head() {
       return hashes.length - 1
@@ -168,8 +177,10 @@ export function createTestChain(): TestChain {
       while (!signal.aborted) {
         const number = hashes.length - 1
         if (number > given) {
+          const from = given + 1
           given = number
-          yield { number, hash: hashes[number]! }
+          const told = { from, parentHash: hashes[from - 1] ?? hashOf('nothing'), logs: logsOf(from, number) }
+          yield { number, hash: hashes[number]!, ...(chain.tellsLogs ? { told } : {}) }
           continue
         }
         await new Promise<void>((resolve) => {

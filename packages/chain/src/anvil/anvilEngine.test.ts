@@ -321,6 +321,31 @@ describe('push', () => {
     socket.close()
   })
 
+  test('blocks come one by one with the logs that were asked for, none left out, none without its block', async () => {
+    const to = (await send({ to: undefined, value: 0n, data: LOGGING, gas: 200_000n })).receipt.contractAddress!
+    const other = (await send({ to: undefined, value: 0n, data: LOGGING, gas: 200_000n })).receipt.contractAddress!
+    const socket = await listen(engine.wsUrl)
+    const topic = `0x${'7'.padStart(64, '0')}`
+    expect(await socket.ask('eth_subscribe', ['weightless_blocks', { address: 'x' }])).toHaveProperty('error')
+    const id = (await socket.ask('eth_subscribe', ['weightless_blocks', { address: [to], topics: [[topic]] }])).result
+    type Told = { number: string; hash: string; parentHash: string; logs: { transactionHash: string }[] }
+    const blocks = (): Told[] =>
+      (socket.pushed as { params: { subscription: unknown; result: Told } }[])
+        .filter(({ params }) => params.subscription === id)
+        .map(({ params }) => params.result)
+    const hashes: string[] = []
+    for (const target of [to, other, account(2).address, to])
+      hashes.push((await send({ to: target, value: 0n, gas: 100_000n })).hash)
+    const wanted = [hashes[0], hashes[3]]
+    await eventually(() => blocks().flatMap(({ logs }) => logs).length === 2)
+    expect(blocks().flatMap(({ logs }) => logs.map((log) => log.transactionHash))).toEqual(wanted)
+    for (const [i, block] of blocks().entries()) {
+      if (i > 0) expect(block.parentHash).toBe(blocks()[i - 1]!.hash)
+      expect(Object.keys(block)).toEqual(['number', 'hash', 'parentHash', 'logs'])
+    }
+    socket.close()
+  })
+
   test('a transaction may come over WebSocket too', async () => {
     const socket = await listen(engine.wsUrl)
     const { result } = await socket.ask('eth_sendRawTransaction', [

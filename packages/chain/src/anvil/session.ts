@@ -93,15 +93,19 @@ export async function openSession(
       const { header: _header, ...told } = block
       deps.onBlock(told)
       opened.pushHead(block.header)
-      if (block.transactionHashes.length === 0 || !opened.listensToLogs) return
+      if (!opened.listensToLogs) return
       // One after the other: the logs of a block never overtake those of its parent.
       pushing = pushing.then(() => pushLogs(block))
     }
     const pushLogs = async (block: SealedBlock): Promise<void> => {
+      const isEmpty = block.transactionHashes.length === 0
       try {
-        opened.pushLogs((await current.now()?.logsOf(block.hash, { signal: scope.signal })) ?? [])
+        const logs = isEmpty ? [] : await current.now()?.logsOf(block.hash, { signal: scope.signal })
+        opened.pushLogs(block.header, logs)
       } catch (error) {
-        if (!scope.signal.aborted) deps.logger?.warn('chain.logsFailed', { block: block.number, error })
+        if (scope.signal.aborted) return
+        deps.logger?.warn('chain.logsFailed', { block: block.number, error })
+        opened.pushLogs(block.header, undefined)
       }
     }
 

@@ -6,6 +6,7 @@ import { fromHex, toHex, type Address, type Hex, type Root } from '../hex.ts'
 import { HASH_SIZE_BYTES, SLOT_COUNT_MAX } from '../limits.ts'
 import type { Receipt } from '../types.ts'
 import { uintWord, word } from './abiWords.ts'
+import { addressOfPublicKey, createKnownSigners } from './knownSigners.ts'
 
 export type UnsignedReceipt = Omit<Receipt, 'signer' | 'signature'>
 
@@ -34,16 +35,29 @@ export function receiptDigest(receipt: UnsignedReceipt): Uint8Array {
   return keccak256(concat([Uint8Array.of(0x19, 0x01), domain, message]))
 }
 
-/** Signs with a 32-byte secp256k1 key; the nonce follows RFC 6979, so a holder that signs twice gives one receipt.
- *  Throws `RECEIPT_INVALID` for content that no verifier would accept. */
+/** Signs with a 32-byte secp256k1 key, whose address costs as much as a signature and is computed once. The nonce follows RFC
+ *  6979, so a holder that signs twice gives one receipt. */
+export function receiptSigner(privateKey: Uint8Array): ReceiptSigner {
+  const address = addressOfPrivateKey(privateKey)
+  return {
+    address,
+    sign(unsigned) {
+      checkContent(unsigned)
+      // noble: one byte of recovery, then r and s; Ethereum: r, s, then 27 or 28.
+      const recovered = secp256k1.sign(receiptDigest(unsigned), privateKey, { prehash: false, format: 'recovered' })
+      const signature = concat([recovered.subarray(1), Uint8Array.of(27 + recovered[0]!)])
+      const { chainId, registry, registryVersion, dataRoot, entrySeq, slots, fingerprintRoot, blockNumber } = unsigned
+      const content = { chainId, registry, registryVersion, dataRoot, entrySeq, slots, fingerprintRoot, blockNumber }
+      return { ...content, signer: address, signature: toHex(signature) }
+    },
+  }
+}
+
+/** `sign` throws `RECEIPT_INVALID` for content that no verifier would accept. */
+export type ReceiptSigner = { readonly address: Address; sign(unsigned: UnsignedReceipt): Receipt }
+
 export function signReceipt(unsigned: UnsignedReceipt, privateKey: Uint8Array): Receipt {
-  checkContent(unsigned)
-  // noble: one byte of recovery, then r and s; Ethereum: r, s, then 27 or 28.
-  const recovered = secp256k1.sign(receiptDigest(unsigned), privateKey, { prehash: false, format: 'recovered' })
-  const signature = concat([recovered.subarray(1), Uint8Array.of(27 + recovered[0]!)])
-  const { chainId, registry, registryVersion, dataRoot, entrySeq, slots, fingerprintRoot, blockNumber } = unsigned
-  const content = { chainId, registry, registryVersion, dataRoot, entrySeq, slots, fingerprintRoot, blockNumber }
-  return { ...content, signer: addressOfPrivateKey(privateKey), signature: toHex(signature) }
+  return receiptSigner(privateKey).sign(unsigned)
 }
 
 /** Checks the content and that `signer` signed it: s in the lower half, v 27 or 28, so that one receipt has one form.
@@ -57,21 +71,14 @@ export function verifyReceipt(receipt: Receipt): void {
   const bytes = fromHex(receipt.signature)
   const v = bytes[64]!
   if (v !== 27 && v !== 28) throw refuse('v is neither 27 nor 28')
-  const recovered = recoverSigner(receiptDigest(receipt), bytes.subarray(0, 64), v - 27)
-  if (recovered === undefined) throw refuse('no key made this signature, or s is in the upper half')
-  if (recovered !== receipt.signer) throw refuse('another key made this signature')
+  const signed = { digest: receiptDigest(receipt), compact: bytes.subarray(0, 64), recovery: v === 27 ? 0 : 1 } as const
+  const signer = knownSigners.signerOf(signed, receipt.signer)
+  if (signer === undefined) throw refuse('no key made this signature, or s is in the upper half')
+  if (signer !== receipt.signer) throw refuse('another key made this signature')
 }
 
-/** noble refuses r and s outside 1 … n − 1 and points that do not exist by throwing. */
-function recoverSigner(digest: Uint8Array, compact: Uint8Array, recovery: number): Address | undefined {
-  try {
-    const signature = secp256k1.Signature.fromBytes(compact, 'compact')
-    if (signature.hasHighS()) return undefined
-    return addressOfPublicKey(signature.addRecoveryBit(recovery).recoverPublicKey(digest).toBytes(false))
-  } catch {
-    return undefined
-  }
-}
+/** A memory of keys, for speed alone: answers are the same without it. */
+const knownSigners = createKnownSigners()
 
 /** Reads a receipt from outside: exact types, hex in any case, all sizes bounded; fields it does not know are dropped. The
  *  signature is not checked here. Throws `RECEIPT_INVALID`. */
@@ -147,10 +154,6 @@ const RECEIPT_TYPE =
 
 function hashText(text: string): Uint8Array {
   return keccak256(new TextEncoder().encode(text))
-}
-
-function addressOfPublicKey(uncompressed: Uint8Array): Address {
-  return toHex(keccak256(uncompressed.subarray(1)).subarray(12)) as Address
 }
 
 /** What every receipt must look like, signed or not; both signer and verifier check it. */

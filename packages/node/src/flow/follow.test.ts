@@ -75,6 +75,39 @@ describe('the chain follower', () => {
     expect(follower.entries.byRoot(live!.root)).toEqual([live])
   })
 
+  test('asks nothing for a block whose logs came with it', async () => {
+    const chain = createTestChain()
+    chain.submit(submissions[0]!)
+    const { follower } = follow(chain)
+    await caughtUp(chain, follower)
+    chain.tellsLogs = true
+    chain.calls.clear()
+    for (let i = 1; i <= 3; i++) {
+      const [entry] = chain.submit(submissions[i]!)
+      await follower.waitForSeq(i, {})
+      expect(follower.entries.bySeq(i)).toEqual(entry)
+      chain.advance(2)
+      await caughtUp(chain, follower)
+    }
+    expect([...chain.calls.keys()]).toEqual([])
+  })
+
+  test('asks for what is missing in the logs that came with a block', async () => {
+    const chain = createTestChain()
+    chain.submit(submissions[0]!)
+    const { follower } = follow(chain)
+    await caughtUp(chain, follower)
+    chain.tellsLogs = true
+    chain.hiddenSeqs.add(1)
+    chain.submit(submissions[1]!)
+    await caughtUp(chain, follower)
+    expect(follower.nextSeq()).toBe(1)
+    chain.hiddenSeqs.clear()
+    chain.submit(submissions[2]!)
+    await follower.waitForSeq(2, {})
+    expect(follower.entries.list({ after: -1, limit: 10 }).map((entry) => entry.seq)).toEqual([0, 1, 2])
+  })
+
   test('asks for pages of at most 1000 blocks and catches up over thousands of them', async () => {
     const chain = createTestChain()
     chain.submit(submissions[0]!)

@@ -49,10 +49,15 @@ export type FollowerOptions = {
   readonly startBlock: number
 }
 
+/** The newest block, and where the endpoint tells them the logs of all blocks from `from` up to it (host `headFeed`). */
+export type ChainHead = BlockMark & {
+  readonly told?: { readonly from: number; readonly parentHash: Hex; readonly logs: readonly unknown[] } | undefined
+}
+
 export type FollowerDeps = {
   readonly rpc: Rpc
   /** Newest heads, pushed; it reconnects by itself (host `headFeed`). */
-  readonly heads: (options: { readonly signal: AbortSignal }) => AsyncIterable<BlockMark>
+  readonly heads: (options: { readonly signal: AbortSignal }) => AsyncIterable<ChainHead>
   readonly reader: ChainReader
   readonly index: Index
   readonly clock: Clock
@@ -75,7 +80,7 @@ export function createFollower(options: FollowerOptions, deps: FollowerDeps): Fo
   const membership = createMembershipLog(readMemberChanges(index))
   let cursor: Cursor = readCursor(index) ?? cursorBefore(options.startBlock)
   let committedBlock = cursor.block.number
-  let newest: BlockMark | undefined
+  let newest: ChainHead | undefined
   let started = false
   const listeners = new Set<(commit: Commit) => void>()
   const waiters = new Set<{ readonly seq: number; readonly done: () => void }>()
@@ -127,6 +132,12 @@ export function createFollower(options: FollowerOptions, deps: FollowerDeps): Fo
       const target = newest
       const from = gaps === 0 ? cursor.block.number + 1 : lastGoodBlock()
       let gap: Gap | undefined
+      const told = toldPage(target)
+      if (told !== undefined) {
+        // What is missing in a push is asked for.
+        gap = await takePage(told, target.hash, signal)
+        if (gap === undefined) continue
+      }
       for await (const page of logPages(rpc, { from, to: target.number, addresses, topics: reader.topics, signal })) {
         gap = await takePage(page, page.to === target.number ? target.hash : undefined, signal)
         if (gap !== undefined) break
@@ -137,6 +148,13 @@ export function createFollower(options: FollowerOptions, deps: FollowerDeps): Fo
       if (gaps > GAP_ATTEMPTS_MAX) throw fail('FLOW_GAP', { ...gap, startBlock: options.startBlock })
       await clock.sleep(RETRY_MS_MIN * 2 ** gaps, { signal })
     }
+  }
+
+  /** The page that came with a head, if it goes on exactly where the cursor is: such a block costs no question. */
+  function toldPage({ number, told }: ChainHead): LogPage | undefined {
+    if (told === undefined || told.from !== cursor.block.number + 1 || told.parentHash !== cursor.block.hash)
+      return undefined
+    return { from: told.from, to: number, logs: told.logs }
   }
 
   /** The block of the last entry: an endpoint may have hidden logs of any block after it. */

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from 'vitest'
-import { encodeBase64, SEGMENT_SIZE_BYTES, verifyReceipt, type Entry } from '@weightless/core'
+import { encodeBase64, placeHomes, SEGMENT_SIZE_BYTES, verifyReceipt, type Address, type Entry } from '@weightless/core'
 import { objectOf, type TestObject } from '../../../../sim/compliance/storageNode.ts'
 import { until } from '../../test/testClock.ts'
 import {
@@ -273,6 +273,37 @@ describe('entries that our own clients brought to the holders themselves', () =>
     const asked = at.world.log.length
     await untilFinal(at.gateway, entry)
     expect(at.world.log.length).toBeLessThan(asked + 10)
+  })
+
+  test('are asked for at their homes first, and elsewhere only while those are not enough', async () => {
+    const at = await network(6)
+    const object = objectOf(1000, 16)
+    const entry = await submit(at, object)
+    const { members } = at.gateway.follower.membership.current()
+    const homes = placeHomes({ key: entry.root, slotCount: 3 }, members).map(({ member }) => member.signer)
+    const atHome = at.nodes.filter((node) => homes.includes(node.signer as Address))
+    const elsewhere = at.nodes.filter((node) => !atHome.includes(node))
+    const askedOf = (nodes: Network['nodes']): number =>
+      at.world.log.filter((line) => line.includes('/receipt') && nodes.some((node) => line.includes(node.url))).length
+    for (const [slot, node] of atHome.slice(0, 2).entries()) await putBinary(node, entry, object.segments, slot)
+    await putBinary(elsewhere[0]!, entry, object.segments, 2)
+    await untilFinal(at.gateway, entry)
+    expect(askedOf(elsewhere)).toBeGreaterThan(0)
+
+    const other = objectOf(1000, 17)
+    const second = await submit(at, other)
+    const secondHomes = placeHomes({ key: second.root, slotCount: 3 }, members).map(({ member }) => member.signer)
+    const [here, there] = [true, false].map((isHome) =>
+      at.nodes.filter((node) => secondHomes.includes(node.signer as Address) === isHome),
+    )
+    for (const [slot, node] of here!.entries()) await putBinary(node, second, other.segments, slot)
+    await untilFinal(at.gateway, second)
+    // It may have asked everywhere before they had it; once they do, nobody else is asked.
+    const lastAsked = (nodes: Network['nodes']): number =>
+      at.world.log.findLastIndex((line) =>
+        nodes.some((node) => line === `GET ${node.url}/v1/entries/${second.root}/receipt`),
+      )
+    expect(lastAsked(here!)).toBeGreaterThan(lastAsked(there!))
   })
 
   test('are asked for at most once a second however often a client polls', async () => {

@@ -32,7 +32,7 @@ export type ReceiptSearchDeps = {
 const ASKED_AGAIN_MS = 900
 const ASK_TIMEOUT_MS = 1_500
 const ASKED_MAX = 4096
-/** Nodes asked at once: all homes, and as many of those who stand in for them. */
+/** Nodes asked: all homes, then as many of those who stand in for them. */
 const ASK_FACTOR = 2
 /** When a new entry is looked for: our SDK needs seconds at most, a slow line up to a minute; afterwards only when asked. */
 const WATCH_DELAYS_MS = [1_000, 3_000, 10_000, 30_000, 60_000] as const
@@ -70,7 +70,14 @@ export function createReceiptSearch(options: { readonly replicas: number }, deps
       .filter(({ member }, i) => order.findIndex((other) => other.member.id === member.id) === i)
       .slice(0, ASK_FACTOR * options.replicas)
       .filter(({ member }) => !signed.has(member.signer) && !peers.isAvoided(member) && peers.of(member) !== undefined)
-    await Promise.all(targets.map(({ slot, member }) => askOne(entry, member, slot)))
+    // The homes first: as a rule they have it, and nobody else has anything to say.
+    const atHome = new Set(homes.map(({ member }) => member.id))
+    const isHome = ({ member }: { readonly member: Member }): boolean => atHome.has(member.id)
+    await Promise.all(targets.filter(isHome).map(({ slot, member }) => askOne(entry, member, slot)))
+    if (ledger.isFinal(entry)) return
+    await Promise.all(
+      targets.filter((target) => !isHome(target)).map(({ slot, member }) => askOne(entry, member, slot)),
+    )
   }
 
   async function askOne(entry: Entry, member: Member, slot: number): Promise<void> {

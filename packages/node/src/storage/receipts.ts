@@ -1,10 +1,7 @@
-import type { Address, Entry, Index, Logger, Receipt, UnsignedReceipt } from '@weightless/core'
+import type { Address, Entry, Index, Logger, Receipt, ReceiptSigner } from '@weightless/core'
 import { bitmapOf, receiptFromJson, toHex } from '@weightless/core'
 import { numberKey } from '../flow/keys.ts'
 import type { MembershipView } from '../flow/membership.ts'
-
-/** Signs with the key of this node; the key itself never leaves where it was read. */
-export type ReceiptSigner = { readonly address: Address; sign(unsigned: UnsignedReceipt): Receipt }
 
 /** The receipts of one holder: one per entry, the same ever after (DESIGN D9). */
 export type Receipts = {
@@ -18,6 +15,7 @@ export type ReceiptsOptions = { readonly chainId: number; readonly registry: Add
 export type ReceiptsDeps = {
   readonly index: Index
   readonly membership: MembershipView
+  /** With the key of this node; the key itself never leaves where it was read. */
   readonly signer: ReceiptSigner | undefined
   readonly logger: Logger
 }
