@@ -11,17 +11,24 @@ export type MemoryIndexStore = {
   endProcess(): void
   /** Somebody deleted it. */
   lose(): void
-  readonly faults: { failingTransactions: number }
+  readonly faults: {
+    failingTransactions: number
+    /** Transactions that find no room: as on a real disk they change nothing, and the next may succeed. */
+    fullTransactions: number
+  }
 }
 
-const fail = createFail({ INDEX_FAILED: { retryable: false, blame: 'self', next: 'Check the simulated index.' } })
+const fail = createFail({
+  INDEX_FAILED: { retryable: false, blame: 'self', next: 'Check the simulated index.' },
+  DISK_FULL: { retryable: true, blame: 'self', next: 'Free space.' },
+})
 
 export function createMemoryIndexStore(chance: Chance): MemoryIndexStore {
   let live = new Map<string, Uint8Array>()
   let durable = new Map<string, Uint8Array>()
   let unflushed: (readonly IndexChange[])[] = []
   let epoch = 0
-  const faults = { failingTransactions: 0 }
+  const faults = { failingTransactions: 0, fullTransactions: 0 }
 
   const check = (begun: number): void => {
     if (begun !== epoch) throw fail('INDEX_FAILED', { reason: 'the machine stopped' })
@@ -60,6 +67,10 @@ export function createMemoryIndexStore(chance: Chance): MemoryIndexStore {
             if (faults.failingTransactions > 0) {
               faults.failingTransactions -= 1
               throw fail('INDEX_FAILED', { reason: 'EIO' })
+            }
+            if (faults.fullTransactions > 0) {
+              faults.fullTransactions -= 1
+              throw fail('DISK_FULL', { reason: 'ENOSPC' })
             }
             apply(live, copies)
             unflushed.push(copies)

@@ -1,8 +1,8 @@
-import { open } from 'node:fs/promises'
+import { open, statfs } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { compare, invariant } from '@weightless/core'
-import type { Abortable, Index, IndexChange } from '@weightless/core'
+import type { Abortable, Failure, Index, IndexChange } from '@weightless/core'
 import { open as openDatabase } from 'lmdb'
 import type { RootDatabase } from 'lmdb'
 import { fail } from './errors.ts'
@@ -11,7 +11,7 @@ import { syncDirectory } from './syncDirectory.ts'
 
 /** The Index port over lmdb, in a directory of its own; one process at a time. `written` = committed and visible, survives the
  *  death of the process; `synced` = flushed, survives the loss of power. A commit that was not flushed is undone as a whole.
- *  Throws `INDEX_OPEN_FAILED`. */
+ *  Throws `INDEX_OPEN_FAILED`. A transaction that fails changes nothing: `DISK_FULL` while there is no room, else `INDEX_FAILED`. */
 export async function openLmdbIndex(path: string, options: LmdbOptions = {}): Promise<Index> {
   options.signal?.throwIfAborted()
   await ensureDirectory(path)
@@ -30,6 +30,9 @@ export async function openLmdbIndex(path: string, options: LmdbOptions = {}): Pr
       maxReaders: READERS_MAX,
       // Random reads by hash gain nothing from read-ahead and lose memory to it.
       noReadAhead: true,
+      // Its batches of a turn reject a promise of their own that nobody can listen to: on a full disk that ends the process.
+      // Our transactions are whole without them.
+      eventTurnBatching: false,
       ...(options.mapSizeBytes === undefined ? {} : { mapSize: options.mapSizeBytes }),
     } as Parameters<typeof openDatabase>[0])
   } catch (cause) {
@@ -68,7 +71,7 @@ export async function openLmdbIndex(path: string, options: LmdbOptions = {}): Pr
         })
         if (durability === 'synced') await target.flushed
       } catch (cause) {
-        throw fail('INDEX_FAILED', { path, reason: cause instanceof Error ? cause.message : String(cause) }, { cause })
+        throw await failureOf(cause, path)
       }
     },
     close: () => (closed ??= database.close()),
@@ -78,6 +81,26 @@ export async function openLmdbIndex(path: string, options: LmdbOptions = {}): Pr
 export type LmdbOptions = Abortable & {
   /** Address space to begin with; it grows by itself. */
   readonly mapSizeBytes?: number | undefined
+}
+
+/** Room below this is what a full disk looks like: lmdb calls a write that was cut short an input/output error, and file systems
+ *  keep a little back. A commit of ours writes less. */
+const FULL_BYTES = 1024 ** 2
+
+async function failureOf(cause: unknown, path: string): Promise<Failure> {
+  // The reason comes in a promise of its own, which ends the process if nobody listens.
+  let reason = messageOf(cause)
+  void (cause as { readonly commitError?: Promise<unknown> }).commitError?.catch(
+    (error: unknown) => (reason = messageOf(error)),
+  )
+  const { bavail, bsize } = await statfs(path).catch(() => ({ bavail: Infinity, bsize: 1 }))
+  const facts = { path, reason }
+  if (bavail * bsize < FULL_BYTES) return fail('DISK_FULL', facts, { cause })
+  return fail('INDEX_FAILED', facts, { cause })
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
 
 /** lmdb ends the process when it opens a file that is not its own, so its meta pages are looked at first (layout of lmdb 0.9.9x:

@@ -3,8 +3,8 @@ import { chmodSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { isFailure, type Logger } from '@weightless/core'
-import { createPrivateKey, freePorts, parseToml, serveHttp, type HttpServer } from '@weightless/host'
+import { createFail, isFailure, type Disk, type Logger } from '@weightless/core'
+import { createPrivateKey, freePorts, nodeDisk, parseToml, serveHttp, type HttpServer } from '@weightless/host'
 import { objectOf } from '../../../sim/compliance/storageNode.ts'
 import { silentLogger } from '../../../sim/silentLogger.ts'
 import { createTestChain, FLOW, REGISTRY, type TestChain } from '../test/testChain.ts'
@@ -124,6 +124,47 @@ describe('roles on a real machine', () => {
     await createPrivateKey(file)
     chmodSync(file, 0o644)
     await expect(start(node)).rejects.toSatisfy((error) => isFailure(error, 'KEY_FILE_OPEN'))
+  })
+
+  test('a disk that fails a sync leaves the process alive: it serves what it has and says that it takes no more', async () => {
+    const real = nodeDisk()
+    const fault = createFail({ DISK_FAILED: { retryable: false, blame: 'self', next: 'Check the disk of the test.' } })
+    let isFailing = false
+    const disk: Disk = {
+      ...real,
+      open: async (path, options) => {
+        const file = await real.open(path, options)
+        return {
+          ...file,
+          sync: async () => {
+            if (isFailing) throw fault('DISK_FAILED', { reason: 'EIO' })
+            await file.sync()
+          },
+        }
+      },
+    }
+    const { roles, failed } = await start(official('failing'), { disk })
+    let hasEnded = false
+    failed.catch(() => (hasEnded = true))
+    const { url } = roles[0]!
+    const [kept, refused] = [objectOf(5_000, 2), objectOf(6_000, 3)]
+    const [entry] = chain.submit(kept.submission)
+    await until(
+      async () => (await rpc(url, 'zgs_getFileInfo', [entry!.root, true])).result !== null,
+      'the entry is seen',
+    )
+    expect((await rpc(url, 'zgs_uploadSegments', [[officialSegment(kept, 0)]])).result).toBe(0)
+    isFailing = true
+    expect((await rpc(url, 'zgs_uploadSegments', [[officialSegment(refused, 0)]])).error.message).toMatch(
+      /^STORE_SYNC_FAILED: /,
+    )
+    expect((await rpc(url, 'zgs_downloadSegment', [entry!.root, 0, 20])).result).toBe(officialSegment(kept, 0)['data'])
+    const metrics = await (await fetch(`${url}/metrics`)).text()
+    expect(metrics).toMatch(/^weightless_store_read_only 1$/m)
+    expect(metrics).toMatch(/^weightless_store_damaged_segments 0$/m)
+    const health = await fetch(`${url}/health`)
+    expect([health.status, await health.json()]).toEqual([503, { ready: false, readOnly: 'STORE_SYNC_FAILED' }])
+    expect(hasEnded).toBe(false)
   })
 
   test('a data directory that is moved away under a live process ends it with the next step', async () => {

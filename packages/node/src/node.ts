@@ -251,7 +251,10 @@ async function openStore(
     {
       dataDir: `${options.dataDir}/segments`,
       capacityBytes: options.capacityBytes,
-      onFatal: stage.fail,
+      // A store that takes no more writes still serves what it has; without its directory it has nothing to serve for long.
+      onFatal: (failure) => {
+        if (isFailure(failure, 'STORE_DIRECTORY_GONE')) stage.fail(failure)
+      },
       onLost: options.onLost,
     },
     { disk, index, clock, logger, crc32 },

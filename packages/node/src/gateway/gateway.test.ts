@@ -105,6 +105,21 @@ describe('uploads of official clients through the gateway', () => {
     expect(await holders(at.nodes, entry)).toEqual([0, 2, 3])
   })
 
+  test('go to the next node when the disk of a home has failed', async () => {
+    const at = await network(4)
+    const object = objectOf(600_000, 71)
+    const entry = await submit(at, object)
+    at.nodes[0]!.machine.disk.faults.failingSyncs = 1
+    at.nodes[1]!.machine.disk.faults.capacityBytes = 0
+    await uploadOfficially(at.gateway, object, entry)
+    await until(async () => (await holders(at.nodes, entry)).length === 2)
+    expect(await isFinal(at.gateway, entry)).toBe(false)
+    // Room comes back; a disk that failed does not.
+    at.nodes[1]!.machine.disk.faults.capacityBytes = Infinity
+    await untilFinal(at.gateway, entry)
+    expect(await holders(at.nodes, entry)).toEqual([1, 2, 3])
+  })
+
   test('are taken over by others when a holder dies in the middle', async () => {
     const at = await network(6)
     const object = objectOf(40 * SEGMENT_SIZE_BYTES, -1)
@@ -397,6 +412,18 @@ describe('reads through the gateway', () => {
       ])
       expect(result).toBe(encodeBase64(at.object.segments[index]!.data))
     }
+  })
+
+  test('of bytes that went bad at a holder come from the next one', async () => {
+    const at = await network(3)
+    const object = objectOf(600_000, 70)
+    const entry = await submit(at, object)
+    for (const [slot, node] of at.nodes.entries()) await putBinary(node, entry, object.segments, slot)
+    await untilFinal(at.gateway, entry)
+    for (const node of at.nodes.slice(0, 2)) node.machine.disk.flipBit('/data/slots-266240-000000.dat', 10_000)
+    const response = await at.gateway.fetch(`/file?root=${entry.root}`)
+    expect(response.status).toBe(200)
+    expect(Buffer.from(await response.arrayBuffer()).equals(contentOf(object))).toBe(true)
   })
 
   test('do not wait for a holder that hangs', async () => {

@@ -173,6 +173,11 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
     const idleMs = usedBytes > NEARLY_FULL * capacityBytes ? IDLE_MS_WHEN_FULL : IDLE_MS_MAX
     for (const root of Array.from(spool.roots())) {
       const entries = follower.entries.byRoot(root)
+      // Its removal may have found no room: on a full disk not even a row can be changed.
+      if (entries.length > 0 && entries.every(ledger.isFinal)) {
+        free(entries[0]!)
+        continue
+      }
       // Unknown roots are on the account of the early ones; whole ones are a promise that only holders can take over.
       if (entries.length === 0 || entries.some((entry) => shelf.isWhole(entry) && !ledger.isFinal(entry))) continue
       if (clock.nowMs() - (touchedMs.get(root) ?? 0) < idleMs) continue
@@ -191,6 +196,9 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
     () => spool.usage().usedBytes,
   )
   metrics.gaugeOf('weightless_spool_capacity_bytes', 'Room for such uploads.', () => spool.usage().capacityBytes)
+  metrics.gaugeOf('weightless_spool_read_only', '1 when the spool takes no more writes.', () =>
+    Number(spool.usage().readOnly),
+  )
   for (const state of ['queued', 'sending', 'short'] as const) {
     metrics.gaugeOf(
       `weightless_dispersals_${state}`,
@@ -243,6 +251,7 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
       }),
     ),
     isReady: () => follower.isCaughtUp() && !spool.usage().readOnly,
+    brokenBy: () => spool.usage().brokenBy,
     metrics,
     signal: deps.signal,
   })

@@ -38,6 +38,8 @@ export type ServiceDeps = {
   /** All other routes; `undefined` for a path that is none. */
   readonly routes: (call: ServiceCall) => Promise<Response> | undefined
   readonly isReady: () => boolean
+  /** Why the store of this service takes no more writes. */
+  readonly brokenBy: () => string | null
   readonly metrics: Pick<RoleMetrics, 'contentType' | 'render'>
   /** Aborts when the service stops. */
   readonly signal: AbortSignal
@@ -66,7 +68,11 @@ export function createService(deps: ServiceDeps): Service {
   async function route(call: ServiceCall): Promise<Response> {
     const { request, url } = call
     const isRead = request.method === 'GET' || request.method === 'HEAD'
-    if (isRead && url.pathname === '/health') return answerJson({ ready: deps.isReady() }, deps.isReady() ? 200 : 503)
+    if (isRead && url.pathname === '/health') {
+      const brokenBy = deps.brokenBy()
+      const body = { ready: deps.isReady(), ...(brokenBy === null ? {} : { readOnly: brokenBy }) }
+      return answerJson(body, body.ready ? 200 : 503)
+    }
     if (isRead && url.pathname === '/metrics') {
       return answer(await deps.metrics.render(), { headers: { 'content-type': deps.metrics.contentType } })
     }

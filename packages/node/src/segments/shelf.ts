@@ -11,7 +11,7 @@ import {
 import { fail } from '../errors.ts'
 import type { EntryIndex } from '../flow/entries.ts'
 import { numberKey } from '../flow/keys.ts'
-import type { SegmentStore } from '../store/store.ts'
+import type { SegmentStore, StoredSegment } from '../store/store.ts'
 import { fitSegment } from './fit.ts'
 
 /**
@@ -150,8 +150,18 @@ export function createShelf(deps: ShelfDeps): Shelf {
   ): Promise<ProvenSegment | undefined> {
     const layout = layoutIfAny(entry)
     if (layout === undefined || index >= layout.segmentCount) return undefined
-    const stored = await store.get(entry.root, index, { signal })
+    const stored = await readGood(entry.root, index, signal)
     return stored && fitSegment(stored, index, layout)
+  }
+
+  /** Bytes that went bad are not held, from the first read on: whoever asks goes to another holder. */
+  async function readGood(root: Root, index: number, signal: AbortSignal): Promise<StoredSegment | undefined> {
+    try {
+      return await store.get(root, index, { signal })
+    } catch (error) {
+      if (isFailure(error, 'STORE_CORRUPT')) return undefined
+      throw error
+    }
   }
 
   async function unmark(root: Root): Promise<void> {

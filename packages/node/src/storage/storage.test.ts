@@ -3,7 +3,15 @@ import { addressOfPrivateKey, domainOf, receiptFromJson, slotsOf, verifyReceipt,
 import { objectOf, storageNodeCompliance } from '../../../../sim/compliance/storageNode.ts'
 import { CHAIN_ID, FLOW, REGISTRY } from '../../test/testChain.ts'
 import { until } from '../../test/testClock.ts'
-import { createTestWorld, endWorlds, keyOf, memberOf, officialSegment, putBinary } from '../../test/testRoles.ts'
+import {
+  createTestWorld,
+  endWorlds,
+  keyOf,
+  memberOf,
+  officialSegment,
+  putBinary,
+  type TestRole,
+} from '../../test/testRoles.ts'
 
 storageNodeCompliance('the storage role', async () => {
   const world = createTestWorld()
@@ -282,5 +290,85 @@ describe('early segments', () => {
       message: 'Invalid params: fileSize',
       data: 'caching of large file when tx is unavailable is not supported',
     })
+  })
+})
+
+describe('a storage node whose disk fails', () => {
+  afterEach(endWorlds)
+  const largeSlots = '/data/slots-266240-000000.dat'
+
+  const failure = async (response: Response): Promise<{ status: number; code: string; retryable: boolean }> => {
+    const { error } = (await response.json()) as { error: { code: string; retryable: boolean } }
+    return { status: response.status, code: error.code, retryable: error.retryable }
+  }
+  const served = async (node: TestRole, root: string): Promise<number> => {
+    const response = await node.fetch(`/v1/entries/${root}/segments?from=0&count=1`)
+    await response.arrayBuffer()
+    return response.status
+  }
+
+  test('after a failed sync takes no more uploads, says why everywhere, and goes on serving', async () => {
+    const world = createTestWorld()
+    const [node] = await world.members(1)
+    const [before, during, after] = [objectOf(600_000, 20), objectOf(600_000, 21), objectOf(5_000, 22)]
+    const [first, second, third] = [before, during, after].map((object) => world.chain.submit(object.submission)[0]!)
+    await node!.caughtUp()
+    expect((await putBinary(node!, first!, before.segments)).status).toBe(200)
+    node!.machine.disk.faults.failingSyncs = 1
+    const refused = { status: 503, code: 'STORE_SYNC_FAILED', retryable: false }
+    expect(await failure(await putBinary(node!, second!, during.segments))).toEqual(refused)
+    expect(await failure(await putBinary(node!, third!, after.segments))).toEqual(refused)
+    const { error } = await node!.rpc('zgs_uploadSegments', [[officialSegment(after, 0)]])
+    expect(error.message).toMatch(/^STORE_SYNC_FAILED: /)
+    expect(await served(node!, first!.root)).toBe(200)
+    expect((await node!.rpc('zgs_downloadSegment', [first!.root, 0, 1])).result).not.toBeNull()
+
+    const health = await node!.fetch('/health')
+    expect([health.status, await health.json()]).toEqual([503, { ready: false, readOnly: 'STORE_SYNC_FAILED' }])
+    const status = (await (await node!.fetch('/v1/status')).json()) as { store: object; ready: boolean }
+    expect(status).toMatchObject({ ready: false, store: { readOnly: true, brokenBy: 'STORE_SYNC_FAILED' } })
+  })
+
+  test('without room refuses uploads for a while only, and goes on serving', async () => {
+    const world = createTestWorld()
+    const [node] = await world.members(1)
+    const [before, during] = [objectOf(600_000, 23), objectOf(600_000, 24)]
+    const [first, second] = [before, during].map((object) => world.chain.submit(object.submission)[0]!)
+    await node!.caughtUp()
+    await putBinary(node!, first!, before.segments)
+    const { faults } = node!.machine.disk
+    faults.capacityBytes = 700_000
+    expect(await failure(await putBinary(node!, second!, during.segments))).toEqual({
+      status: 507,
+      code: 'STORE_FULL',
+      retryable: true,
+    })
+    const { error } = await node!.rpc('zgs_uploadSegments', [[officialSegment(during, 0)]])
+    expect(error.message).toMatch(/^STORE_FULL: /)
+    expect(await served(node!, first!.root)).toBe(200)
+    expect((await node!.fetch('/health')).status).toBe(200)
+    faults.capacityBytes = Infinity
+    expect((await putBinary(node!, second!, during.segments)).status).toBe(200)
+    expect(await served(node!, second!.root)).toBe(200)
+  })
+
+  test('says of a segment whose bytes went bad that it is not held, and takes it again', async () => {
+    const world = createTestWorld()
+    const [node] = await world.members(1)
+    const object = objectOf(600_000, 25)
+    const [entry] = world.chain.submit(object.submission)
+    await node!.caughtUp()
+    await putBinary(node!, entry!, object.segments)
+    node!.machine.disk.flipBit(largeSlots, 10_000)
+    expect((await node!.rpc('zgs_downloadSegment', [entry!.root, 0, 1024])).result).toBeNull()
+    expect(await served(node!, entry!.root)).toBe(404)
+    expect([...node!.store.damaged()]).toEqual([{ root: entry!.root, index: 0 }])
+    await until(async () => (await node!.rpc('zgs_getFileInfo', [entry!.root, true])).result.finalized === false)
+
+    const again = (await (await putBinary(node!, entry!, object.segments.slice(0, 1))).json()) as { missing: number }
+    expect(again.missing).toBe(0)
+    expect(await served(node!, entry!.root)).toBe(200)
+    expect([...node!.store.damaged()]).toEqual([])
+    expect((await node!.rpc('zgs_getFileInfo', [entry!.root, true])).result.finalized).toBe(true)
   })
 })

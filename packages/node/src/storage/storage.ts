@@ -99,6 +99,14 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
   metrics.gaugeOf('weightless_store_segments', 'Segments held.', () => store.usage().segmentCount)
   metrics.gaugeOf('weightless_store_used_bytes', 'Bytes of segments held.', () => store.usage().usedBytes)
   metrics.gaugeOf('weightless_store_capacity_bytes', 'Bytes that this node offers.', () => store.usage().capacityBytes)
+  metrics.gaugeOf('weightless_store_read_only', '1 when the store takes no more writes.', () =>
+    Number(store.usage().readOnly),
+  )
+  metrics.gaugeOf(
+    'weightless_store_damaged_segments',
+    'Segments whose bytes went bad and that are not repaired yet.',
+    () => store.usage().damagedCount,
+  )
   metrics.gaugeOf(
     'weightless_early_bytes',
     'Bytes of segments whose root is not on chain yet.',
@@ -152,6 +160,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       status,
     }),
     isReady,
+    brokenBy: () => store.usage().brokenBy,
     metrics,
     signal: deps.signal,
   })

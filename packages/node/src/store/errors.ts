@@ -43,6 +43,11 @@ export const storeErrors = {
     blame: 'caller',
     next: 'Start the newer weightless that wrote this directory, or name an empty one.',
   },
+  STORE_FORMAT_OLDER: {
+    retryable: false,
+    blame: 'caller',
+    next: 'Start the weightless that wrote this directory, or begin with an empty one: what other holders have comes back by itself.',
+  },
   STORE_FORMAT_INVALID: {
     retryable: false,
     blame: 'caller',

@@ -4,12 +4,14 @@ import type { SlotFile } from './slotFiles.ts'
 
 /** Raised when a directory of an older store can no longer be read as it is. */
 const FORMAT_VERSION = 1
+/** Older ones are not migrated: none was ever released. */
+const FORMAT_VERSION_MIN = 1
 const FORMAT_NAME = 'weightless segment store'
 const FORMAT_FILE = 'store.json'
 const FORMAT_BYTES_MAX = 4096
 
 /** Opens a store directory, or makes one. The format file stays open: its identity tells whether the directory is still the one
- *  that was opened. A few small reads that cannot be cancelled. Throws `STORE_FORMAT_NEWER` or `STORE_FORMAT_INVALID`. */
+ *  that was opened. A few small reads that cannot be cancelled. Throws `STORE_FORMAT_*`. */
 export async function openFormat(
   directory: string,
   deps: { readonly disk: Disk; readonly clock: Clock },
@@ -65,6 +67,8 @@ function parseFormat(text: string): string {
     throw fail('STORE_FORMAT_INVALID', { reason: `no store in ${FORMAT_FILE}` })
   if ((version as number) > FORMAT_VERSION)
     throw fail('STORE_FORMAT_NEWER', { version: version as number, supported: FORMAT_VERSION })
+  if ((version as number) < FORMAT_VERSION_MIN)
+    throw fail('STORE_FORMAT_OLDER', { version: version as number, supported: FORMAT_VERSION_MIN })
   if (typeof storeId !== 'string' || storeId === '') throw fail('STORE_FORMAT_INVALID', { reason: 'no storeId' })
   return storeId
 }

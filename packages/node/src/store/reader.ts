@@ -2,7 +2,7 @@ import { isFailure } from '@weightless/core'
 import type { Logger, Root, SegmentProof } from '@weightless/core'
 import { createCounts } from './counts.ts'
 import { fail } from './errors.ts'
-import { decodePlace, rootBytes, segmentKey, type Place } from './rows.ts'
+import { damagedKey, decodePlace, rootBytes, segmentKey, type Place } from './rows.ts'
 import { decodeSlot, parseSlotHeader, recordBytes } from './slot.ts'
 import type { StoreCore } from './writer.ts'
 
@@ -67,7 +67,7 @@ export function createReader(core: StoreCore, options: ReaderOptions): Reader {
     return segment && { data: segment.data, proof: segment.proof }
   }
 
-  /** Forgets a segment whose bytes went bad, so that a repair can put it again. Its slot stays unused until the next start. */
+  /** Writes down that the bytes of a segment went bad, so that a repair can put it again. Its slot stays unused until the next start. */
   async function lose(root: Root, index: number, place: Place): Promise<void> {
     options.logger.error('store.segmentCorrupt', { root, index, slotClass: place.classId, slot: place.slot })
     const bytesOfRoot = rootBytes(root)
@@ -76,7 +76,9 @@ export function createReader(core: StoreCore, options: ReaderOptions): Reader {
       if (placeOf(root, key)?.sequence !== place.sequence) return false
       const counts = createCounts(core.index)
       counts.subtract({ root: bytesOfRoot, dataBytes: place.dataBytes })
-      await core.index.transaction([{ key, value: undefined }, ...counts.changes()], { durability: 'written' })
+      const damage = { key: damagedKey(bytesOfRoot, index), value: new Uint8Array(0) }
+      await core.index.transaction([{ key, value: undefined }, damage, ...counts.changes()], { durability: 'written' })
+      core.damagedCount += 1
       return true
     })
     if (isLost) options.onLost?.({ root, index })

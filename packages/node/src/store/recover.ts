@@ -6,6 +6,7 @@ import { removeSegments } from './removal.ts'
 import {
   allSegments,
   clearance,
+  damagedKey,
   decodePlace,
   encodeMeta,
   encodePlace,
@@ -128,6 +129,8 @@ async function readReserved(meta: Meta, rows: Rows, deps: RecoverDeps, options: 
     }
     rows.slots.occupy(header)
     changes.push(placed(header))
+    const damage = damagedKey(header.root, header.index)
+    if (index.get(damage) !== undefined) changes.push({ key: damage, value: undefined })
     counts.add(header)
   }
   return { changes: [...changes, ...counts.changes()], files, sequence, count: newest.size }

@@ -1,7 +1,7 @@
 import type { Index, IndexChange } from '@weightless/core'
 import { createCounts } from './counts.ts'
 import type { Crc32 } from './crc32.ts'
-import { removalKey, segmentsOf, type Place } from './rows.ts'
+import { damageOf, removalKey, segmentsOf, type Place } from './rows.ts'
 import { encodeTombstone } from './slot.ts'
 import type { SlotFile, SlotFiles } from './slotFiles.ts'
 import type { SlotMap } from './slotMap.ts'
@@ -39,7 +39,8 @@ export async function removeSegments(
     counts.subtract({ root: removal.root, dataBytes: place.dataBytes })
   }
   const isDone = old.length < BATCH_SEGMENTS
-  if (isDone) changes.push({ key: removalKey(removal.root), value: undefined })
+  const damage = isDone ? damageOf(index, removal.root) : []
+  if (isDone) changes.push({ key: removalKey(removal.root), value: undefined }, ...damage)
   await index.transaction([...changes, ...counts.changes()], { durability: 'written' })
   for (const { place } of old) slots.release(place)
   return isDone ? 'done' : 'more'

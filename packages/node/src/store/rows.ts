@@ -9,12 +9,14 @@ import type { Index, IndexChange, Root } from '@weightless/core'
  *  | 81 root index(4) | where the segment is: class(1) slot(4) sequence(6) data bytes(4) depth(1) |
  *  | 82 root | segments held(4) slot bytes(8) |
  *  | 83 root | a removal: its sequence number(6); older segments of the root are gone |
+ *  | 84 root index(4) | the bytes of this segment went bad: empty; goes when the segment is put again or its root removed |
  */
 const TAG_META = 0x80
 const TAG_SEGMENT = 0x81
 const TAG_ROOT = 0x82
 const TAG_REMOVAL = 0x83
-const TAG_END = 0x84
+const TAG_DAMAGED = 0x84
+const TAG_END = 0x85
 
 export type Place = {
   readonly classId: number
@@ -54,8 +56,16 @@ export function readMeta(index: Index): Meta | undefined {
 }
 
 export function segmentKey(root: Uint8Array, index: number): Uint8Array {
+  return taggedSegment(TAG_SEGMENT, root, index)
+}
+
+export function damagedKey(root: Uint8Array, index: number): Uint8Array {
+  return taggedSegment(TAG_DAMAGED, root, index)
+}
+
+function taggedSegment(tag: number, root: Uint8Array, index: number): Uint8Array {
   const key = new Uint8Array(1 + HASH_SIZE_BYTES + 4)
-  key[0] = TAG_SEGMENT
+  key[0] = tag
   key.set(root, 1)
   new DataView(key.buffer).setUint32(1 + HASH_SIZE_BYTES, index)
   return key
@@ -121,7 +131,7 @@ export function encodeRemoval(sequence: number): Uint8Array {
 }
 
 export function* removals(index: Index): Iterable<{ readonly root: Uint8Array; readonly sequence: number }> {
-  for (const { key, value } of index.range({ from: Uint8Array.of(TAG_REMOVAL), to: Uint8Array.of(TAG_END) })) {
+  for (const { key, value } of index.range({ from: Uint8Array.of(TAG_REMOVAL), to: Uint8Array.of(TAG_DAMAGED) })) {
     yield { root: rootBytesOf(key), sequence: getUint48(new DataView(value.buffer, value.byteOffset), 0) }
   }
 }
@@ -144,6 +154,18 @@ export function* segmentsOf(
   })) {
     yield { key, place: decodePlace(value) }
   }
+}
+
+/** Segments whose bytes went bad and that have not been put again, in pages. */
+export function* damagedSegments(index: Index): Iterable<{ readonly root: Uint8Array; readonly index: number }> {
+  for (const { key } of pagesOf(index, { from: Uint8Array.of(TAG_DAMAGED), to: Uint8Array.of(TAG_END) }))
+    yield { root: rootBytesOf(key), index: segmentIndexOf(key) }
+}
+
+/** Changes that forget the damage of a root that is removed. */
+export function damageOf(index: Index, root: Uint8Array): IndexChange[] {
+  const rows = pagesOf(index, { from: damagedKey(root, 0), to: afterPrefix(tagged(TAG_DAMAGED, root)) })
+  return Array.from(rows, ({ key }) => ({ key, value: undefined }))
 }
 
 /** Roots in byte order, in pages: a slow reader holds no snapshot of the index. */

@@ -11,7 +11,8 @@ import { createSegmentStore, type SegmentStore } from './store.ts'
 const RUNS = Number(process.env['FC_NUM_RUNS'] ?? 100)
 const clock: Clock = {
   nowMs: () => 1_700_000_000_000,
-  sleep: () => new Promise(() => undefined),
+  // A removal that waits for room looks again in the next turn.
+  sleep: () => Promise.resolve(),
   deadline: () => new AbortController().signal,
 }
 
@@ -83,6 +84,8 @@ async function act(store: SegmentStore, world: World): Promise<void> {
   // In some lives the disk is too small.
   world.disk.faults.capacityBytes = chance.below(4) === 0 ? chance.below(200_000) : Infinity
   world.disk.faults.claimedFreeBytes = chance.below(2) === 0 ? undefined : Infinity
+  // In some the index finds no room now and then.
+  if (chance.below(3) === 0) world.indexes.faults.fullTransactions = chance.below(4)
   const actions = 3 + chance.below(25)
   for (let i = 0; i < actions; i++) {
     calls.push(chance.below(5) === 0 ? remove(store, world) : put(store, world))
@@ -112,6 +115,7 @@ async function act(store: SegmentStore, world: World): Promise<void> {
       world.indexes.losePower()
   }
   world.disk.faults.capacityBytes = Infinity
+  world.indexes.faults.fullTransactions = 0
   // What breaks after the end is the end's doing.
   world.life = undefined
   await Promise.allSettled(calls)

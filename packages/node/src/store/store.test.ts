@@ -22,7 +22,7 @@ let fatal: Failure[]
 let lost: { root: Root; index: number }[]
 let store: SegmentStore
 
-async function open(options: Partial<SegmentStoreOptions> = {}): Promise<SegmentStore> {
+async function open(options: Partial<SegmentStoreOptions> = {}, time: Clock = clock): Promise<SegmentStore> {
   index = indexes.open()
   return createSegmentStore(
     {
@@ -32,7 +32,7 @@ async function open(options: Partial<SegmentStoreOptions> = {}): Promise<Segment
       onLost: (one) => lost.push(one),
       ...options,
     },
-    { disk: disk.process(), index, clock, logger: silentLogger },
+    { disk: disk.process(), index, clock: time, logger: silentLogger },
   )
 }
 
@@ -114,6 +114,56 @@ describe('bytes that go bad', () => {
     }
   })
 
+  test('are listed as damage until the segment is put again, over restarts too; a removed root has none', async () => {
+    await store.put(rootNumber(1), [small(1, 0), small(1, 1)])
+    await store.put(rootNumber(2), [small(2, 0), small(2, 1)])
+    for (const slot of [0, 1, 2, 3]) disk.flipBit(slotFile, slot * 4096 + 200)
+    for (const [root, at] of [
+      [1, 0],
+      [1, 1],
+      [2, 0],
+      [2, 1],
+    ] as const)
+      await failureOf(store.get(rootNumber(root), at))
+    expect(store.usage()).toMatchObject({ damagedCount: 4, segmentCount: 4, readOnly: false })
+    disk.endProcess()
+    indexes.endProcess()
+    store = await open()
+    expect(store.usage()).toMatchObject({ damagedCount: 4, segmentCount: 0 })
+    await store.put(rootNumber(1), [small(1, 1)])
+    expect([...store.damaged()].filter(({ root }) => root === rootNumber(1))).toEqual([
+      { root: rootNumber(1), index: 0 },
+    ])
+    expect(store.usage().damagedCount).toBe(3)
+    await store.remove(rootNumber(2))
+    expect([...store.damaged()]).toEqual([{ root: rootNumber(1), index: 0 }])
+    expect(store.usage().damagedCount).toBe(1)
+    await store.put(rootNumber(1), [small(1, 0)])
+    expect([...store.damaged()]).toEqual([])
+    expect(store.usage().damagedCount).toBe(0)
+  })
+
+  test('and were put again before a crash took the row of that are held and no damage', async () => {
+    for (let seed = 0; seed < 30; seed++) {
+      disk = createMemoryDisk(createChance(seed))
+      indexes = createMemoryIndexStore(createChance(seed))
+      store = await open()
+      await store.put(rootNumber(1), [small(1, 0)])
+      await store.close()
+      store = await open()
+      await store.put(rootNumber(2), [small(2, 0)])
+      disk.flipBit(slotFile, 200)
+      await failureOf(store.get(rootNumber(1), 0))
+      await store.put(rootNumber(1), [small(1, 0)])
+      disk.losePower()
+      indexes.losePower()
+      store = await open()
+      expectSame(await store.get(rootNumber(1), 0), small(1, 0))
+      expect([...store.damaged()]).toEqual([])
+      expect(store.usage().damagedCount).toBe(0)
+    }
+  })
+
   test('a read that fails is STORE_READ_FAILED and loses nothing', async () => {
     await store.put(rootNumber(1), [small(1, 0)])
     disk.faults.failingReads = 1
@@ -136,7 +186,7 @@ describe('a disk that fails', () => {
     expect((await failureOf(store.put(rootNumber(1), [small(1, 4)]))).code).toBe('STORE_SYNC_FAILED')
     expect((await failureOf(store.remove(rootNumber(1)))).code).toBe('STORE_SYNC_FAILED')
     expect(disk.syncCount).toBe(syncCount)
-    expect(store.usage().readOnly).toBe(true)
+    expect(store.usage()).toMatchObject({ readOnly: true, brokenBy: 'STORE_SYNC_FAILED' })
     expect(fatal.map(({ code }) => code)).toEqual(['STORE_SYNC_FAILED'])
     expectSame(await store.get(rootNumber(1), 0), small(1, 0))
     expect([...store.presence(rootNumber(1)).indexes()]).toEqual([0])
@@ -192,6 +242,45 @@ describe('a disk that fails', () => {
       Array.from({ length: 8 }, (_, i) => small(2, i)),
     )
     expectSame(await store.get(rootNumber(2), 7), small(2, 7))
+  })
+
+  test('an index that finds no room is STORE_FULL: nothing of the put is there, reads go on, the next put is stored', async () => {
+    await store.put(rootNumber(1), [small(1, 0)])
+    indexes.faults.fullTransactions = 1
+    const failure = await failureOf(store.put(rootNumber(1), [small(1, 1), small(1, 2)]))
+    expect(failure).toMatchObject({ code: 'STORE_FULL', retryable: true })
+    expect(store.usage()).toMatchObject({ segmentCount: 1, readOnly: false })
+    expect([...store.presence(rootNumber(1)).indexes()]).toEqual([0])
+    await store.put(rootNumber(1), [small(1, 1)])
+    expectSame(await store.get(rootNumber(1), 0), small(1, 0))
+    expectSame(await store.get(rootNumber(1), 1), small(1, 1))
+    expect(fatal).toEqual([])
+  })
+
+  test('a removal that finds no room is refused while nothing has happened, and waits for room once it is promised', async () => {
+    await store.close()
+    const pauses: (() => void)[] = []
+    const waiting: Clock = { ...clock, sleep: () => new Promise((resolve) => pauses.push(resolve)) }
+    store = await open({}, waiting)
+    await store.put(rootNumber(1), [small(1, 0)])
+    indexes.faults.fullTransactions = 1
+    expect(await failureOf(store.remove(rootNumber(1)))).toMatchObject({ code: 'STORE_FULL', retryable: true })
+    expectSame(await store.get(rootNumber(1), 0), small(1, 0))
+    // The first transaction is the promise.
+    const { transaction } = index
+    let transactions = 0
+    index.transaction = (...args) => {
+      transactions += 1
+      if (transactions === 2) indexes.faults.fullTransactions = 1
+      return transaction(...args)
+    }
+    const removed = store.remove(rootNumber(1))
+    while (pauses.length === 0) await Promise.resolve()
+    expect(await store.get(rootNumber(1), 0)).toBeUndefined()
+    pauses[0]!()
+    await removed
+    expect(store.usage()).toMatchObject({ segmentCount: 0, readOnly: false })
+    expect(fatal).toEqual([])
   })
 
   test('what a full disk cut off in the middle is not there after a removal and a crash, nor without the index', async () => {
@@ -334,6 +423,13 @@ describe('the format of a directory', () => {
     await file.write([new TextEncoder().encode(text)], 0)
     await file.close()
   }
+
+  test('an older one is refused with the next step', async () => {
+    await writeFormat('{"format":"weightless segment store","version":0,"storeId":"x"}')
+    const failure = await openFails()
+    expect(failure).toMatchObject({ code: 'STORE_FORMAT_OLDER', facts: { version: 0, supported: 1 } })
+    expect(failure.next).toContain('other holders')
+  })
 
   test('a newer one is refused with the next step', async () => {
     await writeFormat('{"format":"weightless segment store","version":2,"storeId":"x"}')

@@ -1,4 +1,4 @@
-import { invariant, isFailure } from '@weightless/core'
+import { invariant, isFailure, rootOf } from '@weightless/core'
 import type { Abortable, Clock, Disk, Failure, Index, Logger, Root } from '@weightless/core'
 import { createAdmission } from './admission.ts'
 import { crc32 as plainCrc32, type Crc32 } from './crc32.ts'
@@ -9,6 +9,8 @@ import { recover } from './recover.ts'
 import { removeSegments } from './removal.ts'
 import {
   allRoots,
+  damagedSegments,
+  damageOf,
   encodeRemoval,
   readRootCount,
   removalKey,
@@ -36,6 +38,8 @@ export type SegmentStore = AsyncDisposable & {
   remove(root: Root, options?: Abortable): Promise<void>
   usage(): Usage
   roots(): Iterable<Root>
+  /** Segments whose bytes went bad: not held until they are put again, which forgets the damage. */
+  damaged(): Iterable<{ readonly root: Root; readonly index: number }>
   /** Throws `STORE_DIRECTORY_GONE` when the directory was deleted or replaced since it was opened. */
   checkDirectory(options?: Abortable): Promise<void>
   /** Lets what has begun end, and flushes the index. The index itself stays open. */
@@ -53,6 +57,10 @@ export type Usage = {
   readonly usedBytes: number
   readonly capacityBytes: number
   readonly readOnly: boolean
+  /** The code of what made the store read-only. */
+  readonly brokenBy: string | null
+  /** Segments whose bytes went bad and that have not been put again. */
+  readonly damagedCount: number
 }
 
 export type SegmentStoreOptions = {
@@ -81,11 +89,13 @@ export type SegmentStoreDeps = {
 const FREE_BYTES_MIN: number = 128 * 1024 ** 2
 /** Sixteen batches of our own clients; as much as a slow disk writes in a second. */
 const PENDING_BYTES_MAX: number = 64 * 1024 ** 2
+/** How soon a promised removal looks whether a full disk has room again. */
+const ROOM_POLL_MS = 1_000
 /** 65 MiB of the largest class, read within a second; a checkpoint per 65 MiB costs nothing beside their writing. */
 const RESERVED_SLOT_COUNT = 256
 
-/** Opens a store, makes it if nothing is there, and brings its index up to its slots. Throws `STORE_FORMAT_NEWER`,
- *  `STORE_FORMAT_INVALID`, or what the disk throws. */
+/** Opens a store, makes it if nothing is there, and brings its index up to its slots. Throws `STORE_FORMAT_*`,
+ *  or what the disk throws. */
 export async function createSegmentStore(
   options: SegmentStoreOptions,
   deps: SegmentStoreDeps,
@@ -107,6 +117,7 @@ export async function createSegmentStore(
 
   let broken: Failure | undefined
   let isClosed = false
+  const closed = new AbortController()
   let turn: Promise<unknown> = Promise.resolve()
   const core: StoreCore = {
     storeId,
@@ -116,13 +127,14 @@ export async function createSegmentStore(
     slots: found.slots,
     crc32,
     sequence: found.sequence,
+    damagedCount: [...damagedSegments(index)].length,
     checkUnbroken() {
       if (broken !== undefined) throw broken
     },
     breakDown(failure) {
       if (broken !== undefined) return broken
       broken = failure
-      logger.error('store.readOnly', { code: failure.code, cause: failure.cause })
+      logger.error('store.readOnly', { code: failure.code, next: failure.next, cause: failure.cause })
       options.onFatal?.(failure)
       return failure
     },
@@ -173,17 +185,24 @@ export async function createSegmentStore(
     const bytes = rootBytes(root)
     await writer.settled(root)
     core.checkUnbroken()
+    let isPromised = false
     try {
       await writer.flushStrays()
-      if (readRootCount(index, bytes).heldCount === 0) return
+      if (readRootCount(index, bytes).heldCount === 0 && damageOf(index, bytes).length === 0) return
       const removal = { root: bytes, sequence: ++core.sequence }
       // From this row on the segments are gone, whatever happens; the rest gives their slots back.
       const row = { key: removalKey(bytes), value: encodeRemoval(removal.sequence) }
       await core.inTurn(() => index.transaction([row], { durability: 'synced' }))
-      while ((await core.inTurn(() => removeSegments(removal, core))) === 'more');
+      isPromised = true
+      while ((await onceThereIsRoom(() => core.inTurn(() => removeSegments(removal, core)))) === 'more');
       await writer.checkInPlace([])
+      if (core.damagedCount > 0)
+        await core.inTurn(async () => void (core.damagedCount = [...damagedSegments(index)].length))
       logger.debug('store.removed', { root })
     } catch (cause) {
+      if (!isPromised && isFailure(cause, 'DISK_FULL')) throw fail('STORE_FULL', { operation: 'remove' }, { cause })
+      // The next start ends what was promised.
+      if (isClosed && isFailure(cause, 'DISK_FULL')) throw fail('STORE_CLOSED', {}, { cause })
       throw core.breakDown(
         isFailure(cause, 'STORE_DIRECTORY_GONE')
           ? cause
@@ -192,8 +211,21 @@ export async function createSegmentStore(
     }
   }
 
+  /** What is promised waits for room; nobody is told that it failed, because it will be done. */
+  async function onceThereIsRoom<T>(work: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await work()
+      } catch (cause) {
+        if (isClosed || !isFailure(cause, 'DISK_FULL')) throw cause
+        await deps.clock.sleep(ROOM_POLL_MS, { signal: closed.signal }).catch(() => undefined)
+      }
+    }
+  }
+
   async function close(): Promise<void> {
     isClosed = true
+    closed.abort()
     await Promise.allSettled(removing.values())
     await writer.close(broken === undefined ? 'flush' : 'leave')
     await reader.settled()
@@ -234,7 +266,15 @@ export async function createSegmentStore(
       usedBytes: core.slots.usedBytes(),
       capacityBytes: options.capacityBytes,
       readOnly: broken !== undefined,
+      brokenBy: broken?.code ?? null,
+      damagedCount: core.damagedCount,
     }),
+    *damaged() {
+      for (const damage of damagedSegments(index)) {
+        const root = rootOf(damage.root)
+        if (!removing.has(root)) yield { root, index: damage.index }
+      }
+    },
     *roots() {
       for (const root of allRoots(index)) if (!removing.has(root)) yield root
     },

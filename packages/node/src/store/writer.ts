@@ -3,7 +3,7 @@ import type { Clock, Disk, Failure, Index, IndexChange, Root, SegmentProof } fro
 import { createCounts } from './counts.ts'
 import type { Crc32 } from './crc32.ts'
 import { fail } from './errors.ts'
-import { encodeMeta, encodePlace, metaKey, rootBytes, segmentKey } from './rows.ts'
+import { damagedKey, encodeMeta, encodePlace, metaKey, rootBytes, segmentKey } from './rows.ts'
 import { encodeSlotHead, encodeTombstone, SLOT_CLASS_BYTES, slotClassOf, type SlotSegment } from './slot.ts'
 import type { SlotFile, SlotFiles, SlotRecord } from './slotFiles.ts'
 import { rangesOf, type SlotMap } from './slotMap.ts'
@@ -21,6 +21,8 @@ export type StoreCore = {
   readonly crc32: Crc32
   /** The last sequence number that was given out. */
   sequence: number
+  /** Segments whose bytes went bad and that have not been put again. */
+  damagedCount: number
   /** Throws what broke the store, if anything did. */
   checkUnbroken(): void
   /** No more writes, ever. Returns the failure that everybody gets: the first one. */
@@ -253,12 +255,24 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
       synced = []
       try {
         await checkInPlace(units.flatMap(({ touched }) => touched))
-        await core.inTurn(() => index.transaction(rowsOf(units), { durability: 'written' }))
+        await core.inTurn(async () => {
+          const changes = rowsOf(units)
+          await index.transaction(changes, { durability: 'written' })
+          core.damagedCount -= changes.filter(isRepair).length
+        })
         for (const unit of units) {
           for (const record of unit.segments) slots.settle(record)
           unit.resolve()
         }
       } catch (cause) {
+        if (isFailure(cause, 'DISK_FULL')) {
+          const failure = await classify(cause)
+          for (const unit of units) {
+            await disown(unit.segments)
+            unit.reject(failure)
+          }
+          continue
+        }
         const failure = core.breakDown(
           isFailure(cause, 'STORE_DIRECTORY_GONE') ? cause : fail('STORE_INDEX_FAILED', {}, { cause }),
         )
@@ -277,6 +291,8 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
         const value = encodePlace({ classId, slot, sequence, dataBytes, depth: segment.proof.siblings.length })
         changes.push({ key: segmentKey(root, segment.index), value })
         counts.add({ root, dataBytes })
+        if (core.damagedCount > 0 && index.get(damagedKey(root, segment.index)) !== undefined)
+          changes.push({ key: damagedKey(root, segment.index), value: undefined })
       }
     }
     return [...changes, ...counts.changes()]
@@ -312,10 +328,18 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
       if (how === 'leave') return
       // Nothing is under way, so the next start has no slots to look at.
       await flushStrays()
-      await index.transaction([metaChange({ reserved: [] })], { durability: 'synced' })
+      try {
+        await index.transaction([metaChange({ reserved: [] })], { durability: 'synced' })
+      } catch (cause) {
+        // Without it the next start looks at the reserved slots, as after a crash.
+        if (!isFailure(cause, 'DISK_FULL')) throw cause
+      }
     },
   }
 }
+
+/** Only the row of a damage is removed by a put. */
+const isRepair = ({ value }: IndexChange): boolean => value === undefined
 
 /** Bytes of payload. Our callers have checked what came from outside. */
 export function checkSegmentShape({ index, data, proof }: NewSegment): number {
