@@ -5,7 +5,8 @@ import { join, resolve } from 'node:path'
 
 const top = resolve(import.meta.dirname, '..')
 const binary = join(top, 'packages/cli/bin/weightless.js')
-const names = process.argv.length > 2 ? process.argv.slice(2) : ['merkle', 'put', 'ingest', 'roundtrip', 'up', 'memory']
+const names =
+  process.argv.length > 2 ? process.argv.slice(2) : ['merkle', 'put', 'ingest', 'roundtrip', 'up', 'memory', 'follow']
 mkdirSync(join(top, 'docs/bench'), { recursive: true })
 
 for (const name of names) {

@@ -15,6 +15,8 @@ import { MIB } from './scenario.ts'
 export type Lab = {
   readonly quick: boolean
   readonly folder: string
+  /** Our bundle. */
+  readonly entry: string
   readonly signal: AbortSignal
   note(line: string): void
   /** A file of random bytes. */
@@ -82,6 +84,7 @@ export async function withLab<T>(
   const lab: Lab = {
     quick: options.quick,
     folder,
+    entry,
     signal,
     note: options.note,
     makeFile: (name, sizeBytes) => makeFile(join(folder, name), sizeBytes, signal),

@@ -26,6 +26,10 @@ const SCENARIOS: Readonly<Record<string, { readonly about: string; load(): Promi
     about: 'latency of a 50 KB put to durable',
     load: async () => (await import('../bench/putSmall.ts')).putSmall,
   },
+  follow: {
+    about: 'entries per second of a follower that starts from nothing',
+    load: async () => (await import('../bench/follow.ts')).follow,
+  },
 }
 
 export async function benchCommand(

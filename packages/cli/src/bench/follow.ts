@@ -1,0 +1,121 @@
+import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { layoutOf, nodeHeights, type Submission } from '@weightless/core'
+import { freePorts } from '@weightless/host'
+import { privateKeySigner, submitEntries } from '@weightless/sdk'
+import { fail } from '../errors.ts'
+import { toToml } from '../local/roleConfig.ts'
+import { openClient } from '../networkClient.ts'
+import { processUsage } from '../processUsage.ts'
+import type { Scenario } from './scenario.ts'
+
+/** An ordinary small object. */
+const SIZE_BYTES = 50_000
+/** The most that one transaction of ours carries. */
+const BATCH = 32
+/** Transactions on their way at once; all that wait share a block. */
+const LANES = 8
+const POLL_MS = 10
+
+/** A chain with many entries, and a storage node that starts from nothing: how fast it reads the log. */
+export const follow: Scenario = {
+  name: 'follow',
+  about: 'entries per second of a follower that starts from nothing',
+  async run(lab) {
+    const count = lab.quick ? 1_000 : 100_000
+    const network = await lab.startNetwork({ nodes: 1 })
+    const { chain, accounts } = network.description
+    await using session = openClient(network.description, { signer: privateKeySigner(accounts[1]!.privateKey) })
+    const { client } = session
+    const options = { signal: lab.signal }
+    const { transactor } = client
+    if (transactor === undefined) throw fail('BENCH_FAILED', { said: 'no signer' })
+    const flow = client.network.flow
+    const priceWeiPerSector = await client.price(options)
+    let left = count
+    const lane = async (): Promise<void> => {
+      while (left > 0) {
+        const submissions = Array.from({ length: Math.min(BATCH, left) }, randomSubmission)
+        left -= submissions.length
+        await submitEntries({ flow, submissions, priceWeiPerSector }, transactor, options)
+        if (Math.floor(left / 10_000) !== Math.floor((left + BATCH) / 10_000)) lab.note(`${left} entries to submit`)
+      }
+    }
+    await Promise.all(Array.from({ length: LANES }, lane))
+    const before = await network.usage()
+    const [port] = await freePorts(1)
+    const config = join(lab.folder, 'follower.toml')
+    await writeFile(
+      config,
+      toToml({
+        chain: { rpc_url: chain.rpcUrl, chain_id: chain.chainId, flow, start_block: 0 },
+        storage: { listen: `127.0.0.1:${port}`, data_dir: join(lab.folder, 'follower'), membership: 'solo' },
+      }),
+    )
+    const child = spawn(process.execPath, [lab.entry, 'node', 'run', '--config', config], { stdio: 'ignore' })
+    try {
+      const first = await untilSeq(port!, 0, lab.signal)
+      const last = await untilSeq(port!, count, lab.signal)
+      const usage = (await processUsage(child.pid!))!
+      const after = await network.usage()
+      const seconds = (last.atMs - first.atMs) / 1000
+      const entries = last.nextSeq - first.nextSeq
+      const chainSeconds = after.get('chain')!.cpuSeconds - before.get('chain')!.cpuSeconds
+      const proxySeconds = after.get('up')!.cpuSeconds - before.get('up')!.cpuSeconds
+      const perSecond = (value: number): string => (entries / value).toFixed(0)
+      return {
+        columns: ['entries', 'seconds', 'entries/s', 'CPU s of the node', 'entries per CPU s', 'RSS MiB'],
+        rows: [
+          [
+            entries,
+            seconds.toFixed(2),
+            perSecond(seconds),
+            usage.cpuSeconds.toFixed(2),
+            perSecond(usage.cpuSeconds),
+            (usage.rssBytes / 1024 ** 2).toFixed(0),
+          ],
+        ],
+        notes: [
+          `entries of ${SIZE_BYTES} bytes by batchSubmit of ${BATCH} on the real chain of \`up\`, read by \`node run\` in pages of eth_getLogs`,
+          `meanwhile anvil took ${chainSeconds.toFixed(2)} CPU s and the process of the public port ${proxySeconds.toFixed(2)}`,
+        ],
+      }
+    } finally {
+      child.kill('SIGTERM')
+      await network.stop()
+    }
+  },
+}
+
+/** The log does not know whether anybody has bytes for a root, so its roots may be random. */
+function randomSubmission(): Submission {
+  const { paddedChunkCount } = layoutOf(SIZE_BYTES)
+  return {
+    sizeBytes: SIZE_BYTES,
+    tags: new Uint8Array(0),
+    nodes: nodeHeights(paddedChunkCount).map((height) => ({ height, root: new Uint8Array(randomBytes(32)) })),
+  }
+}
+
+async function untilSeq(
+  port: number,
+  seq: number,
+  signal: AbortSignal,
+): Promise<{ readonly nextSeq: number; readonly atMs: number }> {
+  const deadline = performance.now() + 240_000
+  while (performance.now() < deadline) {
+    signal.throwIfAborted()
+    try {
+      const response = await fetch(`http://127.0.0.1:${port}/v1/status`, { signal })
+      const { nextSeq } = (await response.json()) as { readonly nextSeq: number }
+      if (nextSeq >= seq) return { nextSeq, atMs: performance.now() }
+    } catch (error) {
+      signal.throwIfAborted()
+      if (!(error instanceof TypeError)) throw error
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS))
+  }
+  throw fail('BENCH_FAILED', { said: `the follower did not reach entry ${seq}` })
+}
