@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { ObjectInfo } from '@weightless/sdk'
 import type { NetworkStatus } from './local/status.ts'
 import { freePorts } from '@weightless/host'
-import { isAlive, parseNetwork, type NetworkDescription } from './networkFile.ts'
+import { isAlive, parseNetwork, type NetworkDescription, type StorageNodeDescription } from './networkFile.ts'
 
 // The real thing in a temporary directory, as a user would run it. The tests build on each other, in this order.
 
@@ -322,6 +322,36 @@ describe('when processes die', () => {
     expect((await weightless(['node', 'start', 'nobody', '--json'])).code).toBe(1)
   })
 
+  test('a holder that was killed and emptied is rebuilt by the others, and the object outlives them', async () => {
+    const bytes = content(20_000_000, 4)
+    writeFileSync(join(folder, 'rebuilt'), bytes)
+    const { root, receipts } = await json<Put>('put', join(folder, 'rebuilt'))
+    const signerOf = async (url: string): Promise<string> =>
+      ((await (await fetch(`${url}/v1/status`)).json()) as { signer: string }).signer
+    const signers = new Map<string, string>()
+    for (const { id, url } of network().storage.nodes) signers.set(await signerOf(url), id)
+    const [first, ...others] = receipts.map(({ signer }) => signers.get(signer)!)
+    const find = (id: string): StorageNodeDescription => network().storage.nodes.find((node) => node.id === id)!
+    const kill = async (id: string): Promise<void> => {
+      process.kill(find(id).pid!, 'SIGKILL')
+      await until(`${id} is down`, () => find(id).pid === null)
+    }
+    await kill(first!)
+    rmSync(find(first!).dataDir, { recursive: true, force: true })
+    await json('node', 'start', first!)
+    const missing = async (): Promise<number | null> =>
+      (await json<NetworkStatus>('status')).storage.nodes.find(({ id }) => id === first)!.missingBytes
+    const isWhole = async (): Promise<boolean> => {
+      const answer = await fetch(`${find(first!).url}/v1/entries/${root}`)
+      return answer.ok && ((await answer.json()) as { entries: { complete: boolean }[] }).entries[0]!.complete
+    }
+    await until('it is rebuilt', isWhole)
+    await until('status says so', async () => (await missing()) === 0)
+    for (const id of others) await kill(id)
+    expect((await weightless(['get', root])).bytes.equals(bytes)).toBe(true)
+    for (const id of others) await json('node', 'start', id)
+  })
+
   test('the gateway comes back by itself', async () => {
     const before = (await json<NetworkStatus>('status')).gateway.pid as number
     process.kill(before, 'SIGKILL')
@@ -340,8 +370,6 @@ describe('when processes die', () => {
     expect(network().storage.nodes.map((node) => node.id)).toEqual(['node-0', 'node-1', 'node-2', 'node-4'])
     expect(await readdir(join(dir, 'nodes'))).not.toContain('node-3')
     expect(await json('node', 'drain', 'node-0')).toMatchObject({ state: 'draining' })
-    // Copies of earlier objects went with the data that was deleted, removed and drained here: nothing makes new ones yet.
-    roots.large = (await json<Put>('put', join(folder, 'large'))).root
     expect((await weightless(['get', roots.large])).bytes.equals(large)).toBe(true)
   })
 

@@ -137,7 +137,7 @@ async function stopAll(
 
 async function startStorage(chain: ChainConfig, config: StorageConfig, stage: Stage): Promise<string> {
   const logger = stage.logger.child({ role: 'storage' })
-  const { signal, clock, kernels } = stage
+  const { signal, clock, kernels, net } = stage
   const key = config.keyFile === undefined ? undefined : await readPrivateKey(config.keyFile, { signal })
   const signer = key && receiptSigner(key)
   const metrics = createMetrics()
@@ -162,7 +162,7 @@ async function startStorage(chain: ChainConfig, config: StorageConfig, stage: St
       membership: config.membership,
       gatewayUrl: config.gatewayUrl,
     },
-    { follower, membership, store, index, kernels, clock, logger, metrics, bytes: nodeBytes, signer, signal },
+    { follower, membership, store, index, kernels, net, clock, logger, metrics, bytes: nodeBytes, signer, signal },
   )
   onLost = ({ root }) => role.onLost(root)
   const server = await listen(config.listen, role.handle, { logger, stage })

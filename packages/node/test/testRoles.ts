@@ -76,6 +76,8 @@ export type TestRole = {
   rpcText(body: string): Promise<string>
   /** Resolves when the role has seen everything that is on chain. */
   caughtUp(): Promise<void>
+  /** What the store calls when bytes of a root went bad. */
+  lost(root: Entry['root']): void
   /** Ends the role as kill -9 does: nothing is flushed or said good-bye to. */
   kill(): Promise<void>
 }
@@ -173,6 +175,7 @@ export function createTestWorld(): TestWorld {
       machine,
       index,
       fetch: fetchRole,
+      lost: (root) => role.onLost(root),
       rpcText,
       rpc: async (method, params) =>
         JSON.parse(
@@ -217,6 +220,7 @@ export function createTestWorld(): TestWorld {
         store: parts.store,
         index: parts.index,
         kernels: inlineKernels(),
+        net,
         clock,
         logger: silentLogger,
         metrics: noMetrics,

@@ -1,5 +1,5 @@
 import { isFailure, type Abortable, type Receipt, type Root } from '@weightless/core'
-import type { Client } from './client.ts'
+import type { ClientDeps } from './client.ts'
 import { withDeadline } from './scope.ts'
 
 /** A gateway that does not answer is not waited for: it finds out by itself, a little later. */
@@ -8,7 +8,7 @@ const ANNOUNCE_MS_MAX = 5_000
 /** Tells a gateway of an upload that went past it, so that official clients find the object final at once. Resolves to whether it
  *  now does; a gateway that is away or refuses is no error of the upload. */
 export async function announce(
-  client: Client,
+  client: { readonly deps: Pick<ClientDeps, 'net' | 'clock' | 'logger'> },
   what: {
     readonly gatewayUrl: string
     readonly root: Root

@@ -77,7 +77,7 @@ async function nodeStatus(node: StorageNode, signal: AbortSignal): Promise<NodeS
     roleStatus({ url: node.url, pid, state: node.state, restarts }),
     pid === undefined ? undefined : askNode(node.url, signal),
   ])
-  const { store, nextSeq } = told ?? {}
+  const { store, sync, nextSeq } = told ?? {}
   return {
     id: node.id,
     ...role,
@@ -87,10 +87,16 @@ async function nodeStatus(node: StorageNode, signal: AbortSignal): Promise<NodeS
     capacityBytes: whole(store?.capacityBytes),
     readOnly: typeof store?.readOnly === 'boolean' ? store.readOnly : null,
     nextSeq: whole(nextSeq),
+    missingBytes: whole(sync?.missingBytes),
+    etaSeconds: whole(sync?.etaSeconds),
   }
 }
 
-type Told = { readonly nextSeq?: unknown; readonly store?: { readonly [name: string]: unknown } }
+type Told = {
+  readonly nextSeq?: unknown
+  readonly store?: { readonly [name: string]: unknown }
+  readonly sync?: { readonly missingBytes?: unknown; readonly etaSeconds?: unknown }
+}
 
 /** `undefined` when the node does not answer. */
 async function askNode(url: string, signal: AbortSignal): Promise<Told | undefined> {

@@ -43,6 +43,10 @@ export type NodeStatus = RoleStatus & {
   readonly capacityBytes: number | null
   readonly readOnly: boolean | null
   readonly nextSeq: number | null
+  /** Bytes that belong on this node and are not there yet; it fetches them from the others. */
+  readonly missingBytes: number | null
+  /** Until they are there; `null` while nothing is fetched. */
+  readonly etaSeconds: number | null
 }
 
 export function describeStatus(status: NetworkStatus): string {
@@ -54,7 +58,7 @@ export function describeStatus(status: NetworkStatus): string {
     ['gateway', describeState(gateway), pid(gateway), rss(gateway), '', '', gateway.url],
     ...storage.nodes.map((node) => [
       node.id,
-      `${describeState(node)}${node.readOnly === true ? ', read-only' : ''}`,
+      `${describeState(node)}${node.readOnly === true ? ', read-only' : ''}${describeMissing(node)}`,
       pid(node),
       rss(node),
       String(node.segmentCount ?? '?'),
@@ -67,6 +71,11 @@ export function describeStatus(status: NetworkStatus): string {
     '',
     `${storage.entryCount ?? '?'} entries in the log, ${formatBytes(status.disk.freeBytes)} free on disk, directory ${status.dir}`,
   ].join('\n')
+}
+
+function describeMissing({ missingBytes, etaSeconds }: NodeStatus): string {
+  if (missingBytes === null || missingBytes === 0) return ''
+  return `, ${formatBytes(missingBytes)} missing${etaSeconds === null ? '' : ` (${etaSeconds} s)`}`
 }
 
 function describeState(role: RoleStatus): string {

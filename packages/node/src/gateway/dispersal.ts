@@ -3,7 +3,7 @@ import { BATCH_SEGMENTS_MAX, layoutOf, placeHomes, placementOrder, slotsOf } fro
 import type { MembershipView } from '../flow/membership.ts'
 import type { BatchBodies } from './batchBodies.ts'
 import type { Ledger } from './ledger.ts'
-import type { Peers } from './peers.ts'
+import type { Peers } from '../peers/peers.ts'
 
 /**
  * Brings entries from the spool to their homes (DESIGN D7, D8). What is to be done follows from the spool and the ledger

@@ -4,7 +4,7 @@ import { fail } from '../errors.ts'
 import type { MembershipView } from '../flow/membership.ts'
 import type { Shelf } from '../segments/shelf.ts'
 import type { Ledger } from './ledger.ts'
-import type { Peers } from './peers.ts'
+import type { Peers } from '../peers/peers.ts'
 import { createSegmentCache, type SegmentCache } from './segmentCache.ts'
 
 /** Verified segments of entries, from the spool, from what was read lately, or from whoever holds them. */

@@ -2,7 +2,7 @@ import type { Clock, Entry, Member } from '@weightless/core'
 import { placeHomes, placementOrder } from '@weightless/core'
 import type { MembershipView } from '../flow/membership.ts'
 import type { Ledger } from './ledger.ts'
-import type { Peers } from './peers.ts'
+import type { Peers } from '../peers/peers.ts'
 
 /**
  * Asks the nodes for their receipts of entries that did not come through this gateway: our own clients send to the holders

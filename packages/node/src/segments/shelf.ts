@@ -166,7 +166,8 @@ export function createShelf(deps: ShelfDeps): Shelf {
 
   async function unmark(root: Root): Promise<void> {
     const seqs = deps.entries.byRoot(root).map((entry) => entry.seq)
-    for (const seq of seqs) whole.delete(seq)
+    // Said at once: until the rows are gone, a question meanwhile would find the old marks and remember them.
+    for (const seq of seqs) remember(seq, false)
     const changes = seqs.map((seq) => ({ key: numberKey('whole', seq), value: undefined }))
     await marks.transaction(changes, { durability: 'written' })
   }

@@ -1,5 +1,6 @@
-import type { Address, Clock, Entry, Index, Kernels, Logger, ReceiptSigner, Root } from '@weightless/core'
+import type { Address, Clock, Entry, Index, Kernels, Logger, Net, ReceiptSigner, Root } from '@weightless/core'
 import { SEGMENT_SIZE_BYTES } from '@weightless/core'
+import { announce } from '@weightless/sdk'
 import type { StorageMembership } from '../config.ts'
 import type { Commit, Follower } from '../flow/follow.ts'
 import type { MembershipView } from '../flow/membership.ts'
@@ -7,9 +8,12 @@ import type { FastBytes } from '../http/fastBytes.ts'
 import { ANSWER_PACE, BODY_PACE, createGate } from '../http/gate.ts'
 import { createService, type RoleMetrics, type Service } from '../http/service.ts'
 import { createSpareBuffers } from '../http/spareBuffers.ts'
+import { createPeers, type Peers } from '../peers/peers.ts'
 import { createEarly } from '../segments/early.ts'
 import { createShelf } from '../segments/shelf.ts'
 import type { SegmentStore } from '../store/store.ts'
+import { createPace, SYNC_BYTES_PER_SECOND_MAX } from '../sync/pace.ts'
+import { createSync, type Sync } from '../sync/sync.ts'
 import { zgsMethods } from '../zgs/compat.ts'
 import { createRpcEndpoint } from '../zgs/endpoint.ts'
 import { createStorageBackend } from './backend.ts'
@@ -33,6 +37,8 @@ export type StorageRoleDeps = {
   readonly store: SegmentStore
   readonly index: Index
   readonly kernels: Kernels
+  /** To the other nodes, for what this one lacks. */
+  readonly net: Net
   readonly clock: Clock
   readonly logger: Logger
   readonly metrics: RoleMetrics
@@ -47,6 +53,9 @@ export type StorageRole = {
   run(options: { readonly signal: AbortSignal }): Promise<void>
   /** A segment that was held is held no more. */
   onLost(root: Root): void
+  /** What the private listener works with. */
+  readonly sync: Sync
+  readonly peers: Peers
 }
 
 /** Bodies of segments in memory at once: 140 segments of an official client, more than disk and hash can work on. */
@@ -65,7 +74,7 @@ const NOBODY = `0x${'00'.repeat(20)}`
 
 /** The storage node: admits segments by proof, keeps them, signs for them, serves them. */
 export function createStorageRole(options: StorageRoleOptions, deps: StorageRoleDeps): StorageRole {
-  const { follower, membership, store, index, kernels, clock, logger, signer, bytes, metrics } = deps
+  const { follower, membership, store, index, kernels, net, clock, logger, signer, bytes, metrics } = deps
   const rules = createStorageRules(options.membership, {
     membership,
     signer: signer?.address,
@@ -84,6 +93,33 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
   const spares = createSpareBuffers({ bytesMax: SPARE_BYTES_MAX })
   const bodies = createGate({ ...gateOptions, bytesMax: BODIES_BYTES_MAX, pace: BODY_PACE }, { clock })
   const reads = createGate({ ...gateOptions, bytesMax: READS_BYTES_MAX, pace: ANSWER_PACE }, { clock })
+  const peers = createPeers({ net, clock, logger })
+  const isBusy = (): boolean =>
+    [bodies, reads].some((gate) => gate.usage().usedBytes > 0 || gate.usage().waitingCount > 0)
+  const sync = createSync({
+    follower,
+    membership,
+    shelf,
+    wanted: rules.wanted,
+    peers,
+    pace: createPace({ bytesPerSecond: SYNC_BYTES_PER_SECOND_MAX }, { clock, isBusy }),
+    clock,
+    logger,
+    signer: signer?.address,
+    isWritable: () => !store.usage().readOnly,
+    hasSigned: (entry) => receipts.get(entry) !== undefined,
+    async onWhole(entry, slot, { signal }) {
+      const receipt = await receipts.sign(entry, slot)
+      const { gatewayUrl } = options
+      // Official clients find this holder through the gateway.
+      if (receipt !== undefined && gatewayUrl !== undefined)
+        await announce(
+          { deps: { net, clock, logger } },
+          { gatewayUrl, root: entry.root, seq: entry.seq, receipts: [receipt] },
+          { signal },
+        )
+    },
+  })
   const backend = createStorageBackend({
     follower,
     shelf,
@@ -112,6 +148,23 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     'Bytes of segments whose root is not on chain yet.',
     () => early.usage().usedBytes,
   )
+  metrics.gaugeOf(
+    'weightless_sync_missing_bytes',
+    'Bytes of entries that belong on this node and are not here yet.',
+    () => sync.status().missingBytes,
+  )
+  metrics.gaugeOf('weightless_sync_missing_entries', 'Such entries.', () => sync.status().missingEntryCount)
+  metrics.gaugeOf(
+    'weightless_sync_unavailable_entries',
+    'Such entries that no node holds.',
+    () => sync.status().unavailableEntryCount,
+  )
+  metrics.gaugeOf(
+    'weightless_sync_eta_seconds',
+    'Until they are here at the pace of the last fetches; 0 when nothing is fetched.',
+    () => sync.status().etaSeconds ?? 0,
+  )
+  metrics.gaugeOf('weightless_sync_fetched_bytes_total', 'Bytes from other nodes.', () => sync.status().fetchedBytes)
   metrics.gaugeOf('weightless_bodies_bytes', 'Bytes of request bodies in memory.', () => bodies.usage().usedBytes)
   metrics.gaugeOf('weightless_bodies_waiting', 'Requests whose body waits unread.', () => bodies.usage().waitingCount)
 
@@ -129,6 +182,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     head: follower.head(),
     nextSeq: follower.nextSeq(),
     store: store.usage(),
+    sync: sync.status(),
     ready: isReady(),
   })
 
@@ -176,9 +230,25 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     }
   }
 
+  async function sweep(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      await clock.sleep(SWEEP_MS, { signal })
+      spares.trim()
+      // Before the log is followed to its end, a root may look early that is not.
+      if (follower.isCaughtUp())
+        await early.expire({ signal }).catch((error: unknown) => logger.warn('early.unexpired', { error }))
+    }
+  }
+
   return {
     handle,
-    onLost: (root) => void shelf.unmark(root).catch((error: unknown) => logger.warn('entry.unmarked', { root, error })),
+    sync,
+    peers,
+    onLost: (root) =>
+      void shelf
+        .unmark(root)
+        .then(() => sync.lost(root))
+        .catch((error: unknown) => logger.warn('entry.unmarked', { root, error })),
     async run({ signal }) {
       const end = follower.onCommit((commit: Commit) => {
         if (commit.entries.length === 0) return
@@ -186,13 +256,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
         settle(commit.entries, signal).catch(() => undefined)
       })
       try {
-        for (;;) {
-          await clock.sleep(SWEEP_MS, { signal })
-          spares.trim()
-          // Before the log is followed to its end, a root may look early that is not.
-          if (follower.isCaughtUp())
-            await early.expire({ signal }).catch((error: unknown) => logger.warn('early.unexpired', { error }))
-        }
+        await Promise.all([sweep(signal), sync.run({ signal })])
       } catch (error) {
         if (!signal.aborted) throw error
       } finally {

@@ -10,6 +10,14 @@ export type Peers = {
   /** Remembers a failure, for a while whose length fits the fault. */
   failed(member: Member, error: unknown): void
   succeeded(member: Member): void
+  /** What is known of it without asking. */
+  standing(member: Member): Standing
+}
+
+/** `banned`: it served wrong bytes. `disconnected`: it did not answer. `unknown`: nobody had to ask it yet. */
+export type Standing = {
+  readonly state: 'connected' | 'disconnected' | 'banned' | 'unknown'
+  readonly lastSeenMs: number | undefined
 }
 
 /** A node that did not answer may be restarting. */
@@ -39,6 +47,7 @@ export function createPeers(deps: { readonly net: Net; readonly clock: Clock; re
   const { clock, logger } = deps
   const clients = new Map<string, StorageNodeClient | undefined>()
   const avoided = new Map<string, number>()
+  const seen = new Map<string, number>()
   return {
     of({ endpoint }) {
       if (!clients.has(endpoint)) {
@@ -57,8 +66,17 @@ export function createPeers(deps: { readonly net: Net; readonly clock: Clock; re
       logger.warn('holder.avoided', { holder: member.id, endpoint: member.endpoint, code, ms })
     },
     succeeded({ endpoint }) {
+      if (seen.size >= PEERS_MAX) seen.delete(seen.keys().next().value!)
+      seen.set(endpoint, clock.nowMs())
       // A liar that answers is still a liar.
       if ((avoided.get(endpoint) ?? 0) - clock.nowMs() <= AVOID_MS) avoided.delete(endpoint)
+    },
+    standing({ endpoint }) {
+      const lastSeenMs = seen.get(endpoint)
+      const leftMs = (avoided.get(endpoint) ?? 0) - clock.nowMs()
+      if (leftMs > AVOID_MS) return { state: 'banned', lastSeenMs }
+      if (leftMs > 0) return { state: 'disconnected', lastSeenMs }
+      return { state: lastSeenMs === undefined ? 'unknown' : 'connected', lastSeenMs }
     },
   }
 }

@@ -1,0 +1,267 @@
+import { afterEach, describe, expect, test } from 'vitest'
+import { placeHomes, type Entry, type Member } from '@weightless/core'
+import { objectOf, type TestObject } from '../../../../sim/compliance/storageNode.ts'
+import { until } from '../../test/testClock.ts'
+import { createTestWorld, endWorlds, memberOf, putBinary, type TestRole, type TestWorld } from '../../test/testRoles.ts'
+import type { SyncStatus } from './sync.ts'
+
+type Node = Awaited<ReturnType<TestWorld['storage']>>
+
+afterEach(endWorlds)
+
+const MIB = 1024 ** 2
+
+function membersOf(nodes: readonly Node[]): readonly Member[] {
+  return nodes.map((node, i) => memberOf(i + 1, node))
+}
+
+/** The homes of an entry among these nodes, in slot order, and the others. */
+function homesOf(entry: Pick<Entry, 'root'>, nodes: readonly Node[]): { homes: Node[]; others: Node[] } {
+  const placed = placeHomes({ key: entry.root, slotCount: 3 }, membersOf(nodes))
+  const homes = placed.map(({ member }) => nodes.find((node) => node.signer === member.signer)!)
+  return { homes, others: nodes.filter((node) => !homes.includes(node)) }
+}
+
+async function store(world: TestWorld, object: TestObject, nodes: readonly Node[]): Promise<Entry> {
+  const [entry] = world.chain.submit(object.submission)
+  for (const [slot, node] of homesOf(entry!, nodes).homes.entries()) {
+    for (let at = 0; at < object.segments.length; at += 16)
+      expect((await putBinary(node, entry!, object.segments.slice(at, at + 16), slot)).status).toBe(200)
+  }
+  return entry!
+}
+
+async function syncOf(node: TestRole): Promise<SyncStatus> {
+  return ((await (await node.fetch('/v1/status')).json()) as { sync: SyncStatus }).sync
+}
+
+async function isComplete(node: TestRole, entry: Entry): Promise<boolean> {
+  const answer = await node.fetch(`/v1/entries/${entry.root}`)
+  if (answer.status !== 200) return false
+  const { entries } = (await answer.json()) as { entries: readonly { seq: number; complete: boolean }[] }
+  return entries.find(({ seq }) => seq === entry.seq)?.complete === true
+}
+
+function nameOf(node: Node): string {
+  return new URL(node.url).hostname.replace('.test', '')
+}
+
+describe('a home that lost everything', () => {
+  test('is rebuilt from the other holders without being told, signs again, and the object outlives those others', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(6)
+    const object = objectOf(5 * MIB + 1, 21)
+    const entry = await store(world, object, nodes)
+    const { homes } = homesOf(entry, nodes)
+    const receiptOf = async (node: TestRole): Promise<unknown> =>
+      (await node.fetch(`/v1/entries/${entry.root}/receipt?seq=0&slot=0`)).json()
+    const before = await receiptOf(homes[0]!)
+    await homes[0]!.kill()
+    const empty = await world.storage(nameOf(homes[0]!))
+    await until(() => isComplete(empty, entry), 'the entry is back')
+    await until(async () => (await syncOf(empty)).state === 'complete', 'nothing is missing')
+    expect(await syncOf(empty)).toMatchObject({
+      missingEntryCount: 0,
+      missingBytes: 0,
+      fetchedEntryCount: 1,
+      fetchedBytes: object.segments.reduce((sum, { data }) => sum + data.length, 0),
+    })
+    expect(await receiptOf(empty)).toEqual(before)
+    await homes[1]!.kill()
+    await homes[2]!.kill()
+    for (let index = 0; index < object.segments.length; index++) {
+      const segment = await empty.store.get(entry.root, index)
+      expect(Buffer.from(segment!.data).equals(object.segments[index]!.data)).toBe(true)
+    }
+  })
+
+  test('goes on after a restart in the middle with what is still missing', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(3)
+    const object = objectOf(12 * MIB, 22)
+    const entry = await store(world, object, nodes)
+    await nodes[0]!.kill()
+    const half = await world.storage('node-0')
+    await until(() => half.store.presence(entry.root).heldCount >= 16, 'some of it is here')
+    await half.kill()
+    world.log.length = 0
+    const again = await world.storage('node-0', { machine: half.machine })
+    const kept = again.store.presence(entry.root).heldCount
+    expect(kept).toBeGreaterThanOrEqual(16)
+    await until(() => isComplete(again, entry))
+    // What was kept is not asked for again: whole windows are sixteen segments a request.
+    const asked = world.log.filter((line) => line.endsWith(`/v1/entries/${entry.root}/segments`)).length
+    expect(asked).toBeLessThanOrEqual(Math.ceil((object.segments.length - kept) / 16) + 1)
+    expect((await syncOf(again)).fetchedBytes).toBe((object.segments.length - kept) * 262_144)
+  })
+
+  test('finds every entry of the log that belongs to it and none that does not', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(6)
+    const stored: Entry[] = []
+    for (let i = 0; i < 20; i++) stored.push(await store(world, objectOf(1000 + i, 30 + i), nodes))
+    const own = stored.filter((entry) => homesOf(entry, nodes).homes.includes(nodes[2]!))
+    expect(own.length).toBeGreaterThan(3)
+    await nodes[2]!.kill()
+    const empty = await world.storage('node-2')
+    await until(async () => (await syncOf(empty)).fetchedEntryCount === own.length, 'all that belongs here is here')
+    await until(async () => (await syncOf(empty)).state === 'complete')
+    expect([...empty.store.roots()].sort()).toEqual(own.map(({ root }) => root).sort())
+  })
+})
+
+describe('a home that missed an upload', () => {
+  test('fetches it when it returns, from whoever stood in', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(4)
+    const object = objectOf(600_000, 23)
+    const root = object.tree.root
+    const { homes, others } = homesOf({ root }, nodes)
+    await homes[0]!.kill()
+    const [entry] = world.chain.submit(object.submission)
+    for (const [slot, node] of [others[0]!, homes[1]!, homes[2]!].entries())
+      await putBinary(node, entry!, object.segments, slot)
+    const back = await world.storage(nameOf(homes[0]!), { machine: homes[0]!.machine })
+    await until(() => isComplete(back, entry!))
+  })
+
+  test('leaves a new entry to its writer and asks nobody about it for a while', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(3)
+    await until(async () => (await syncOf(nodes[0]!)).state === 'complete')
+    const object = objectOf(600_000, 24)
+    const [entry] = world.chain.submit(object.submission)
+    await nodes[0]!.caughtUp()
+    world.log.length = 0
+    expect((await syncOf(nodes[0]!)).missingEntryCount).toBe(0)
+    for (const node of nodes) await putBinary(node, entry!, object.segments)
+    world.clock.jump(60_000)
+    await until(async () => (await syncOf(nodes[0]!)).state === 'complete')
+    expect(world.log.filter((line) => line.includes(entry!.root))).toEqual([])
+  })
+})
+
+describe('sources that do not help', () => {
+  test('wrong bytes are refused, their sender is asked no more, and another one serves', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(3)
+    const object = objectOf(3 * MIB, 25)
+    const entry = await store(world, object, nodes)
+    await nodes[0]!.kill()
+    let lies = 0
+    world.faults.set(nodes[1]!.url, (request) => {
+      if (!request.url.includes('/segments')) return undefined
+      lies += 1
+      return nodes[1]!.fetch(request.url.slice(nodes[1]!.url.length)).then(async (response) => {
+        const body = new Uint8Array(await response.arrayBuffer())
+        body[body.length - 1]! ^= 1
+        return new Response(body)
+      })
+    })
+    const empty = await world.storage('node-0')
+    await until(() => isComplete(empty, entry))
+    expect(lies).toBe(1)
+    for (let index = 0; index < object.segments.length; index++) {
+      const segment = await empty.store.get(entry.root, index)
+      expect(Buffer.from(segment!.data).equals(object.segments[index]!.data)).toBe(true)
+    }
+  })
+
+  test('an entry that nobody ever uploaded is reported as not to be had, and fetched once somebody has it', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(3)
+    const object = objectOf(600_000, 26)
+    const [entry] = world.chain.submit(object.submission)
+    await nodes[0]!.kill()
+    const empty = await world.storage('node-0')
+    await until(async () => (await syncOf(empty)).unavailableEntryCount === 1)
+    expect(await syncOf(empty)).toMatchObject({ state: 'waiting', missingEntryCount: 1, missingBytes: 600_000 })
+    await putBinary(nodes[1]!, entry!, object.segments)
+    world.clock.jump(3_600_000)
+    await until(() => isComplete(empty, entry!))
+  })
+
+  test('two nodes with a half each are enough', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(3)
+    const object = objectOf(20 * 262_144, 27)
+    const [entry] = world.chain.submit(object.submission)
+    await nodes[0]!.kill()
+    const even = object.segments.filter(({ index }) => index % 2 === 0)
+    const odd = object.segments.filter(({ index }) => index % 2 === 1)
+    await putBinary(nodes[1]!, entry!, even)
+    await putBinary(nodes[2]!, entry!, odd)
+    const empty = await world.storage('node-0')
+    await until(() => isComplete(empty, entry!))
+  })
+
+  test('an unreachable network is waited for', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(3)
+    const object = objectOf(300_000, 28)
+    const entry = await store(world, object, nodes)
+    await nodes[0]!.kill()
+    const away = async (): Promise<Response> => {
+      throw new TypeError('fetch failed')
+    }
+    for (const node of nodes.slice(1)) world.faults.set(node.url, away)
+    const empty = await world.storage('node-0')
+    await until(async () => (await syncOf(empty)).unavailableEntryCount === 1)
+    world.faults.clear()
+    world.clock.jump(3_600_000)
+    await until(() => isComplete(empty, entry))
+  })
+})
+
+describe('a membership that changes', () => {
+  test('a new node fetches what placement gives it, and tells the gateway', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(3)
+    const gateway = await world.gateway('gateway')
+    const stored: Entry[] = []
+    for (let i = 0; i < 8; i++) stored.push(await store(world, objectOf(2000 + i, 60 + i), nodes))
+    const [late] = await world.members(1)
+    const all = [...nodes, late!]
+    const own = stored.filter((entry) => homesOf(entry, all).homes.includes(late!))
+    expect(own.length).toBeGreaterThan(0)
+    for (const entry of own) await until(() => isComplete(late!, entry))
+    await gateway.caughtUp()
+    const told = (): number =>
+      world.log.filter((line) => line.startsWith('PUT http://gateway.test/v1/entries/') && line.endsWith('/receipts'))
+        .length
+    await until(() => told() >= own.length, 'the gateway is told')
+    // Every other holder may go: the gateway asks the new one.
+    for (const node of nodes) await node.kill()
+    for (const entry of own) {
+      const { result } = await gateway.rpc('zgs_downloadSegmentByTxSeq', [entry.seq, 0, 1])
+      expect(Buffer.from(result as string, 'base64')).toHaveLength(256)
+    }
+  })
+})
+
+describe('bytes that go bad', () => {
+  test('are fetched again from another holder once somebody has read them', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(3)
+    const object = objectOf(1000, 29)
+    const entry = await store(world, object, nodes)
+    await until(async () => (await syncOf(nodes[0]!)).state === 'complete')
+    // As a scrub or a repair would: the store no longer holds the segment.
+    await nodes[0]!.store.remove(entry.root)
+    nodes[0]!.lost(entry.root)
+    await until(() => nodes[0]!.store.presence(entry.root).heldCount === 1)
+    await until(() => isComplete(nodes[0]!, entry))
+  })
+
+  test('of a store that was deleted beside its index are noticed at the start', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(3)
+    const object = objectOf(1000, 31)
+    const entry = await store(world, object, nodes)
+    await nodes[0]!.store.remove(entry.root)
+    await nodes[0]!.kill()
+    const again = await world.storage('node-0', { machine: nodes[0]!.machine })
+    await until(() => again.store.presence(entry.root).heldCount === 1)
+    await until(() => isComplete(again, entry))
+  })
+})

@@ -1,0 +1,430 @@
+import type { Address, Clock, Entry, Logger, Member, Root } from '@weightless/core'
+import { isFailure, layoutOf, REPLICA_COUNT, SEGMENT_SIZE_BYTES } from '@weightless/core'
+import { fail } from '../errors.ts'
+import type { Follower } from '../flow/follow.ts'
+import type { MembershipView } from '../flow/membership.ts'
+import type { Peers } from '../peers/peers.ts'
+import type { Shelf, Stride } from '../segments/shelf.ts'
+import { fetchEntry, findSources, type FetchResult, type Source } from './fetchEntry.ts'
+import type { Pace } from './pace.ts'
+import { homeSlot, planSync, retryAtMs, SYNC_SETTLE_MS, type Missing, type Span } from './planSync.ts'
+
+/**
+ * Node to node: brings the entries of which this node is a home, and whose bytes it lacks, from those who hold them. It was
+ * replaced, came back empty, was away during an upload, or its disk lost a segment: what is to be done follows from the log, the
+ * placement and the store alone, so a restart in the middle costs nothing but a look at what is there.
+ */
+export type Sync = {
+  /** Resolves when `signal` aborts. */
+  run(options: { readonly signal: AbortSignal }): Promise<void>
+  /** Bytes of this root went bad: its entries are fetched again if they belong here. */
+  lost(root: Root): void
+  /** Fetches an entry, or a range of its segments, whether it belongs here or not. Throws `ENTRY_UNKNOWN`. */
+  start(seq: number, range?: Span): void
+  /** Ends the work on an entry; false when there was none. One that belongs here is looked at again after a restart. */
+  stop(seq: number): boolean
+  /** Nodes that say they hold the whole entry. Throws `ENTRY_UNKNOWN`. */
+  locate(seq: number, options: { readonly signal: AbortSignal }): Promise<readonly Member[]>
+  status(): SyncStatus
+  job(seq: number): SyncJob | undefined
+  jobs(): readonly SyncJob[]
+}
+
+export type SyncStatus = {
+  /** `starting`: the log is not followed to its end. `looking`: not all entries have been looked at. `fetching`: some are missing
+   *  and to be had. `waiting`: those that are missing are to be had nowhere, or not yet. */
+  readonly state: 'starting' | 'looking' | 'fetching' | 'waiting' | 'complete'
+  readonly missingEntryCount: number
+  readonly missingBytes: number
+  /** Entries among them that no node that was asked holds. */
+  readonly unavailableEntryCount: number
+  /** At the pace of the last fetches; `null` while nothing is fetched or no pace is known. */
+  readonly etaSeconds: number | null
+  readonly fetchedBytes: number
+  readonly fetchedEntryCount: number
+}
+
+/** One entry on the list. */
+export type SyncJob = {
+  readonly seq: number
+  readonly state: 'queued' | 'searching' | 'fetching' | 'unavailable'
+  readonly why: Missing['why']
+  readonly sinceMs: number
+  /** Sources of the last search. */
+  readonly sourceCount: number
+  readonly goal: Span
+  /** The next segment that is missing. */
+  readonly next: number
+}
+
+export type SyncDeps = {
+  readonly follower: Pick<Follower, 'entries' | 'nextSeq' | 'isCaughtUp' | 'onCommit'>
+  readonly membership: MembershipView
+  readonly shelf: Shelf
+  readonly wanted: (entry: Entry) => Stride
+  readonly peers: Peers
+  readonly pace: Pace
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly signer: Address | undefined
+  readonly isWritable: () => boolean
+  readonly hasSigned: (entry: Entry) => boolean
+  /** The entry is whole: signs for it and tells whoever wants to know. */
+  readonly onWhole: (entry: Entry, slot: number, options: { readonly signal: AbortSignal }) => Promise<void>
+}
+
+/** Entries on the list at once, some 200 bytes each; the log is read on when there is room again. */
+const MISSING_MAX = 65_536
+/** Entries looked at between two turns of the event loop: each may cost a placement. */
+const LOOK_ENTRIES = 64
+/** How often the follower is asked whether it has caught up, and a store that takes no writes whether it does. */
+const LOOK_AGAIN_MS = 250
+/** Weight of the newest fetch in the pace. */
+const RATE_WEIGHT = 0.2
+
+type Item = Missing & {
+  readonly sinceMs: number
+  readonly range: Span | undefined
+  readonly sourceCount: number
+  readonly lastResult: FetchResult | 'failed' | undefined
+}
+type Running = { readonly over: AbortController; state: 'searching' | 'fetching'; next: number }
+
+export function createSync(deps: SyncDeps): Sync {
+  const { follower, membership, shelf, peers, clock, logger } = deps
+  const { entries } = follower
+  const missing = new Map<number, Item>()
+  const running = new Map<number, Running>()
+  const works = new Set<Promise<void>>()
+  let lookFrom = 0
+  let hasStarted = false
+  let fetchedBytes = 0
+  let fetchedEntryCount = 0
+  let bytesPerMs = 0
+  let pausedUntilMs = 0
+  let wake: () => void = () => undefined
+
+  /** Why this node should hold an entry; `undefined` when it need not. */
+  function claimOn(entry: Entry): 'home' | 'signed' | undefined {
+    if (homeSlot(entry, { signer: deps.signer, replicas: REPLICA_COUNT }, membership.current().members) !== undefined)
+      return 'home'
+    return deps.hasSigned(entry) ? 'signed' : undefined
+  }
+
+  function add(entry: Entry, why: Missing['why'], options: { readonly dueMs: number; readonly range?: Span }): void {
+    const before = missing.get(entry.seq)
+    missing.set(entry.seq, {
+      seq: entry.seq,
+      why: before?.why === 'asked' ? 'asked' : why,
+      missingBytes: bytesMissing(entry, options.range),
+      heldCount: shelf.heldCount(entry),
+      dueMs: options.dueMs,
+      attempts: before?.attempts ?? 0,
+      sinceMs: before?.sinceMs ?? clock.nowMs(),
+      range: options.range,
+      sourceCount: before?.sourceCount ?? 0,
+      lastResult: undefined,
+    })
+  }
+
+  function bytesMissing(entry: Entry, range: Span | undefined): number {
+    if (range !== undefined) return range.count * SEGMENT_SIZE_BYTES
+    return Math.min(entry.sizeBytes, shelf.missingCount(entry) * SEGMENT_SIZE_BYTES)
+  }
+
+  /** Nobody can hold an entry whose size has no layout. */
+  const canBeHeld = (entry: Entry): boolean => Number.isFinite(shelf.missingCount(entry))
+
+  /** An entry that is marked whole while its segments are gone (its files were deleted, its index was not) is not whole. */
+  async function isReallyWhole(entry: Entry): Promise<boolean> {
+    if (!shelf.isWhole(entry)) return false
+    const { first, step } = deps.wanted(entry)
+    if (first !== 0 || step !== 1 || !canBeHeld(entry)) return true
+    if (shelf.heldCount(entry) === layoutOf(entry.sizeBytes).segmentCount) return true
+    logger.warn('entry.bytesGone', { seq: entry.seq, root: entry.root })
+    await shelf.unmark(entry.root)
+    return false
+  }
+
+  /** Looks at some entries of the log; false when there is none left to look at. */
+  async function look(): Promise<boolean> {
+    if (missing.size >= MISSING_MAX || lookFrom >= follower.nextSeq()) return false
+    const page = entries.list({ after: lookFrom - 1, limit: LOOK_ENTRIES })
+    for (const entry of page) {
+      if (missing.size >= MISSING_MAX) break
+      lookFrom = entry.seq + 1
+      if (missing.has(entry.seq) || (await isReallyWhole(entry)) || !canBeHeld(entry)) continue
+      const why = claimOn(entry)
+      if (why !== undefined) add(entry, why, { dueMs: clock.nowMs() })
+    }
+    return page.length > 0
+  }
+
+  function onNew(found: readonly Entry[]): void {
+    for (const entry of found) {
+      // A reorganisation gives a number to another entry; what lies ahead of the look is met by it.
+      if (entry.seq < lookFrom) lookFrom = entry.seq
+      if (entry.seq !== lookFrom || missing.size >= MISSING_MAX) continue
+      lookFrom = entry.seq + 1
+      if (!canBeHeld(entry) || shelf.isWhole(entry)) continue
+      const why = claimOn(entry)
+      if (why !== undefined) add(entry, why, { dueMs: clock.nowMs() + SYNC_SETTLE_MS })
+    }
+    if (pausedUntilMs > clock.nowMs() + SYNC_SETTLE_MS) wake()
+  }
+
+  /** Most new entries are whole by the time they are due: their writers have brought them. */
+  function forgetWhole(): void {
+    const nowMs = clock.nowMs()
+    for (const { seq, attempts, dueMs } of missing.values()) {
+      if (attempts > 0 || dueMs > nowMs || running.has(seq)) continue
+      const entry = entries.bySeq(seq)
+      if (entry === undefined || shelf.isWhole(entry)) missing.delete(seq)
+    }
+  }
+
+  /** Homes have moved, and somebody new may hold what was missing. */
+  function onMembers(): void {
+    lookFrom = 0
+    for (const [seq, item] of missing)
+      missing.set(seq, { ...item, dueMs: Math.min(item.dueMs, clock.nowMs() + LOOK_AGAIN_MS) })
+    wake()
+  }
+
+  async function run({ signal }: { readonly signal: AbortSignal }): Promise<void> {
+    const end = follower.onCommit((commit) => {
+      if (!hasStarted) return
+      if (commit.membership !== undefined) onMembers()
+      if (commit.entries.length > 0) onNew(commit.entries)
+    })
+    try {
+      while (!follower.isCaughtUp()) await clock.sleep(LOOK_AGAIN_MS, { signal })
+      hasStarted = true
+      for (;;) {
+        const isLooking = await look()
+        forgetWhole()
+        const { start, wakeMs } = planSync({
+          missing: missing.values(),
+          running: keysOf(running),
+          nowMs: clock.nowMs(),
+        })
+        if (deps.isWritable()) for (const seq of start) launch(seq, signal)
+        const dueMs = start.length > 0 && !deps.isWritable() ? 0 : wakeMs - clock.nowMs()
+        await pause(isLooking ? 0 : Math.max(LOOK_AGAIN_MS, dueMs), signal)
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error
+    } finally {
+      end()
+      await Promise.all(works)
+    }
+  }
+
+  /** Sleeps until it is time, something new is known, or the end. */
+  async function pause(ms: number, signal: AbortSignal): Promise<void> {
+    pausedUntilMs = clock.nowMs() + ms
+    const awake = new AbortController()
+    const woken = new Promise<void>((resolve) => (wake = resolve))
+    const scope = AbortSignal.any([signal, awake.signal])
+    const onAbort = (): void => wake()
+    signal.addEventListener('abort', onAbort, { once: true })
+    const slept = ms === Infinity ? woken : clock.sleep(Math.max(0, ms), { signal: scope }).catch(() => undefined)
+    await Promise.race([woken, slept])
+    signal.removeEventListener('abort', onAbort)
+    awake.abort()
+    signal.throwIfAborted()
+  }
+
+  function launch(seq: number, signal: AbortSignal): void {
+    const over = new AbortController()
+    running.set(seq, { over, state: 'searching', next: 0 })
+    const work = turn(seq, AbortSignal.any([signal, over.signal])).finally(() => {
+      running.delete(seq)
+      works.delete(work)
+      wake()
+    })
+    works.add(work)
+  }
+
+  /** One turn of one entry: afterwards it is off the list, or on it for later. */
+  async function turn(seq: number, signal: AbortSignal): Promise<void> {
+    const item = missing.get(seq)
+    const entry = entries.bySeq(seq)
+    if (item === undefined || entry === undefined) return void missing.delete(seq)
+    try {
+      if (await isSettled(entry, item, signal)) return
+      const result = await fetchEntry(
+        entry,
+        {
+          members: othersOf(membership.current().members),
+          replicas: REPLICA_COUNT,
+          wants: wantsOf(entry, item.range),
+          onSources: (sources) => onSources(seq, sources),
+          onStored: (span, sizeBytes) => onStored(seq, span, sizeBytes),
+          signal,
+        },
+        deps,
+      )
+      if (await isDone(entry, item, signal)) return
+      later(seq, result)
+    } catch (error) {
+      if (signal.aborted) return
+      logger[isFailure(error) ? 'warn' : 'error']('sync.failed', { seq, root: entry.root, error })
+      later(seq, 'failed')
+    }
+  }
+
+  /** Nothing is to be fetched: it is whole, belongs elsewhere by now, or comes in from its writer. */
+  async function isSettled(entry: Entry, item: Item, signal: AbortSignal): Promise<boolean> {
+    if (await isDone(entry, item, signal)) return true
+    if (item.why !== 'asked' && claimOn(entry) === undefined) return missing.delete(entry.seq)
+    const heldCount = shelf.heldCount(entry)
+    if (item.why === 'asked' || item.attempts > 0 || heldCount <= item.heldCount) return false
+    missing.set(entry.seq, { ...item, heldCount, dueMs: clock.nowMs() + SYNC_SETTLE_MS })
+    return true
+  }
+
+  async function isDone(entry: Entry, item: Item, signal: AbortSignal): Promise<boolean> {
+    const isRangeHere = item.range !== undefined && everyOf(item.range, (index) => shelf.has(entry.root, index))
+    if (!(await shelf.finish(entry, { signal }))) return isRangeHere && missing.delete(entry.seq)
+    const hasFetched = (missing.get(entry.seq)?.sourceCount ?? 0) > 0
+    missing.delete(entry.seq)
+    if (hasFetched) {
+      fetchedEntryCount += 1
+      logger.info('sync.entryFetched', { seq: entry.seq, root: entry.root, ms: clock.nowMs() - item.sinceMs })
+    }
+    const self = { signer: deps.signer, replicas: REPLICA_COUNT }
+    const slot = homeSlot(entry, self, membership.current().members)
+    if (slot !== undefined && (hasFetched || !deps.hasSigned(entry))) await deps.onWhole(entry, slot, { signal })
+    return true
+  }
+
+  function later(seq: number, result: FetchResult | 'failed'): void {
+    const item = missing.get(seq)
+    const entry = entries.bySeq(seq)
+    if (item === undefined || entry === undefined) return
+    const attempts = item.attempts + 1
+    missing.set(seq, {
+      ...item,
+      attempts,
+      lastResult: result,
+      missingBytes: bytesMissing(entry, item.range),
+      dueMs: retryAtMs(attempts, clock.nowMs()),
+    })
+    logger.info('sync.delayed', { seq, root: entry.root, result, attempts })
+  }
+
+  function onSources(seq: number, sources: readonly Source[]): void {
+    const item = missing.get(seq)
+    if (item !== undefined) missing.set(seq, { ...item, sourceCount: sources.length })
+    const job = running.get(seq)
+    if (job !== undefined && sources.length > 0) job.state = 'fetching'
+  }
+
+  let lastStoredMs: number | undefined
+  function onStored(seq: number, span: Span, sizeBytes: number): void {
+    fetchedBytes += sizeBytes
+    const item = missing.get(seq)
+    if (item !== undefined) missing.set(seq, { ...item, missingBytes: Math.max(0, item.missingBytes - sizeBytes) })
+    const job = running.get(seq)
+    if (job !== undefined) job.next = span.from + span.count
+    const nowMs = clock.nowMs()
+    // A pause between two rebuilds is no slowness.
+    if (lastStoredMs !== undefined && nowMs - lastStoredMs < SYNC_SETTLE_MS) {
+      const rate = sizeBytes / Math.max(1, nowMs - lastStoredMs)
+      bytesPerMs += RATE_WEIGHT * (rate - bytesPerMs)
+    }
+    lastStoredMs = nowMs
+  }
+
+  const othersOf = (members: readonly Member[]): readonly Member[] =>
+    members.filter(({ signer }) => signer !== deps.signer)
+
+  function wantsOf(entry: Entry, range: Span | undefined): (index: number) => boolean {
+    const { first, step } = deps.wanted(entry)
+    return (index) =>
+      index % step === first && (range === undefined || (index >= range.from && index < range.from + range.count))
+  }
+
+  function entryOf(seq: number): Entry {
+    const entry = entries.bySeq(seq)
+    if (entry === undefined) throw fail('ENTRY_UNKNOWN', { seq, nextSeq: follower.nextSeq() })
+    return entry
+  }
+
+  function jobOf(item: Item): SyncJob {
+    const { seq, why, sinceMs, sourceCount, lastResult } = item
+    const entry = entryOf(seq)
+    const active = running.get(seq)
+    const state = active?.state ?? (lastResult === undefined ? 'queued' : 'unavailable')
+    const goal = item.range ?? { from: 0, count: layoutOf(entry.sizeBytes).segmentCount }
+    return { seq, state, why, sinceMs, sourceCount, goal, next: active?.next ?? goal.from }
+  }
+
+  return {
+    run,
+    lost(root) {
+      for (const entry of entries.byRoot(root)) {
+        const why = canBeHeld(entry) ? claimOn(entry) : undefined
+        if (why !== undefined && missing.size < MISSING_MAX) add(entry, why, { dueMs: clock.nowMs() })
+      }
+      wake()
+    },
+    start(seq, range) {
+      const entry = entryOf(seq)
+      if (!canBeHeld(entry)) throw fail('ENTRY_UNKNOWN', { seq, reason: 'nobody can hold an entry of this size' })
+      if (shelf.isWhole(entry) || running.has(seq)) return
+      add(entry, 'asked', { dueMs: clock.nowMs(), ...(range === undefined ? {} : { range }) })
+      wake()
+    },
+    stop(seq) {
+      running.get(seq)?.over.abort(fail('SERVICE_STOPPING'))
+      return missing.delete(seq)
+    },
+    async locate(seq, { signal }) {
+      const members = othersOf(membership.current().members)
+      const sources = await findSources(entryOf(seq), { members, replicas: REPLICA_COUNT, signal }, { peers })
+      return sources.filter(({ complete }) => complete).map(({ member }) => member)
+    },
+    status() {
+      const nowMs = clock.nowMs()
+      // A new entry that its writer still brings is not missing yet.
+      const items = [...missing.values()].filter(({ attempts, dueMs }) => attempts > 0 || dueMs <= nowMs)
+      const missingBytes = items.reduce((sum, item) => sum + item.missingBytes, 0)
+      const unavailable = items.filter(({ lastResult }) => lastResult === 'noSource' || lastResult === 'lacking')
+      const openBytes = missingBytes - unavailable.reduce((sum, item) => sum + item.missingBytes, 0)
+      const isLooking = hasStarted && lookFrom < follower.nextSeq() && missing.size < MISSING_MAX
+      return {
+        state: !hasStarted
+          ? 'starting'
+          : running.size > 0
+            ? 'fetching'
+            : isLooking
+              ? 'looking'
+              : items.length > 0
+                ? 'waiting'
+                : 'complete',
+        missingEntryCount: items.length,
+        missingBytes,
+        unavailableEntryCount: unavailable.length,
+        etaSeconds: running.size > 0 && bytesPerMs > 0 ? Math.ceil(openBytes / bytesPerMs / 1000) : null,
+        fetchedBytes,
+        fetchedEntryCount,
+      }
+    },
+    job: (seq) => {
+      const item = missing.get(seq)
+      return item === undefined || entries.bySeq(seq) === undefined ? undefined : jobOf(item)
+    },
+    jobs: () => [...missing.values()].filter(({ seq }) => entries.bySeq(seq) !== undefined).map(jobOf),
+  }
+}
+
+function keysOf(map: ReadonlyMap<number, unknown>): ReadonlySet<number> {
+  return new Set(map.keys())
+}
+
+function everyOf({ from, count }: Span, isSo: (index: number) => boolean): boolean {
+  for (let index = from; index < from + count; index++) if (!isSo(index)) return false
+  return true
+}
