@@ -1,39 +1,30 @@
+import { decodeBase64Groups } from '@weightless/kernels'
+
 /** Standard base64 (RFC 4648 section 4) with padding, one text for each byte string: other alphabets, white space, missing padding
  *  and stray bits in the last character are refused, so `undefined` means "not base64". Text comes as a string or as its ASCII
- *  bytes. Pure, because browsers and Node 20 have no Uint8Array.fromBase64; from bytes it runs about as fast as Node's own. */
-export function decodeBase64(text: string | Uint8Array): Uint8Array | undefined {
+ *  bytes; `bufferOf` says where the bytes go (a fresh array by default). The machine's own decoders are no help: Node's passes
+ *  over strangers and wants a string, and browsers and Node 20 have no Uint8Array.fromBase64. */
+export function decodeBase64(
+  text: string | Uint8Array,
+  bufferOf: (sizeBytes: number) => Uint8Array = (sizeBytes) => new Uint8Array(sizeBytes),
+): Uint8Array | undefined {
   const ascii = typeof text === 'string' ? new TextEncoder().encode(text) : text
   const { length } = ascii
   if (length % 4 !== 0) return undefined
   if (length === 0) return new Uint8Array(0)
   const padding = ascii[length - 1] !== PAD ? 0 : ascii[length - 2] !== PAD ? 1 : 2
-  const out = new Uint8Array((length / 4) * 3 - padding)
-  const wholeGroups = length - (padding > 0 ? 4 : 0)
-  // Values of valid characters are below 64, that of any other is 255, so one OR over all of them finds a stranger.
-  let seen = 0
-  let at = 0
-  for (let i = 0; i < wholeGroups; i += 4) {
-    const a = VALUES[ascii[i]!]!
-    const b = VALUES[ascii[i + 1]!]!
-    const c = VALUES[ascii[i + 2]!]!
-    const d = VALUES[ascii[i + 3]!]!
-    seen |= a | b | c | d
-    out[at] = (a << 2) | (b >> 4)
-    out[at + 1] = (b << 4) | (c >> 2)
-    out[at + 2] = (c << 6) | d
-    at += 3
-  }
-  if (padding > 0) {
-    const a = VALUES[ascii[wholeGroups]!]!
-    const b = VALUES[ascii[wholeGroups + 1]!]!
-    const c = padding === 1 ? VALUES[ascii[wholeGroups + 2]!]! : 0
-    seen |= a | b | c
-    const strayBits = padding === 1 ? c & 3 : b & 15
-    if (strayBits !== 0) return undefined
-    out[at] = (a << 2) | (b >> 4)
-    if (padding === 1) out[at + 1] = (b << 4) | (c >> 2)
-  }
-  return seen < 64 ? out : undefined
+  const sizeBytes = (length / 4) * 3 - padding
+  const out = bufferOf(sizeBytes).subarray(0, sizeBytes)
+  if (padding === 0) return decodeBase64Groups(ascii, out) ? out : undefined
+  const wholeGroups = length - 4
+  if (!decodeBase64Groups(ascii.subarray(0, wholeGroups), out)) return undefined
+  // The last group, with 'A' (zero) in the place of the padding: what the bytes it stands for are must be zero then.
+  // A copy, whatever kind of view the text is: `slice` of Node's Buffer is none.
+  const last = Uint8Array.from(ascii.subarray(wholeGroups)).fill(ZERO_CHARACTER, 4 - padding)
+  const bytes = new Uint8Array(3)
+  if (!decodeBase64Groups(last, bytes) || bytes[3 - padding] !== 0) return undefined
+  out.set(bytes.subarray(0, 3 - padding), (wholeGroups / 4) * 3)
+  return out
 }
 
 export function encodeBase64(data: Uint8Array): string {
@@ -60,11 +51,7 @@ export function encodeBase64(data: Uint8Array): string {
 }
 
 const PAD = 0x3d
+const ZERO_CHARACTER = 0x41
 const CHARACTERS: Uint8Array = new TextEncoder().encode(
   'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/',
 )
-/** By byte: 0 … 63, or 255. */
-const VALUES: Uint8Array = new Uint8Array(256).fill(255)
-CHARACTERS.forEach((character, value) => {
-  VALUES[character] = value
-})

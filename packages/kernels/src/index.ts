@@ -3,6 +3,8 @@ import type { Kernel } from './kernel.ts'
 
 export { createKernel, defaultKernel, segmentCountOf } from './kernel.ts'
 export type { Kernel, Tier } from './kernel.ts'
+export { createBase64Decoder, decodeBase64Groups } from './base64.ts'
+export type { DecodeBase64Groups } from './base64.ts'
 export { inlineKernels } from './inline.ts'
 export type { InlineKernels, InlineOptions } from './inline.ts'
 export { compileSimd } from './simd.ts'

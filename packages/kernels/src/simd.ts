@@ -4,7 +4,12 @@ import type { Primitives } from './scalar.ts'
 /** The compiled kernel. Modules can be posted to workers, which share its code. Throws where WASM SIMD is missing, or where a
  *  browser refuses to compile on its main thread (engines allow at least 4 KiB there, and the kernel is smaller). */
 export function compileSimd(): WebAssembly.Module {
-  return new WebAssembly.Module(bytesOfBase64(keccakWasm))
+  return moduleOf(keccakWasm)
+}
+
+/** A committed binary, compiled. Throws like `compileSimd`. */
+export function moduleOf(wasmText: string): WebAssembly.Module {
+  return new WebAssembly.Module(bytesOfBase64(wasmText))
 }
 
 /** The door of assembly/keccak.ts: bytes go to address 0, the answer is at address 0. */
