@@ -6,9 +6,10 @@ import { decodeUtf8, parseJsonRpc, type JsonRpcBody } from './json.ts'
 
 /** Reads a JSON-RPC body that may carry segments as base64 under "data". JSON.parse of one 350 kB string costs more than all the
  *  rest (spec/performance.md 5), so payloads are cut out first where that is safe; the answer is the same either way.
- *  Throws as `parseJsonRpc`, and `RPC_TEXT_TOO_LARGE` for more than `JSON_TEXT_BYTES_MAX` beside payloads. */
-export function openUploadBody(body: Uint8Array): UploadBody {
-  const scan = scanUploadBody(body)
+ *  `bufferOf` says where the bytes of a payload that was cut out go. Throws as `parseJsonRpc`, and `RPC_TEXT_TOO_LARGE` for more
+ *  than `JSON_TEXT_BYTES_MAX` beside payloads. */
+export function openUploadBody(body: Uint8Array, bufferOf?: BufferOf): UploadBody {
+  const scan = scanUploadBody(body, bufferOf)
   if (scan === undefined) {
     if (body.length > JSON_TEXT_BYTES_MAX) {
       throw fail('RPC_TEXT_TOO_LARGE', { bodyBytes: body.length, textBytesMax: JSON_TEXT_BYTES_MAX })
@@ -24,6 +25,8 @@ export function openUploadBody(body: Uint8Array): UploadBody {
   }
 }
 
+export type BufferOf = (sizeBytes: number) => Uint8Array
+
 export type UploadBody = {
   readonly request: JsonRpcBody
   /** The bytes of a "data" value found in the params of `request` (which is opaque: pass it as it is). `undefined` when it is
@@ -35,7 +38,7 @@ export type UploadBody = {
  *  so that JSON.parse(rest) is JSON.parse(body) but for those values, whatever the body is. `undefined` on anything unexpected
  *  (a "data" that is no string or no strict base64, an escape in a key, too deep, not UTF-8): then parse the whole body. Also
  *  `undefined` when more than `JSON_TEXT_BYTES_MAX` would be left: then parse nothing. */
-export function scanUploadBody(body: Uint8Array): UploadScan | undefined {
+export function scanUploadBody(body: Uint8Array, bufferOf?: BufferOf): UploadScan | undefined {
   const payloads: Uint8Array[] = []
   const parts: Uint8Array[] = []
   const isObject: boolean[] = []
@@ -65,7 +68,7 @@ export function scanUploadBody(body: Uint8Array): UploadScan | undefined {
       }
       if (body[value] !== QUOTE) return undefined
       const close = body.indexOf(QUOTE, value + 1)
-      const payload = close === -1 ? undefined : decodeBase64(body.subarray(value + 1, close))
+      const payload = close === -1 ? undefined : decodeBase64(body.subarray(value + 1, close), bufferOf)
       if (payload === undefined) return undefined
       // Spaces, so that the number cannot join with stray digits behind a broken string.
       parts.push(body.subarray(copied, value), new TextEncoder().encode(` ${payloads.length} `))

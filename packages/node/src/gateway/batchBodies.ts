@@ -1,8 +1,8 @@
-import type { Entry, ProvenSegment } from '@weightless/core'
+import type { Entry } from '@weightless/core'
 import { encodeFrames, SEGMENTS_BODY_BYTES_MAX } from '@weightless/core'
 import { fail } from '../errors.ts'
 import type { Shelf } from '../segments/shelf.ts'
-import type { SegmentWindow } from './segmentWindow.ts'
+import type { SegmentWindow, WindowSegment } from './segmentWindow.ts'
 
 /** Framed batches of segments (docs/wire.md): one body serves all holders. */
 export type BatchBodies = {
@@ -17,20 +17,25 @@ const SPARE_MAX = 4
 export function createBatchBodies(deps: { readonly shelf: Shelf; readonly window: SegmentWindow }): BatchBodies {
   const spare: Uint8Array[] = []
 
-  async function find(entry: Entry, index: number, signal: AbortSignal): Promise<ProvenSegment> {
-    const segment = deps.window.take(entry, index) ?? (await deps.shelf.read(entry, index, { signal }))
+  async function find(entry: Entry, index: number, signal: AbortSignal): Promise<WindowSegment> {
+    const windowed = deps.window.take(entry, index)
+    if (windowed !== undefined) return windowed
+    const segment = await deps.shelf.read(entry, index, { signal })
     if (segment === undefined) throw fail('SEGMENT_MISSING', { root: entry.root, seq: entry.seq, index })
-    return segment
+    return { segment, release: () => undefined }
   }
 
   return {
     async make(entry, indexes, { signal }) {
-      const segments = await Promise.all(indexes.map((index) => find(entry, index, signal)))
+      const found = await Promise.all(indexes.map((index) => find(entry, index, signal)))
       const buffer = spare.pop() ?? new Uint8Array(SEGMENTS_BODY_BYTES_MAX)
       let sizeBytes = 0
-      for (const part of encodeFrames(segments)) {
-        buffer.set(part, sizeBytes)
-        sizeBytes += part.length
+      for (const { segment, release } of found) {
+        for (const part of encodeFrames([segment])) {
+          buffer.set(part, sizeBytes)
+          sizeBytes += part.length
+        }
+        release()
       }
       let released = false
       return {

@@ -58,8 +58,12 @@ export type GatewayRole = {
 
 /** Bodies of segments in memory at once: 140 segments of an official client, more than disk and hash can work on. */
 const BODIES_BYTES_MAX = 48 * 1024 ** 2
-/** Buffers kept between bodies: 16 segments of an official client. */
-const SPARE_BYTES_MAX = 8 * 1024 ** 2
+/** Of these, bodies that arrive at speed: those that the spare buffers below serve. */
+const BURST_BYTES_MAX = 8 * 1024 ** 2
+/** Buffers kept between bodies: 24 segments of an official client. */
+const SPARE_BYTES_MAX = 9 * 1024 ** 2
+/** Buffers kept between segments: as many. */
+const SPARE_SEGMENT_BYTES_MAX = 6 * 1024 ** 2
 /** Segments kept in memory from the spool's sync to their departure: four batches. */
 const WINDOW_BYTES_MAX = 16 * 1024 ** 2
 /** Segments on their way to official clients: 32 at once. */
@@ -132,7 +136,11 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
   })
   const gateOptions = { waitMsMax: QUEUE_MS_MAX, waitingMax: QUEUE_COUNT_MAX }
   const spares = createSpareBuffers({ bytesMax: SPARE_BYTES_MAX })
-  const bodies = createGate({ ...gateOptions, bytesMax: BODIES_BYTES_MAX, pace: BODY_PACE }, { clock })
+  const segmentBuffers = createSpareBuffers({ bytesMax: SPARE_SEGMENT_BYTES_MAX, memory: 'shared' })
+  const bodies = createGate(
+    { ...gateOptions, bytesMax: BODIES_BYTES_MAX, burstBytesMax: BURST_BYTES_MAX, pace: BODY_PACE },
+    { clock },
+  )
   const answers = createGate({ ...gateOptions, bytesMax: ANSWERS_BYTES_MAX, pace: ANSWER_PACE }, { clock })
   const streams = createGate({ ...gateOptions, bytesMax: STREAMS_BYTES_MAX, pace: ANSWER_PACE }, { clock })
 
@@ -235,7 +243,17 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
     name: 'weightless gateway',
     version: options.version,
     logger,
-    rpc: createRpcEndpoint({ methods, gate: bodies, answers, spares, bytes, clock, logger, signal: deps.signal }),
+    rpc: createRpcEndpoint({
+      methods,
+      gate: bodies,
+      answers,
+      spares,
+      segmentBuffers,
+      bytes,
+      clock,
+      logger,
+      signal: deps.signal,
+    }),
     routes: firstOf(
       createReceiptRoute({ ledger, follower, clock }),
       createRestRoutes({
@@ -288,6 +306,8 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
         for (;;) {
           await clock.sleep(SWEEP_MS, { signal })
           spares.trim()
+          segmentBuffers.trim()
+          window.trim()
           // Before the log is followed to its end, a root may look early or idle that is not.
           if (follower.isCaughtUp())
             await sweep(signal).catch((error: unknown) => logger.warn('spool.unswept', { error }))

@@ -152,3 +152,52 @@ describe('the gate, of clients that are slow', () => {
     expect(order).toEqual(['sending', 'sending too', 'silent', 'mute'])
   })
 })
+
+describe('the gate, of many that send at once', () => {
+  const burstOf = (clock = createTestClock()): ReturnType<typeof createGate> =>
+    createGate(
+      {
+        bytesMax: 30,
+        burstBytesMax: 10,
+        waitMsMax: 20_000,
+        waitingMax: 100,
+        pace: { windowMs: 2_000, wholeMs: 60_000 },
+      },
+      { clock },
+    )
+  const watched = { signal: never, movedBytes: () => 0 }
+
+  test('few are let in at a time, however much room there is', async () => {
+    const gate = burstOf()
+    const first = await gate.enterWatched(6, watched)
+    first.keep()
+    const second = gate.enterWatched(6, watched)
+    await Promise.resolve()
+    expect(gate.usage()).toEqual({ usedBytes: 6, waitingCount: 1 })
+    first.leave()
+    ;(await second).leave()
+    expect(gate.usage()).toEqual({ usedBytes: 0, waitingCount: 0 })
+  })
+
+  test('those that turn out to be slow keep their places and hold up nobody', async () => {
+    const gate = burstOf()
+    const slow = await gate.enterWatched(10, watched)
+    const next = await gate.enterWatched(10, watched)
+    expect(slow.lost.aborted).toBe(false)
+    expect(gate.usage()).toEqual({ usedBytes: 20, waitingCount: 0 })
+    slow.leave()
+    next.leave()
+    const last = await gate.enterWatched(10, watched)
+    expect(gate.usage().usedBytes).toBe(10)
+    last.leave()
+  })
+
+  test('a body above the burst goes in when no other is at speed', async () => {
+    const gate = burstOf()
+    const slow = await gate.enterWatched(2, watched)
+    const large = await gate.enterWatched(20, watched)
+    expect([slow.lost.aborted, gate.usage().usedBytes]).toEqual([false, 22])
+    slow.leave()
+    large.leave()
+  })
+})

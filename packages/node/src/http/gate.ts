@@ -30,9 +30,14 @@ export type GateOptions = {
   readonly bytesMax: number
   readonly waitMsMax: number
   readonly waitingMax: number
+  /** Of these bytes, those of clients that send at speed: who is still there after a step is slow and counts no more. What
+   *  hundreds send at once is read a few at a time, in memory that is still in the cache. */
+  readonly burstBytesMax?: number | undefined
   /** While somebody waits, a client must move so much in each window that it would be through within `wholeMs`. */
   readonly pace?: { readonly windowMs: number; readonly wholeMs: number } | undefined
 }
+
+type Taken = { slacken(): void; leave(): void }
 
 /** Bodies of clients that send: two seconds without a thirtieth of it are a stall, not a slow line. */
 export const BODY_PACE = { windowMs: 2_000, wholeMs: 60_000 } as const
@@ -53,18 +58,25 @@ export function createGate(options: GateOptions, deps: { readonly clock: Clock }
     readonly sizeBytes: number
     readonly movedBytes: () => number
     readonly lose: () => void
+    /** It is not counted among those at speed any more. */
+    readonly slacken: () => void
+    readonly enteredMs: number
     sinceMs: number
     sinceBytes: number
   }
   const { clock } = deps
+  const { burstBytesMax = Infinity } = options
   let usedBytes = 0
+  let burstBytes = 0
   let isWatching = false
   const waiting: Waiter[] = []
   /** Those whose client has not done its part yet. */
   const holders = new Set<Holder>()
 
   // A body above the budget is let in alone, or it would wait for ever.
-  const fits = (sizeBytes: number): boolean => usedBytes === 0 || usedBytes + sizeBytes <= options.bytesMax
+  const fits = (sizeBytes: number): boolean =>
+    usedBytes === 0 ||
+    (usedBytes + sizeBytes <= options.bytesMax && (burstBytes === 0 || burstBytes + sizeBytes <= burstBytesMax))
   const isSending = ({ movedBytes, sizeBytes }: Waiter): boolean =>
     movedBytes === undefined || movedBytes() >= Math.min(sizeBytes, FIRST_BYTES)
   const nextWaiter = (): Waiter | undefined => waiting.find(isSending) ?? waiting[0]
@@ -75,26 +87,39 @@ export function createGate(options: GateOptions, deps: { readonly clock: Clock }
       next.open()
     }
   }
-  const take = (sizeBytes: number): (() => void) => {
-    let left = false
+  const take = (sizeBytes: number): Taken => {
+    let state: 'atSpeed' | 'slow' | 'left' = 'atSpeed'
     usedBytes += sizeBytes
-    return () => {
-      if (left) return
-      left = true
-      usedBytes -= sizeBytes
-      invariant(usedBytes >= 0, 'nobody gives back more than was taken')
-      admit()
+    burstBytes += sizeBytes
+    const leaveBurst = (): void => {
+      if (state === 'atSpeed') burstBytes -= sizeBytes
+    }
+    return {
+      slacken() {
+        if (state !== 'atSpeed') return
+        leaveBurst()
+        state = 'slow'
+        admit()
+      },
+      leave() {
+        if (state === 'left') return
+        leaveBurst()
+        state = 'left'
+        usedBytes -= sizeBytes
+        invariant(usedBytes >= 0, 'nobody gives back more than was taken')
+        admit()
+      },
     }
   }
 
   /** Resolves when it is its turn; its bytes are taken by then. */
-  async function wait(sizeBytes: number, { signal, movedBytes }: WatchOptions): Promise<() => void> {
+  async function wait(sizeBytes: number, { signal, movedBytes }: WatchOptions): Promise<Taken> {
     signal.throwIfAborted()
     if (waiting.length === 0 && fits(sizeBytes)) return take(sizeBytes)
     if (waiting.length >= options.waitingMax) throw fail('SERVER_BUSY', { waitingCount: waiting.length })
     const ended = AbortSignal.any([signal, clock.deadline(options.waitMsMax)])
     void watch()
-    return await new Promise<() => void>((resolve, reject) => {
+    return await new Promise<Taken>((resolve, reject) => {
       const waiter: Waiter = {
         sizeBytes,
         movedBytes,
@@ -129,6 +154,7 @@ export function createGate(options: GateOptions, deps: { readonly clock: Clock }
 
   function makeRoom(pace: NonNullable<GateOptions['pace']>): void {
     for (const holder of holders) {
+      if (clock.nowMs() - holder.enteredMs >= STEP_MS) holder.slacken()
       const heldMs = clock.nowMs() - holder.sinceMs
       if (heldMs < pace.windowMs) continue
       const isSlow = (holder.movedBytes() - holder.sinceBytes) * pace.wholeMs < holder.sizeBytes * heldMs
@@ -144,15 +170,17 @@ export function createGate(options: GateOptions, deps: { readonly clock: Clock }
 
   return {
     usage: () => ({ usedBytes, waitingCount: waiting.length }),
-    enter: (sizeBytes, { signal }) => wait(sizeBytes, { signal, movedBytes: undefined }),
+    enter: async (sizeBytes, { signal }) => (await wait(sizeBytes, { signal, movedBytes: undefined })).leave,
     async enterWatched(sizeBytes, watched) {
       const { movedBytes } = watched
-      const leave = await wait(sizeBytes, watched)
+      const { leave, slacken } = await wait(sizeBytes, watched)
       const lost = new AbortController()
       if (movedBytes === undefined) return { lost: lost.signal, keep: () => undefined, expect: () => undefined, leave }
       const holder: Holder = {
         sizeBytes,
         movedBytes,
+        slacken,
+        enteredMs: clock.nowMs(),
         sinceMs: 0,
         sinceBytes: 0,
         lose: () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { createSpareBuffers } from './spareBuffers.ts'
 
-const STEP = 256 * 1024
+const STEP = 64 * 1024
 
 describe('spare buffers', () => {
   test('a buffer that was given serves the next body of about its size, and no other', () => {
@@ -12,6 +12,11 @@ describe('spare buffers', () => {
     expect(spares.take(STEP) === first).toBe(false)
     expect(spares.take(2 * STEP) === first).toBe(true)
     expect(spares.take(2 * STEP) === first).toBe(false)
+  })
+
+  test('shared memory, where a worker is to read it', () => {
+    expect(createSpareBuffers({ bytesMax: STEP }).take(1).buffer).toBeInstanceOf(ArrayBuffer)
+    expect(createSpareBuffers({ bytesMax: STEP, memory: 'shared' }).take(1).buffer).toBeInstanceOf(SharedArrayBuffer)
   })
 
   test('no more than the limit is kept', () => {

@@ -4,17 +4,23 @@
  */
 export type SpareBuffers = {
   /** At least `sizeBytes` long; what is in it is of no meaning. */
-  take(sizeBytes: number): Uint8Array<ArrayBuffer>
-  give(buffer: Uint8Array<ArrayBuffer>): void
+  take(sizeBytes: number): Uint8Array
+  give(buffer: Uint8Array): void
   /** Lets go of what was not used since the last call. */
   trim(): void
 }
 
 /** Bodies of about one size share their buffers. */
-const STEP_BYTES = 256 * 1024
+const STEP_BYTES = 64 * 1024
 
-export function createSpareBuffers(options: { readonly bytesMax: number }): SpareBuffers {
-  const spare: Uint8Array<ArrayBuffer>[] = []
+export type SpareBuffersOptions = {
+  readonly bytesMax: number
+  /** `shared`: a worker reads it without a copy. */
+  readonly memory?: 'own' | 'shared' | undefined
+}
+
+export function createSpareBuffers({ bytesMax, memory = 'own' }: SpareBuffersOptions): SpareBuffers {
+  const spare: Uint8Array[] = []
   let spareBytes = 0
   let isUsed = false
   return {
@@ -23,15 +29,16 @@ export function createSpareBuffers(options: { readonly bytesMax: number }): Spar
       const wantedBytes = Math.ceil(sizeBytes / STEP_BYTES) * STEP_BYTES
       // The last one given is the one that is still in the cache.
       const at = spare.findLastIndex(({ length }) => length === wantedBytes)
-      if (at < 0) return new Uint8Array(wantedBytes)
+      if (at < 0)
+        return new Uint8Array(memory === 'own' ? new ArrayBuffer(wantedBytes) : new SharedArrayBuffer(wantedBytes))
       spareBytes -= wantedBytes
       return spare.splice(at, 1)[0]!
     },
     give(buffer) {
-      if (buffer.length > options.bytesMax) return
+      if (buffer.length > bytesMax) return
       spare.push(buffer)
       spareBytes += buffer.length
-      while (spareBytes > options.bytesMax) spareBytes -= spare.shift()!.length
+      while (spareBytes > bytesMax) spareBytes -= spare.shift()!.length
     },
     trim() {
       if (!isUsed) {

@@ -60,8 +60,12 @@ export type StorageRole = {
 
 /** Bodies of segments in memory at once: 140 segments of an official client, more than disk and hash can work on. */
 const BODIES_BYTES_MAX = 48 * 1024 ** 2
+/** Of these, bodies that arrive at speed: those that the spare buffers below serve. */
+const BURST_BYTES_MAX = 13 * 1024 ** 2
 /** Buffers kept between bodies: three batches of our own clients. */
 const SPARE_BYTES_MAX = 13 * 1024 ** 2
+/** Buffers kept between segments of official clients. */
+const SPARE_SEGMENT_BYTES_MAX = 4 * 1024 ** 2
 /** Answers with segments in memory at once, to clients of either kind. */
 const READS_BYTES_MAX = 32 * 1024 ** 2
 /** Below what an official client waits for an answer (30 s). */
@@ -91,7 +95,11 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
   )
   const gateOptions = { waitMsMax: QUEUE_MS_MAX, waitingMax: QUEUE_COUNT_MAX }
   const spares = createSpareBuffers({ bytesMax: SPARE_BYTES_MAX })
-  const bodies = createGate({ ...gateOptions, bytesMax: BODIES_BYTES_MAX, pace: BODY_PACE }, { clock })
+  const segmentBuffers = createSpareBuffers({ bytesMax: SPARE_SEGMENT_BYTES_MAX, memory: 'shared' })
+  const bodies = createGate(
+    { ...gateOptions, bytesMax: BODIES_BYTES_MAX, burstBytesMax: BURST_BYTES_MAX, pace: BODY_PACE },
+    { clock },
+  )
   const reads = createGate({ ...gateOptions, bytesMax: READS_BYTES_MAX, pace: ANSWER_PACE }, { clock })
   const peers = createPeers({ net, clock, logger })
   const isBusy = (): boolean =>
@@ -195,6 +203,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       gate: bodies,
       answers: reads,
       spares,
+      segmentBuffers,
       bytes,
       clock,
       logger,
@@ -234,6 +243,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     for (;;) {
       await clock.sleep(SWEEP_MS, { signal })
       spares.trim()
+      segmentBuffers.trim()
       // Before the log is followed to its end, a root may look early that is not.
       if (follower.isCaughtUp())
         await early.expire({ signal }).catch((error: unknown) => logger.warn('early.unexpired', { error }))

@@ -5,6 +5,7 @@ import {
   jsonRpcError,
   jsonRpcResult,
   openUploadBody,
+  SEGMENT_SIZE_BYTES,
   RPC_ANSWER_MS_MAX,
 } from '@weightless/core'
 import { answer } from '../http/answer.ts'
@@ -30,6 +31,8 @@ export type RpcEndpointDeps = {
   /** Room for answers that carry segments, until they have left. */
   readonly answers: Gate
   readonly spares: SpareBuffers
+  /** For the bytes of whole segments, from their decoding to the answer. */
+  readonly segmentBuffers: SpareBuffers
   readonly bytes: FastBytes
   readonly clock: Clock
   readonly logger: Logger
@@ -42,7 +45,7 @@ export type RpcEndpointDeps = {
  * because their transport repeats anything else; the id goes back digit for digit; a body is read only when its bytes fit.
  */
 export function createRpcEndpoint(deps: RpcEndpointDeps): (request: Request, source: BodySource) => Promise<Response> {
-  const { gate, spares, bytes, clock, logger } = deps
+  const { gate, spares, segmentBuffers, bytes, clock, logger } = deps
   return async (request, source) => {
     const late = clock.deadline(RPC_ANSWER_MS_MAX)
     const signal = AbortSignal.any([request.signal, deps.signal, late])
@@ -51,20 +54,32 @@ export function createRpcEndpoint(deps: RpcEndpointDeps): (request: Request, sou
     try {
       const body = await read(request, source, signal)
       leave = body.leave
-      const { request: opened, dataOf } = openUploadBody(body.body)
+      const taken: Uint8Array[] = []
+      const { request: opened, dataOf } = openUploadBody(body.body, (sizeBytes) => {
+        // A body may hold thousands of small ones.
+        if (sizeBytes !== SEGMENT_SIZE_BYTES) return new Uint8Array(sizeBytes)
+        const buffer = segmentBuffers.take(sizeBytes)
+        taken.push(buffer)
+        return buffer
+      })
       // Texts and payloads are copies by now.
       body.reuse?.()
       const room = await takeRoom(opened.calls, signal)
       place = room.place
       const answers: string[] = []
       let chars = 0
+      let hasFailed = false
       for (const call of opened.calls) {
         const refused = chars > ANSWERS_CHARS_MAX ? ASK_FOR_LESS : bulkOf(call) > 0 ? room.refused : undefined
-        const text = await answerCall(call, { dataOf, refused }, signal)
+        const answered = await answerCall(call, { dataOf, refused }, signal)
+        hasFailed ||= answered.hasFailed
+        const { text } = answered
         if (text === undefined) continue
         answers.push(text)
         chars += text.length
       }
+      // Where something failed, a worker or a write that began may still read them.
+      if (!hasFailed) for (const buffer of taken) segmentBuffers.give(buffer)
       if (answers.length === 0) {
         place?.leave()
         return answer(null, { status: 204, headers: {} })
@@ -113,12 +128,15 @@ export function createRpcEndpoint(deps: RpcEndpointDeps): (request: Request, sou
     call: JsonRpcCall,
     { dataOf, refused }: { readonly dataOf: DataOf; readonly refused: unknown },
     signal: AbortSignal,
-  ): Promise<string | undefined> {
-    if (call.kind === 'fault') return jsonRpcError(call.id, errorFields(call.failure, signal))
+  ): Promise<{ readonly text: string | undefined; readonly hasFailed: boolean }> {
+    if (call.kind === 'fault')
+      return { text: jsonRpcError(call.id, errorFields(call.failure, signal)), hasFailed: true }
+    const textOf = (write: (id: string) => string): string | undefined =>
+      call.id === undefined ? undefined : write(call.id)
     try {
       if (refused !== undefined) throw refused
       const result = await callMethod(deps.methods, call.method, call.params, { dataOf, signal })
-      return call.id === undefined ? undefined : jsonRpcResult(call.id, result)
+      return { text: textOf((id) => jsonRpcResult(id, result)), hasFailed: false }
     } catch (error) {
       const fields = errorFields(error, signal)
       logger.debug('rpc.refused', {
@@ -127,7 +145,7 @@ export function createRpcEndpoint(deps: RpcEndpointDeps): (request: Request, sou
         message: fields.message,
         data: fields.data,
       })
-      return call.id === undefined ? undefined : jsonRpcError(call.id, fields)
+      return { text: textOf((id) => jsonRpcError(id, fields)), hasFailed: true }
     }
   }
 
