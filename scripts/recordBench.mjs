@@ -1,6 +1,7 @@
-// Runs benches and commits their results to paper: `node scripts/recordBench.mjs [NAME...]` writes docs/bench/NAME.md.
+// Runs benches and commits their results to paper: `node scripts/recordBench.mjs [NAME...]` writes docs/bench/NAME.md. What is
+// written there by hand, from the first `## ` heading on, stays.
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 
 const top = resolve(import.meta.dirname, '..')
@@ -35,6 +36,8 @@ for (const name of names) {
     ...notes.map((note) => `* ${note}`),
     '',
   ]
-  writeFileSync(join(top, 'docs/bench', `${name}.md`), page.join('\n'))
+  const path = join(top, 'docs/bench', `${name}.md`)
+  const byHand = existsSync(path) ? (/^## [^]*/m.exec(readFileSync(path, 'utf8'))?.[0] ?? '') : ''
+  writeFileSync(path, `${page.join('\n')}${byHand === '' ? '' : `\n${byHand}`}`)
   process.stderr.write(`docs/bench/${name}.md\n`)
 }

@@ -2,7 +2,9 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { createKernel } from '@weightless/kernels'
 import { createSpoolFile } from './spool.ts'
+import { createKernelPool } from './workers.ts'
 
 let directory: string
 beforeEach(async () => {
@@ -19,6 +21,19 @@ test('what is appended is read back by range, cut at its end', async () => {
   expect([...(await spool.read(1, 4))]).toEqual([1, 2, 3])
   expect([...(await spool.read(3, 100))]).toEqual([3, 4])
   expect([...(await spool.read(9, 10))]).toEqual([])
+})
+
+test('it fills parts of the caller, and a pool hashes it where it is', async () => {
+  await using pool = createKernelPool({ threads: 1 })
+  await using spool = await createSpoolFile(directory, { pool })
+  const content = Uint8Array.from({ length: 300_000 }, (_, i) => i >> 3)
+  await spool.append(content)
+  const parts = [new Uint8Array(100_000), new Uint8Array(150_000)]
+  expect(await spool.readInto(parts, 7)).toBe(250_000)
+  expect(Buffer.concat(parts).equals(content.subarray(7, 250_007))).toBe(true)
+  expect(await spool.readInto([new Uint8Array(10)], 299_998)).toBe(2)
+  const roots = await spool.segmentRoots!({ start: 0, end: 300_000, lastLeafCount: 148 })
+  expect(roots).toEqual(createKernel('simd').segmentRoots(content, 148))
 })
 
 test.skipIf(process.platform === 'win32')(

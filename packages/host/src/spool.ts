@@ -4,10 +4,17 @@ import { join } from 'node:path'
 import type { Abortable } from '@weightless/core'
 import { fail } from './errors.ts'
 import { ensureDirectory } from './files.ts'
+import { readParts } from './readParts.ts'
+import type { KernelPool } from './workers.ts'
 
 /** A temporary file of mode 600 for a source that can be read only once. Its name is removed as soon as it is open, so the
- *  system gives the space back at every end of the process, a crash included (Windows removes it at `close`). */
-export async function createSpoolFile(directory: string, options: Abortable = {}): Promise<SpoolFile> {
+ *  system gives the space back at every end of the process, a crash included (Windows removes it at `close`). With a pool its
+ *  workers read what they hash. */
+export async function createSpoolFile(
+  directory: string,
+  options: Abortable & { readonly pool?: Pick<KernelPool, 'fileSegmentRoots'> | undefined } = {},
+): Promise<SpoolFile> {
+  const { pool } = options
   options.signal?.throwIfAborted()
   await ensureDirectory(directory)
   const path = join(directory, `spool-${randomBytes(8).toString('hex')}`)
@@ -45,15 +52,16 @@ export async function createSpoolFile(directory: string, options: Abortable = {}
       }
     },
     read: async (start, end, { signal } = {}) => {
-      signal?.throwIfAborted()
       const into = new Uint8Array(Math.max(0, Math.min(end, sizeBytes) - start))
-      for (let done = 0; done < into.length;) {
-        const { bytesRead } = await handle.read(into, done, into.length - done, start + done)
-        if (bytesRead === 0) throw fail('DISK_FAILED', { operation: 'spool', reason: 'short read' })
-        done += bytesRead
-      }
+      const bytesRead = await readParts(handle, [into], start, { signal })
+      if (bytesRead < into.length) throw fail('DISK_FAILED', { operation: 'spool', reason: 'short read' })
       return into
     },
+    readInto: (parts, start, { signal } = {}) => readParts(handle, parts, start, { signal }),
+    segmentRoots:
+      pool &&
+      (async ({ start, end, lastLeafCount }, { signal } = {}) =>
+        pool.fileSegmentRoots({ fd: handle.fd, start, end }, { lastLeafCount, signal })),
     close,
     [Symbol.asyncDispose]: close,
   }
@@ -65,5 +73,14 @@ export type SpoolFile = AsyncDisposable & {
   append(bytes: Uint8Array): Promise<void>
   /** Bytes start ≤ i < end, cut at the end of what was appended. */
   read(start: number, end: number, options?: Abortable): Promise<Uint8Array>
+  /** Fills `parts`, one after the other, from `start` on; answers how many bytes that were. */
+  readInto(parts: readonly Uint8Array[], start: number, options?: Abortable): Promise<number>
+  /** The roots of the segments from `start` to `end`, as the pool's `segmentRoots` gives them for the same bytes. */
+  readonly segmentRoots:
+    | ((
+        range: { readonly start: number; readonly end: number; readonly lastLeafCount: number },
+        options?: Abortable,
+      ) => Promise<Uint8Array>)
+    | undefined
   close(): Promise<void>
 }

@@ -1,11 +1,12 @@
 import { execFile } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, open, rm, writeFile } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import { build } from 'esbuild'
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { isFailure } from '@weightless/core'
 import { createKernel } from '@weightless/kernels'
 import { createKernelPool, startKernelWorker } from './workers.ts'
@@ -79,6 +80,92 @@ describe('roots', () => {
     await expect(pool.segmentRoots(pattern(SEGMENT), { lastLeafCount: 1023 })).rejects.toThrow(RangeError)
     await expect(pool.segmentRoots(pattern(0), { lastLeafCount: 1 })).rejects.toThrow(RangeError)
     expect(workers).toHaveLength(0)
+  })
+})
+
+describe('roots of a part of a file', () => {
+  let directory: string
+  let handle: FileHandle
+  const content = pattern(9 * SEGMENT + 700)
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'weightless-pool-'))
+    await writeFile(join(directory, 'file'), content)
+    handle = await open(join(directory, 'file'))
+  })
+  afterEach(async () => {
+    await handle.close()
+    await rm(directory, { recursive: true })
+  })
+  const parts = [
+    [0, 100, 1],
+    [0, 16_384, 64],
+    [0, 16_385, 72],
+    [SEGMENT, 2 * SEGMENT, 1024],
+    [0, content.length, 3],
+    [7 * SEGMENT, content.length, 1024],
+  ] as const
+
+  test.each([1, 2, 3])('%i threads give what the kernel gives for the same bytes', async (threads) => {
+    await using pool = createKernelPool({ threads })
+    for (const [start, end, lastLeafCount] of parts) {
+      const want = kernel.segmentRoots(content.subarray(start, end), lastLeafCount)
+      expect(await pool.fileSegmentRoots({ fd: handle.fd, start, end }, { lastLeafCount })).toEqual(want)
+    }
+    const bytes = pool.segmentRoots(content, { lastLeafCount: 3 })
+    const file = pool.fileSegmentRoots({ fd: handle.fd, start: 0, end: content.length }, { lastLeafCount: 3 })
+    expect(await file).toEqual(await bytes)
+  })
+
+  test('so does the calling thread where WASM SIMD is missing', async () => {
+    vi.stubGlobal('WebAssembly', {})
+    try {
+      await using pool = createKernelPool({ threads: 2 })
+      const range = { fd: handle.fd, start: 8 * SEGMENT, end: content.length }
+      const want = kernel.segmentRoots(content.subarray(range.start), 3)
+      expect(await pool.fileSegmentRoots(range, { lastLeafCount: 3 })).toEqual(want)
+      await expect(pool.fileSegmentRoots({ ...range, end: range.end + 1 }, { lastLeafCount: 3 })).rejects.toMatchObject(
+        { code: 'DISK_FAILED' },
+      )
+    } finally {
+      vi.unstubAllGlobals()
+    }
+  })
+
+  test('a file that ends early or cannot be read is a typed failure of its call alone', async () => {
+    await using pool = createKernelPool({ threads: 1 })
+    const good = { fd: handle.fd, start: 0, end: content.length }
+    const want = kernel.segmentRoots(content, 3)
+    const sink = await open(join(directory, 'sink'), 'w')
+    try {
+      const calls = [
+        pool.fileSegmentRoots({ ...good, end: 10 * SEGMENT }, { lastLeafCount: 1024 }),
+        pool.fileSegmentRoots(good, { lastLeafCount: 3 }),
+        pool.fileSegmentRoots({ ...good, fd: sink.fd }, { lastLeafCount: 3 }),
+      ]
+      const [short, whole, unreadable] = await Promise.allSettled(calls)
+      expect(short).toMatchObject({ reason: { code: 'DISK_FAILED', facts: { reason: 'short read' } } })
+      expect(whole).toMatchObject({ value: want })
+      expect(unreadable).toMatchObject({ reason: { code: 'DISK_FAILED', facts: { reason: 'EBADF' } } })
+    } finally {
+      await sink.close()
+    }
+    expect(await pool.fileSegmentRoots(good, { lastLeafCount: 3 })).toEqual(want)
+  })
+
+  test('an aborted call is rejected with the reason of its signal, and a closed pool refuses', async () => {
+    const pool = createKernelPool({ threads: 1 })
+    const stop = new AbortController()
+    const range = { fd: handle.fd, start: 0, end: content.length }
+    const underway = pool.fileSegmentRoots(range, { lastLeafCount: 3, signal: stop.signal })
+    stop.abort(new Error('gone'))
+    await expect(underway).rejects.toThrow('gone')
+    await expect(
+      pool.fileSegmentRoots({ ...range, end: 100 }, { lastLeafCount: 1, signal: stop.signal }),
+    ).rejects.toThrow('gone')
+    await pool[Symbol.asyncDispose]()
+    await expect(pool.fileSegmentRoots(range, { lastLeafCount: 3 })).rejects.toMatchObject({
+      code: 'KERNEL_POOL_CLOSED',
+    })
   })
 })
 

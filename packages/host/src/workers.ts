@@ -1,6 +1,8 @@
+import { read } from 'node:fs'
+import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import { invariant, SEGMENT_CHUNKS, SEGMENT_SIZE_BYTES } from '@weightless/core'
-import type { Kernels } from '@weightless/core'
+import type { Abortable, Kernels } from '@weightless/core'
 import { compileSimd, inlineKernels, segmentCountOf } from '@weightless/kernels'
 import { fail } from './errors.ts'
 import { kernelWorkerText } from './worker.ts'
@@ -30,14 +32,32 @@ export function createKernelPool(options: KernelPoolOptions, deps: KernelPoolDep
     if (data.length <= INLINE_SIZE_BYTES_MAX || compiled() === null) {
       return inline.segmentRoots(data, { lastLeafCount, signal })
     }
+    return queued({ data }, data.length, { lastLeafCount, signal })
+  }
+
+  const fileSegmentRoots: KernelPool['fileSegmentRoots'] = async (file, { lastLeafCount, signal }) => {
+    if (isClosed) throw fail('KERNEL_POOL_CLOSED')
+    const sizeBytes = file.end - file.start
+    if (sizeBytes > INLINE_SIZE_BYTES_MAX && compiled() !== null)
+      return queued({ file }, sizeBytes, { lastLeafCount, signal })
+    signal?.throwIfAborted()
+    return inline.segmentRoots(await readWhole(file), { lastLeafCount, signal })
+  }
+
+  function queued(
+    bytes: JobBytes,
+    sizeBytes: number,
+    { lastLeafCount, signal }: { readonly lastLeafCount: number } & Abortable,
+  ): Promise<Uint8Array> {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted()
-      const segmentCount = segmentCountOf(data.length, lastLeafCount)
+      const segmentCount = segmentCountOf(sizeBytes, lastLeafCount)
       if (queue.length >= QUEUE_JOBS_MAX)
         throw fail('KERNEL_QUEUE_FULL', { waiting: queue.length, max: QUEUE_JOBS_MAX })
       const onAbort = (): void => settle(job, () => reject(signal!.reason as Error))
       const job: Job = {
-        data,
+        bytes,
+        sizeBytes,
         lastLeafCount,
         segmentCount,
         taskSegments: Math.min(TASK_SEGMENTS_MAX, Math.ceil(segmentCount / threads)),
@@ -99,13 +119,19 @@ export function createKernelPool(options: KernelPoolOptions, deps: KernelPoolDep
     job.nextSegment = Math.min(first + job.taskSegments, job.segmentCount)
     const isLast = job.nextSegment === job.segmentCount
     if (!isLast) queue.push(job) // behind the others: a large call does not hold up small ones
-    const part = job.data.subarray(first * SEGMENT_SIZE_BYTES, job.nextSegment * SEGMENT_SIZE_BYTES)
-    const buffer = part.buffer instanceof SharedArrayBuffer ? undefined : (member.buffers.pop() ?? sharedBuffer())
-    buffer?.set(part)
-    const task: KernelWorkerTask = {
-      id: ++lastTaskId,
-      data: buffer?.subarray(0, part.length) ?? part,
-      lastLeafCount: isLast ? job.lastLeafCount : SEGMENT_CHUNKS,
+    const from = first * SEGMENT_SIZE_BYTES
+    const to = Math.min(job.nextSegment * SEGMENT_SIZE_BYTES, job.sizeBytes)
+    const head = { id: ++lastTaskId, lastLeafCount: isLast ? job.lastLeafCount : SEGMENT_CHUNKS }
+    let task: KernelWorkerTask
+    let buffer: Uint8Array | undefined
+    if ('file' in job.bytes) {
+      const { fd, start } = job.bytes.file
+      task = { ...head, file: { fd, start: start + from, end: start + to } }
+    } else {
+      const part = job.bytes.data.subarray(from, to)
+      if (!(part.buffer instanceof SharedArrayBuffer)) buffer = member.buffers.pop() ?? sharedBuffer()
+      buffer?.set(part)
+      task = { ...head, data: buffer?.subarray(0, part.length) ?? part }
     }
     member.tasks.set(task.id, { job, first, buffer })
     member.worker.postMessage(task)
@@ -121,13 +147,14 @@ export function createKernelPool(options: KernelPoolOptions, deps: KernelPoolDep
     worker.once('exit', (exitCode) => lose(member, new Error(`exit code ${exitCode}`)))
   }
 
-  function receive(member: Member, { id, roots }: KernelWorkerAnswer): void {
+  function receive(member: Member, { id, roots, unread }: KernelWorkerAnswer): void {
     const task = member.tasks.get(id)
     if (task === undefined) member.isReady = true
     else {
       member.tasks.delete(id)
       if (task.buffer !== undefined) member.buffers.push(task.buffer)
-      accept(task, roots)
+      if (unread === undefined) accept(task, roots)
+      else settle(task.job, () => task.job.reject(fail('DISK_FAILED', { operation: 'read', reason: unread })))
     }
     pump()
   }
@@ -180,6 +207,7 @@ export function createKernelPool(options: KernelPoolOptions, deps: KernelPoolDep
 
   return {
     segmentRoots,
+    fileSegmentRoots,
     async [Symbol.asyncDispose]() {
       isClosed = true
       for (const job of jobs) settle(job, () => job.reject(fail('KERNEL_POOL_CLOSED')))
@@ -196,7 +224,19 @@ export type KernelPoolOptions = {
   readonly idleMs?: number | undefined
 }
 export type KernelPoolDeps = { readonly startWorker?: ((module: WebAssembly.Module) => Worker) | undefined }
-export type KernelPool = Kernels & AsyncDisposable
+export type KernelPool = Kernels &
+  AsyncDisposable & {
+    /** `segmentRoots` of a part of an open file: the workers read it themselves, straight into their kernels, so its bytes never
+     *  pass through this thread. The descriptor must stay open until the promise settles; a call that was aborted may still read
+     *  from that number for a moment, and what it reads is dropped. Throws `DISK_FAILED` when the file cannot be read or ends
+     *  early. */
+    fileSegmentRoots(
+      file: FileRange,
+      options: { readonly lastLeafCount: number; readonly signal?: AbortSignal | undefined },
+    ): Promise<Uint8Array>
+  }
+/** Bytes start ≤ i < end of an open file. */
+export type FileRange = { readonly fd: number; readonly start: number; readonly end: number }
 
 /** 16 KiB take about 40 us to hash, as much as this thread spends on posting them and taking the answer. */
 const INLINE_SIZE_BYTES_MAX: number = 16 * 1024
@@ -210,8 +250,10 @@ const QUEUE_JOBS_MAX = 4096
 const THREADS_MAX = 256
 const IDLE_MS = 30_000
 
+type JobBytes = { readonly data: Uint8Array } | { readonly file: FileRange }
 type Job = {
-  readonly data: Uint8Array
+  readonly bytes: JobBytes
+  readonly sizeBytes: number
   readonly lastLeafCount: number
   readonly segmentCount: number
   readonly taskSegments: number
@@ -242,6 +284,21 @@ export function startKernelWorker(module: WebAssembly.Module): Worker {
     env: {},
     resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 2, stackSizeMb: 1 },
   })
+}
+
+async function readWhole({ fd, start, end }: FileRange): Promise<Uint8Array> {
+  const into = new Uint8Array(end - start)
+  try {
+    for (let done = 0; done < into.length;) {
+      const { bytesRead } = await promisify(read)(fd, into, done, into.length - done, start + done)
+      if (bytesRead === 0) throw new Error('short read')
+      done += bytesRead
+    }
+    return into
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException
+    throw fail('DISK_FAILED', { operation: 'read', reason: code ?? message }, { cause })
+  }
 }
 
 function sharedBuffer(): Uint8Array {

@@ -1,6 +1,10 @@
 import { expect, test, describe } from 'vitest'
 import { reasonOf, turns } from '../../../sim/fakes/outcome.ts'
-import { createBatchFeed, planBatches, type Batch } from './batches.ts'
+import { concat, encodeFrames, layoutOf, SEGMENT_SIZE_BYTES } from '@weightless/core'
+import { inlineKernels } from '@weightless/kernels'
+import { content } from '../../../sim/fakes/network.ts'
+import { createBatchFeed, createBodyBuffers, loadBatch, planBatches, readSpan, type Batch } from './batches.ts'
+import { hashSource } from './hash.ts'
 
 describe('a plan', () => {
   test('begins small, grows to its limit, and covers every segment once', () => {
@@ -16,6 +20,40 @@ describe('a plan', () => {
       )
       expect(covered).toEqual(Array.from({ length: last - first + 1 }, (_, i) => first + i))
     }
+  })
+})
+
+describe('a body', () => {
+  const bytes = content(5 * SEGMENT_SIZE_BYTES + 700, 3)
+  const source = { sizeBytes: bytes.length, read: async (start: number, end: number) => bytes.slice(start, end) }
+
+  test('is the frames of its segments, padded with zeros, also in a buffer that was used before', async () => {
+    const { tree } = await hashSource(source, { kernels: inlineKernels() }, {})
+    const take = (sizeBytes: number): Uint8Array => new Uint8Array(sizeBytes + 99).fill(0xee)
+    for (const span of [
+      { from: 0, count: 2 },
+      { from: 3, count: 3 },
+      { from: 5, count: 1 },
+    ]) {
+      const data = await readSpan(source, layoutOf(bytes.length), span, {})
+      const segments = Array.from({ length: span.count }, (_, i) => ({
+        index: span.from + i,
+        data: data.subarray(i * SEGMENT_SIZE_BYTES, (i + 1) * SEGMENT_SIZE_BYTES),
+        proof: tree.prove(span.from + i),
+      }))
+      const { body } = await loadBatch(source, tree, span, { take })
+      expect(Buffer.from(body).equals(concat(encodeFrames(segments)))).toBe(true)
+    }
+  })
+
+  test('buffers are given out again when they are large enough', () => {
+    const buffers = createBodyBuffers()
+    const [small, large] = [buffers.take(10), buffers.take(20)]
+    expect(small.buffer).not.toBe(large.buffer)
+    buffers.give(large.subarray(0, 15))
+    expect(buffers.take(20).buffer).toBe(large.buffer)
+    buffers.give(small)
+    expect(buffers.take(20).buffer).not.toBe(small.buffer)
   })
 })
 
@@ -72,6 +110,43 @@ describe('a feed', () => {
     reader.done(0)
     await third
     expect(loads).toEqual([0, 1, 2])
+  })
+
+  test('gives a batch back once all its readers are done with it, in time for the next one', async () => {
+    const released: number[] = []
+    const feed = createBatchFeed({ count: 9, window: 2, release: ({ from }) => released.push(from) }, async (index) =>
+      batch(index),
+    )
+    const [one, two] = [feed.reader(), feed.reader()]
+    await Promise.all([one.get(0, {}), two.get(0, {})])
+    one.done(0)
+    await turns(5)
+    expect(released).toEqual([])
+    two.done(0)
+    await turns(5)
+    expect(released).toEqual([0])
+  })
+
+  test('never gives back a batch that somebody may still be sending', async () => {
+    const released: number[] = []
+    const feed = createBatchFeed({ count: 9, window: 3, release: ({ from }) => released.push(from) }, async (index) =>
+      batch(index),
+    )
+    const [one, two] = [feed.reader(), feed.reader()]
+    for (const index of [0, 1, 2]) await Promise.all([one.get(index, {}), two.get(index, {})])
+    // A first attempt failed, a second one was answered; and a holder that is given up.
+    one.spoil(0)
+    one.done(0)
+    two.done(0)
+    two.done(1)
+    one.leave()
+    two.done(2)
+    await turns(5)
+    expect(released).toEqual([])
+    await two.get(3, {})
+    two.done(3)
+    await turns(5)
+    expect(released).toEqual([3])
   })
 
   test('waiting ends with the signal, and with the feed', async () => {

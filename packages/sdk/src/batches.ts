@@ -1,16 +1,15 @@
 import {
   CHUNK_SIZE_BYTES,
-  concat,
-  encodeFrames,
+  layFrames,
   segmentDataSize,
   SEGMENT_SIZE_BYTES,
   type Abortable,
   type FileTree,
+  type FrameHead,
   type Layout,
-  type ProvenSegment,
 } from '@weightless/core'
 import { childScope } from './scope.ts'
-import type { ReadAt } from './source.ts'
+import { fillFrom, type ReadAt } from './source.ts'
 
 /** Consecutive segments that travel in one request. */
 export type BatchSpan = { readonly from: number; readonly count: number }
@@ -38,15 +37,43 @@ export function planBatches(range: {
   return spans
 }
 
-/** Reads one span from the source and frames it with its proofs. */
-export async function loadBatch(source: ReadAt, tree: FileTree, span: BatchSpan, options: Abortable): Promise<Batch> {
-  const data = await readSpan(source, tree.layout, span, options)
-  const segments = segmentsOf(data, tree.layout, span).map(({ index, bytes }): ProvenSegment => ({
-    index,
-    data: bytes,
-    proof: tree.prove(index),
-  }))
-  return { ...span, body: concat(encodeFrames(segments)) }
+/** Reads one span from the source, between its proofs: the bytes go straight to their places in the body. `take` gives a buffer
+ *  of at least the size it is asked for. */
+export async function loadBatch(
+  source: ReadAt,
+  tree: FileTree,
+  span: BatchSpan,
+  options: Abortable & { readonly take: (sizeBytes: number) => Uint8Array },
+): Promise<Batch> {
+  const heads = Array.from({ length: span.count }, (_, i): FrameHead => {
+    const index = span.from + i
+    return { index, dataSizeBytes: segmentDataSize(tree.layout, index), proof: tree.prove(index) }
+  })
+  const { body, places } = layFrames(heads, options.take)
+  const start = span.from * SEGMENT_SIZE_BYTES
+  const last = places[span.count - 1]!
+  const lastSizeBytes = Math.min(last.length, source.sizeBytes - start - (span.count - 1) * SEGMENT_SIZE_BYTES)
+  last.fill(0, lastSizeBytes)
+  await fillFrom(source, [...places.slice(0, -1), last.subarray(0, lastSizeBytes)], start, options)
+  return { ...span, body }
+}
+
+/** Buffers for bodies, used again and again: each new one of 2 MiB is 512 page faults, and its end work for the garbage
+ *  collector. Holds at most as many as were in use at once. */
+export function createBodyBuffers(): {
+  take(sizeBytes: number): Uint8Array
+  give(body: Uint8Array): void
+} {
+  const spare: ArrayBufferLike[] = []
+  return {
+    take: (sizeBytes) => {
+      const buffer = spare.pop()
+      return new Uint8Array(
+        buffer !== undefined && buffer.byteLength >= sizeBytes ? buffer : new ArrayBuffer(sizeBytes),
+      )
+    },
+    give: (body) => void spare.push(body.buffer),
+  }
 }
 
 /** The bytes of a span as they travel: whole chunks, the last zero-padded. */
@@ -66,25 +93,16 @@ export async function readSpan(
   return padded
 }
 
-function segmentsOf(
-  data: Uint8Array,
-  layout: Layout,
-  span: BatchSpan,
-): readonly { readonly index: number; readonly bytes: Uint8Array }[] {
-  return Array.from({ length: span.count }, (_, i) => {
-    const at = i * SEGMENT_SIZE_BYTES
-    return { index: span.from + i, bytes: data.subarray(at, at + segmentDataSize(layout, span.from + i)) }
-  })
-}
-
 /** Hands the same batches to several readers, each loaded once: at most `window` are held, so the slowest reader sets the pace
  *  and memory does not grow. */
 export type BatchFeed = { reader(): BatchReader; end(): void }
 export type BatchReader = {
   /** Waits until batch `index` is inside the window. */
   get(index: number, options: Abortable): Promise<Batch>
-  /** This reader will not ask for `index` again. */
+  /** This reader will not ask for `index` again, and nothing that it started reads the body any more. */
   done(index: number): void
+  /** Something that this reader started may still read the body of `index`: it must not be used for other bytes. */
+  spoil(index: number): void
   /** Nothing was taken yet: another holder can still start from here. */
   isFresh(): boolean
   /** This reader is out: the others need not wait for it. */
@@ -92,12 +110,18 @@ export type BatchReader = {
 }
 
 export function createBatchFeed(
-  options: Abortable & { readonly count: number; readonly window: number },
+  options: Abortable & {
+    readonly count: number
+    readonly window: number
+    /** Gets every batch that all its readers are done with. */
+    readonly release?: ((batch: Batch) => void) | undefined
+  },
   load: (index: number, options: Abortable) => Promise<Batch>,
 ): BatchFeed {
-  const { count, window } = options
+  const { count, window, release } = options
   const scope = childScope(options.signal)
   const held = new Map<number, Promise<Batch>>()
+  const spoiled = new Set<number>()
   const readers = new Set<{ position: number; readonly done: Set<number> }>()
   let wake: (() => void)[] = []
 
@@ -105,7 +129,11 @@ export function createBatchFeed(
   const floor = (): number => Math.min(count, ...[...readers].map(({ position }) => position))
   function advance(): void {
     const from = floor()
-    for (const index of held.keys()) if (index < from) held.delete(index)
+    for (const [index, loading] of held) {
+      if (index >= from) continue
+      held.delete(index)
+      if (!spoiled.delete(index)) loading.then(release, () => undefined)
+    }
     const woken = wake
     wake = []
     for (const go of woken) go()
@@ -126,11 +154,13 @@ export function createBatchFeed(
   return {
     reader: () => {
       const state = { position: 0, done: new Set<number>() }
+      const underway = new Set<number>()
       readers.add(state)
       return {
         get: async (index, { signal = scope.signal }) => {
           await inWindow(index, signal)
           signal.throwIfAborted()
+          underway.add(index)
           const known = held.get(index)
           if (known !== undefined) return known
           const loading = load(index, { signal: scope.signal })
@@ -139,13 +169,18 @@ export function createBatchFeed(
           return loading
         },
         done: (index) => {
+          underway.delete(index)
           state.done.add(index)
           while (state.done.delete(state.position)) state.position += 1
           advance()
         },
+        spoil: (index) => {
+          if (held.has(index)) spoiled.add(index)
+        },
         isFresh: () => state.position === 0 && state.done.size === 0,
         leave: () => {
           readers.delete(state)
+          for (const index of underway) if (held.has(index)) spoiled.add(index)
           advance()
         },
       }

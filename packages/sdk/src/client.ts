@@ -24,6 +24,7 @@ import { createRpc, type Rpc } from './rpc.ts'
 import { shared } from './scope.ts'
 import type { SignerLike } from './signer.ts'
 import { createMemorySpool, type Spool } from './spool.ts'
+import type { StorageNodeClientOptions } from './storageNodeClient.ts'
 import { createTransactor, type Transactor } from './transactor.ts'
 
 export type ClientOptions = {
@@ -39,6 +40,9 @@ export type ClientOptions = {
   readonly signer?: SignerLike | undefined
   /** URLs of storage nodes, used instead of the registry's members. */
   readonly storageNodes?: readonly string[] | undefined
+  /** `stream` where the platform takes streams as bodies over HTTP/1.1 (Node, with a Net of its own): saves a copy of all that is
+   *  sent. */
+  readonly bodies?: StorageNodeClientOptions['bodies']
 }
 
 /** The machine; each has a default of the web platform. */
@@ -93,7 +97,7 @@ export function createClient(options: ClientOptions, deps: Partial<ClientDeps> =
   }
   const rpc = createRpc(network.rpcUrl, all)
   const { signer } = options
-  const contacts = createContacts(network, all)
+  const contacts = createContacts(network, all, { bodies: options.bodies })
   return {
     network,
     deps: all,

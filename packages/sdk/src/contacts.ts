@@ -9,7 +9,12 @@ import {
 } from '@weightless/core'
 import { fail } from './errors.ts'
 import { shared } from './scope.ts'
-import { createStorageNodeClient, type NodeStatus, type StorageNodeClient } from './storageNodeClient.ts'
+import {
+  createStorageNodeClient,
+  type NodeStatus,
+  type StorageNodeClient,
+  type StorageNodeClientOptions,
+} from './storageNodeClient.ts'
 
 /** The storage nodes a client has met: one connection each, what it said of itself, and whether it failed lately. */
 export type Contacts = {
@@ -29,6 +34,8 @@ export type Contact = {
   succeeded(): void
 }
 
+type ContactDeps = { readonly net: Net; readonly clock: Clock; readonly logger: Logger }
+
 /** A node says where it is at most this often: its disk may fill up, its network never changes. */
 const STATUS_FRESH_MS = 15_000
 /** Long enough not to wait for a dead node twice in one upload, short enough to notice its return. */
@@ -42,14 +49,15 @@ const CONTACTS_MAX = 512
 
 export function createContacts(
   network: { readonly chainId: number; readonly flow: Address },
-  deps: { readonly net: Net; readonly clock: Clock; readonly logger: Logger },
+  deps: ContactDeps,
+  options: StorageNodeClientOptions = {},
 ): Contacts {
   const contacts = new Map<string, Contact>()
   return {
     of: (endpoint) => {
       const known = contacts.get(endpoint)
       if (known !== undefined) return known
-      const contact = createContact(endpoint, network, deps)
+      const contact = createContact(endpoint, network, deps, options)
       contacts.set(endpoint, contact)
       if (contacts.size > CONTACTS_MAX) contacts.delete(contacts.keys().next().value!)
       return contact
@@ -60,10 +68,11 @@ export function createContacts(
 function createContact(
   endpoint: string,
   network: { readonly chainId: number; readonly flow: Address },
-  deps: { readonly net: Net; readonly clock: Clock; readonly logger: Logger },
+  deps: ContactDeps,
+  options: StorageNodeClientOptions,
 ): Contact {
   const { clock, logger } = deps
-  const node = clientOf(endpoint, deps)
+  const node = clientOf(endpoint, deps, options)
   let avoidUntilMs = 0
   let cached: { readonly status: NodeStatus; readonly untilMs: number } | undefined
   const ask = shared(async (signal) => {
@@ -111,9 +120,13 @@ const LIES: ReadonlySet<string> = new Set([
 ])
 
 /** The endpoint is what some member wrote into the registry: if it is no URL, that member is at fault and nobody else. */
-function clientOf(endpoint: string, deps: { readonly net: Net; readonly clock: Clock }): StorageNodeClient {
+function clientOf(
+  endpoint: string,
+  deps: { readonly net: Net; readonly clock: Clock },
+  options: StorageNodeClientOptions,
+): StorageNodeClient {
   try {
-    return createStorageNodeClient(endpoint, deps)
+    return createStorageNodeClient(endpoint, deps, options)
   } catch (cause) {
     throw fail(
       'NODE_ANSWER_INVALID',

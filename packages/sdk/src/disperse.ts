@@ -16,6 +16,7 @@ import {
 } from '@weightless/core'
 import {
   createBatchFeed,
+  createBodyBuffers,
   loadBatch,
   planBatches,
   readSpan,
@@ -181,7 +182,7 @@ async function storeAt(job: Job, holder: Holder, signal: AbortSignal): Promise<R
   let receipt: Receipt | undefined
   const answers = inOrder({ count: plan.length, window: LANE_WINDOW, signal }, async (index, scope) => {
     const batch = await reader.get(index, { signal: scope })
-    const answer = await putBatch(job, contact, slot, batch, scope)
+    const answer = await putBatch(job, { contact, slot, spoil: () => reader.spoil(index) }, batch, scope)
     reader.done(index)
     job.progress.add(slot, plan[index]!.count * SEGMENT_SIZE_BYTES)
     return answer
@@ -195,12 +196,12 @@ async function storeAt(job: Job, holder: Holder, signal: AbortSignal): Promise<R
 
 async function putBatch(
   job: Job,
-  contact: Contact,
-  slot: number,
+  to: { readonly contact: Contact; readonly slot: number; readonly spoil: () => void },
   batch: Batch,
   signal: AbortSignal,
 ): Promise<PutAnswer> {
   const { root, seq, rate } = job
+  const { contact, slot, spoil } = to
   const { clock } = job.client.deps
   try {
     return await retry(
@@ -215,7 +216,11 @@ async function putBatch(
               { seq, slot, body: batch.body },
               { signal: scope, timeoutMs: PATIENCE_MS_MAX },
             ),
-        )
+        ).catch((error: unknown) => {
+          // An attempt that failed may have left a connection that is still sending.
+          spoil()
+          throw error
+        })
         rate.observe(batch.body.length, clock.nowMs() - startMs)
         return answer
       },
@@ -308,8 +313,10 @@ function isAvoided(client: Client, member: Member): boolean {
 }
 
 function openFeed(job: Job, window: number, signal: AbortSignal): BatchFeed {
-  const feed = createBatchFeed({ count: job.plan.length, window, signal }, (index, options) =>
-    loadBatch(job.source, job.tree, job.plan[index]!, options),
+  const buffers = createBodyBuffers()
+  const feed = createBatchFeed(
+    { count: job.plan.length, window, signal, release: ({ body }) => buffers.give(body) },
+    (index, options) => loadBatch(job.source, job.tree, job.plan[index]!, { ...options, take: buffers.take }),
   )
   job.feeds.push(feed)
   return feed

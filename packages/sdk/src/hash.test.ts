@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import merkle from '../../../sim/vectors/storage-merkle.json' with { type: 'json' }
 import { reasonOf } from '../../../sim/fakes/outcome.ts'
 import { hashSource } from './hash.ts'
+import type { HashRange } from './source.ts'
 
 const kernels = inlineKernels()
 const generators: Record<string, (sizeBytes: number) => Uint8Array> = {
@@ -27,6 +28,43 @@ describe('the first reading', () => {
     const hashed = await hashSource(sourceOf(generators[generator]!(size)), { kernels }, {})
     expect(hashed.tree.root).toBe(fileRoot)
     expect(hashed.submission.nodes.map(({ root, height }) => ({ root: toHex(root), height }))).toEqual(submission.nodes)
+  })
+
+  test('is the same for sources that read into buffers of ours or hash by themselves, which are used again', async () => {
+    const bytes = generators['xorshift32']!(10_000_001)
+    const { tree, submission } = await hashSource(sourceOf(bytes), { kernels }, {})
+    const buffers = new Set<ArrayBufferLike>()
+    const filled = {
+      ...sourceOf(bytes),
+      sizeBytes: bytes.length,
+      readInto: async (parts: readonly Uint8Array[], start: number) => {
+        buffers.add(parts[0]!.buffer)
+        parts[0]!.set(bytes.subarray(start, start + parts[0]!.length))
+        return parts[0]!.length
+      },
+    }
+    const one = await hashSource(filled, { kernels }, {})
+    expect([one.tree.root, one.submission]).toEqual([tree.root, submission])
+    expect(buffers.size).toBe(3)
+    const big = {
+      ...filled,
+      sizeBytes: 40 * SEGMENT_SIZE_BYTES * 16,
+      readInto: async (parts: readonly Uint8Array[]) => (buffers.add(parts[0]!.buffer), parts[0]!.length),
+    }
+    const instant = {
+      segmentRoots: async (data: Uint8Array) => new Uint8Array(32 * Math.ceil(data.length / SEGMENT_SIZE_BYTES)),
+    }
+    buffers.clear()
+    await reasonOf(hashSource(big, { kernels: instant }, {}))
+    expect(buffers.size).toBeLessThanOrEqual(4)
+    const own = {
+      ...sourceOf(bytes),
+      segmentRoots: ({ start, end, lastLeafCount }: HashRange) =>
+        kernels.segmentRoots(bytes.subarray(start, end), { lastLeafCount }),
+    }
+    const none = { segmentRoots: () => Promise.reject(new Error('not asked')) }
+    const other = await hashSource(own, { kernels: none }, {})
+    expect([other.tree.root, other.submission]).toEqual([tree.root, submission])
   })
 
   test('holds a few batches, whatever the size', async () => {

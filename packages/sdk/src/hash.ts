@@ -36,20 +36,32 @@ export async function hashSource(
   const count = Math.ceil(source.sizeBytes / BATCH_BYTES)
   const lastLeafCount = leafCountOf(layout, layout.segmentCount - 1)
   const segmentRoots = new Uint8Array(layout.segmentCount * HASH_SIZE_BYTES)
-  let lastSegment = new Uint8Array(0)
+  const lastSegmentStart = (layout.segmentCount - 1) * SEGMENT_SIZE_BYTES
+  let lastSegment: Uint8Array | undefined
   let hashedBytes = 0
+  /** A new buffer for each batch costs its page faults, and the garbage collector a turn for every few of them. */
+  const spare: ArrayBufferLike[] = []
+  const readBatch = async (start: number, end: number, scope: AbortSignal): Promise<Uint8Array> => {
+    if (source.readInto === undefined) return source.read(start, end, { signal: scope })
+    const data = new Uint8Array(spare.pop() ?? new ArrayBuffer(BATCH_BYTES), 0, end - start)
+    await source.readInto([data], start, { signal: scope })
+    return data
+  }
   const batches = inOrder({ count, window: WINDOW, signal }, async (index, scope) => {
     const start = index * BATCH_BYTES
-    const data = await source.read(start, Math.min(start + BATCH_BYTES, source.sizeBytes), { signal: scope })
+    const end = Math.min(start + BATCH_BYTES, source.sizeBytes)
     const isLast = index === count - 1
+    const how = { lastLeafCount: isLast ? lastLeafCount : SEGMENT_CHUNKS, signal: scope }
+    if (source.segmentRoots !== undefined) {
+      const roots = await source.segmentRoots({ start, end, lastLeafCount: how.lastLeafCount }, { signal: scope })
+      return { index, roots, sizeBytes: end - start }
+    }
+    const data = await readBatch(start, end, scope)
     // Kept before hashing: a pool may take the buffer away with it.
-    if (isLast) lastSegment = data.slice((layout.segmentCount - 1) * SEGMENT_SIZE_BYTES - start)
-    const sizeBytes = data.length
-    const roots = await deps.kernels.segmentRoots(data, {
-      lastLeafCount: isLast ? lastLeafCount : SEGMENT_CHUNKS,
-      signal: scope,
-    })
-    return { index, roots, sizeBytes }
+    if (isLast) lastSegment = data.slice(lastSegmentStart - start)
+    const roots = await deps.kernels.segmentRoots(data, how)
+    if (source.readInto !== undefined && data.buffer.byteLength === BATCH_BYTES) spare.push(data.buffer)
+    return { index, roots, sizeBytes: end - start }
   })
   for await (const { index, roots, sizeBytes } of batches) {
     segmentRoots.set(roots, index * BATCH_SEGMENTS_MAX * HASH_SIZE_BYTES)
@@ -57,5 +69,6 @@ export async function hashSource(
     onHashed?.(hashedBytes)
   }
   const tree = fileTreeOf(layout, segmentRoots)
+  lastSegment ??= await source.read(lastSegmentStart, source.sizeBytes, { signal })
   return { tree, submission: submissionOf(tree, { lastSegment, tags }) }
 }

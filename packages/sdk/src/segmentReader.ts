@@ -10,6 +10,7 @@ import {
   SEGMENT_SIZE_BYTES,
   segmentDataSize,
   type ProvenSegment,
+  type SegmentProof,
 } from '@weightless/core'
 import type { BatchSpan } from './batches.ts'
 import type { Client } from './client.ts'
@@ -168,12 +169,18 @@ export function createSegmentReader(client: Client, located: Located): SegmentRe
       if (data.length !== expectedBytes)
         throw failCore('SEGMENT_SIZE_INVALID', { root, index, dataBytes: data.length, expectedBytes })
     }
-    const data = joined(segments)
+    const { data, proofs } = joined(segments)
     const last = span.from + span.count - 1
     const lastLeafCount = last === layout.segmentCount - 1 ? leafCountOf(layout, last) : SEGMENT_CHUNKS
     const roots = await kernels.segmentRoots(data, { lastLeafCount, signal })
     invariant(roots.length === 32 * segments.length, 'one root for each segment')
-    segments.forEach((segment, i) => checkSegment({ root, sizeBytes }, segment, roots.subarray(32 * i, 32 * (i + 1))))
+    let at = 0
+    for (const [i, proof] of proofs.entries()) {
+      const { index, data: own } = segments[i]!
+      const segment = { index, data: data.subarray(at, at + own.length), proof }
+      checkSegment({ root, sizeBytes }, segment, roots.subarray(32 * i, 32 * (i + 1)))
+      at += own.length
+    }
     return data
   }
 
@@ -218,14 +225,17 @@ function preference({ contact, isHome, rank, openCount, isSlow, lacks }: Holder)
   return [Number(contact.isAvoided()), Number(lacks), Number(!isHome), Number(isSlow), openCount, rank]
 }
 
-/** The data of consecutive segments in one piece: all but the last are whole. */
-function joined(segments: readonly ProvenSegment[]): Uint8Array {
-  if (segments.length === 1) return segments[0]!.data
-  const data = new Uint8Array(segments.reduce((sum, segment) => sum + segment.data.length, 0))
-  let at = 0
-  for (const segment of segments) {
-    data.set(segment.data, at)
-    at += segment.data.length
+/** The data of one answer in one piece. They are views into its body, with headers between them: moved together there, they cost
+ *  neither a second buffer nor the garbage collection that follows. The headers are overwritten, so proofs are copied first. */
+function joined(segments: readonly ProvenSegment[]): { readonly data: Uint8Array; readonly proofs: SegmentProof[] } {
+  const proofs = segments.map(({ proof }) => ({ ...proof, siblings: proof.siblings.map((sibling) => sibling.slice()) }))
+  const first = segments[0]!.data
+  const body = new Uint8Array(first.buffer)
+  let end = first.byteOffset + first.length
+  for (const { data } of segments.slice(1)) {
+    invariant(data.buffer === first.buffer && data.byteOffset >= end, 'an answer is one body, in order')
+    body.copyWithin(end, data.byteOffset, data.byteOffset + data.length)
+    end += data.length
   }
-  return data
+  return { data: body.subarray(first.byteOffset, end), proofs }
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { content } from '../../../sim/fakes/network.ts'
 import { failureOf, reasonOf, turns } from '../../../sim/fakes/outcome.ts'
-import { openSource, type Source } from './source.ts'
+import { fillFrom, openSource, type ReadAt, type Source } from './source.ts'
 import { createMemorySpool, type Spool } from './spool.ts'
 
 const spool = createMemorySpool()
@@ -46,6 +46,40 @@ describe('every kind of source gives the same bytes, twice', () => {
     } finally {
       rmSync(directory, { recursive: true })
     }
+  })
+
+  test('and fills the same parts, whether it can read into them or not', async () => {
+    const readable: ReadAt = { sizeBytes: bytes.length, read: async (start, end) => bytes.slice(start, end) }
+    const fillable: ReadAt = {
+      ...readable,
+      read: async () => new Uint8Array(0),
+      readInto: async (parts, start) => {
+        let at = start
+        for (const part of parts) {
+          part.set(bytes.subarray(at, at + part.length))
+          at += part.length
+        }
+        return Math.min(at, bytes.length) - start
+      },
+    }
+    for (const given of [readable, fillable]) {
+      const source = await openSource(given, { spool }, {})
+      const parts = [new Uint8Array(10), new Uint8Array(0), new Uint8Array(200_000)]
+      await fillFrom(source, parts, 77, {})
+      expect(Buffer.concat(parts).equals(Buffer.from(bytes.subarray(77, 77 + 200_010)))).toBe(true)
+      const beyond = fillFrom(source, [new Uint8Array(20)], bytes.length - 10, {})
+      expect(await failureOf(beyond)).toMatchObject({ code: 'SOURCE_CHANGED', facts: { sizeBytesRead: 10 } })
+    }
+  })
+
+  test('what its own way of hashing throws is told like a failed reading', async () => {
+    const read = async (start: number, end: number) => bytes.slice(start, end)
+    const segmentRoots = async () => Promise.reject(new Error('no such device'))
+    const source = await openSource({ sizeBytes: bytes.length, read, segmentRoots }, { spool }, {})
+    const range = { start: 0, end: bytes.length, lastLeafCount: 148 }
+    expect(await failureOf(source.segmentRoots!(range, {}))).toMatchObject({ code: 'SOURCE_UNREADABLE' })
+    const signal = AbortSignal.abort('no')
+    expect(await reasonOf(source.segmentRoots!(range, { signal }))).toBe('no')
   })
 
   test('bytes are used in place, not copied', async () => {

@@ -11,7 +11,14 @@ export type Source = Blob | Uint8Array | ReadableStream<Uint8Array> | AsyncItera
 export type ReadAt = {
   readonly sizeBytes: number
   read(start: number, end: number, options: Abortable): Promise<Uint8Array>
+  /** For sources that can read into memory of the caller's: fills `parts`, one after the other, with the bytes from `start` on.
+   *  Answers how many bytes it had: fewer than fit when the source has become shorter. */
+  readInto?: ((parts: readonly Uint8Array[], start: number, options: Abortable) => Promise<number>) | undefined
+  /** For sources whose bytes can be hashed where they are: what `Kernels.segmentRoots` answers for the bytes from `start`, the
+   *  beginning of a segment, to `end`, exclusive. */
+  segmentRoots?: ((range: HashRange, options: Abortable) => Promise<Uint8Array>) | undefined
 }
+export type HashRange = { readonly start: number; readonly end: number; readonly lastLeafCount: number }
 
 /** A source ready to be read as often as needed. */
 export type OpenSource = ReadAt & { dispose(): Promise<void> }
@@ -49,7 +56,7 @@ async function openAny(source: Source, deps: { readonly spool: Spool }, options:
   if ('getReader' in source) return spooled(ofStream(source), deps, options)
   if (Symbol.asyncIterator in source) return spooled(source, deps, options)
   if ('read' in source && Number.isSafeInteger(source.sizeBytes)) {
-    return { sizeBytes: source.sizeBytes, read: exactly(source), dispose: async () => undefined }
+    return { ...inSteps(source), dispose: async () => undefined }
   }
   throw fail('SOURCE_INVALID', { keys: Object.keys(source).slice(0, 8).join(',') })
 }
@@ -68,23 +75,79 @@ function ofBlob(blob: Blob): OpenSource {
   return { sizeBytes: blob.size, read: exactly({ sizeBytes: blob.size, read }), dispose: async () => undefined }
 }
 
-/** A reading that comes out shorter, or a file-backed Blob that refuses, means that somebody changed the source. */
+/** All that the source can do, each reading checked. */
+function inSteps(source: ReadAt): ReadAt {
+  return {
+    sizeBytes: source.sizeBytes,
+    read: exactly(source),
+    readInto:
+      source.readInto &&
+      (async (parts, start, options) => {
+        const wantedBytes = parts.reduce((sum, part) => sum + part.length, 0)
+        return checked(source, start, start + wantedBytes, options, async () => {
+          const sizeBytes = await source.readInto!(parts, start, options)
+          return { result: sizeBytes, sizeBytes }
+        })
+      }),
+    segmentRoots:
+      source.segmentRoots &&
+      (async (range, options) =>
+        checked(source, range.start, range.end, options, async () => ({
+          result: await source.segmentRoots!(range, options),
+          sizeBytes: range.end - range.start,
+        }))),
+  }
+}
+
 function exactly(source: ReadAt): ReadAt['read'] {
-  return async (start, end, options) => {
-    let bytes: Uint8Array
-    try {
-      bytes = await source.read(start, end, options)
-    } catch (cause) {
-      if (options.signal?.aborted) throw options.signal.reason
-      if (isFailure(cause)) throw cause
-      // Blobs backed by files: browsers and Node refuse with this name once size or time of the file differ.
-      if ((cause as { readonly name?: unknown } | null)?.name === 'NotReadableError') {
-        throw fail('SOURCE_CHANGED', { start, end, sizeBytes: source.sizeBytes }, { cause })
-      }
-      throw fail('SOURCE_UNREADABLE', { start, end, sizeBytes: source.sizeBytes }, { cause })
+  return (start, end, options) =>
+    checked(source, start, end, options, async () => {
+      const bytes = await source.read(start, end, options)
+      return { result: bytes, sizeBytes: bytes.length }
+    })
+}
+
+/** A reading that comes out shorter, or a file-backed Blob that refuses, means that somebody changed the source. */
+async function checked<T>(
+  source: ReadAt,
+  start: number,
+  end: number,
+  options: Abortable,
+  work: () => Promise<{ readonly result: T; readonly sizeBytes: number }>,
+): Promise<T> {
+  let done: Awaited<ReturnType<typeof work>>
+  try {
+    done = await work()
+  } catch (cause) {
+    if (options.signal?.aborted) throw options.signal.reason
+    if (isFailure(cause)) throw cause
+    // Blobs backed by files: browsers and Node refuse with this name once size or time of the file differ.
+    if ((cause as { readonly name?: unknown } | null)?.name === 'NotReadableError') {
+      throw fail('SOURCE_CHANGED', { start, end, sizeBytes: source.sizeBytes }, { cause })
     }
-    if (bytes.length === end - start) return bytes
-    throw fail('SOURCE_CHANGED', { start, end, sizeBytes: source.sizeBytes, sizeBytesRead: bytes.length })
+    throw fail('SOURCE_UNREADABLE', { start, end, sizeBytes: source.sizeBytes }, { cause })
+  }
+  if (done.sizeBytes === end - start) return done.result
+  throw fail('SOURCE_CHANGED', { start, end, sizeBytes: source.sizeBytes, sizeBytesRead: done.sizeBytes })
+}
+
+/** Fills `parts`, one after the other, with the bytes of an opened source from `start` on. */
+export async function fillFrom(
+  source: ReadAt,
+  parts: readonly Uint8Array[],
+  start: number,
+  options: Abortable,
+): Promise<void> {
+  if (source.readInto !== undefined) {
+    await source.readInto(parts, start, options)
+    return
+  }
+  const sizeBytes = parts.reduce((sum, part) => sum + part.length, 0)
+  const bytes = await source.read(start, start + sizeBytes, options)
+  let at = 0
+  for (const part of parts) {
+    part.set(bytes.subarray(at, at + part.length))
+    at += part.length
   }
 }
 
@@ -106,7 +169,7 @@ async function spooled(
       if (file.sizeBytes > ENTRY_SIZE_BYTES_MAX) checkSize(file.sizeBytes)
     }
     isDone = true
-    return { sizeBytes: file.sizeBytes, read: exactly(file), dispose: () => file.dispose() }
+    return { ...inSteps(file), dispose: () => file.dispose() }
   } catch (cause) {
     if (signal?.aborted) throw signal.reason
     throw isFailure(cause) ? cause : fail('SOURCE_UNREADABLE', { sizeBytesRead: file.sizeBytes }, { cause })

@@ -1,14 +1,12 @@
 import { concat, type Abortable } from '@weightless/core'
 import { fail } from './errors.ts'
+import type { ReadAt } from './source.ts'
 
 /** Where a source that can be read only once waits for its second reading: its root must be on chain before its first byte can
  *  be stored. Node hosts pass one on disk; browsers may pass one on OPFS. */
 export type Spool = { create(options: Abortable): Promise<SpoolFile> }
-export type SpoolFile = {
-  readonly sizeBytes: number
+export type SpoolFile = ReadAt & {
   append(bytes: Uint8Array, options: Abortable): Promise<void>
-  /** Bytes from `start` to `end`, exclusive. */
-  read(start: number, end: number, options: Abortable): Promise<Uint8Array>
   /** Gives the space back. */
   dispose(): Promise<void>
 }

@@ -42,7 +42,8 @@ export type StorageNodeClient = {
     what: { readonly seq: number; readonly slot: number; readonly body: Uint8Array },
     options: RequestOptions,
   ): Promise<PutAnswer>
-  /** Segments from … from + count − 1, not yet verified; their data are views into one body. `undefined`: not held here. */
+  /** Segments from … from + count − 1, not yet verified; their data are views into one body, in order, that nobody else has.
+   *  `undefined`: not held here. */
   getSegments(
     root: Root,
     what: { readonly from: number; readonly count: number; readonly seq?: number | undefined },
@@ -63,7 +64,7 @@ export type StorageNodeClient = {
   ): Promise<readonly LoggedEntry[]>
 }
 export type StorageNodeClientOptions = {
-  /** `stream` hands bodies over without the copy that `Request` makes of bytes: for servers that send many. Browsers refuse
+  /** `stream` hands bodies over without the copy that `Request` makes of bytes: for programs that send many. Browsers refuse
    *  streams over HTTP/1.1, so the default is `bytes`. */
   readonly bodies?: 'bytes' | 'stream' | undefined
 }

@@ -67,6 +67,9 @@ function drained(stream: Io['stdout'], signal: AbortSignal): Promise<void> {
   })
 }
 
+/** The disk works while the next bytes are fetched: at the end there is little left to wait for. */
+const FLUSH_STEP_BYTES: number = 32 * 1024 ** 2
+
 /** Beside its place and renamed when complete; devices and pipes are written as they are. */
 async function toFile(
   parts: AsyncIterable<Uint8Array>,
@@ -89,12 +92,20 @@ async function toFile(
     throw fail('FILE_UNWRITABLE', { file: path, reason: (cause as NodeJS.ErrnoException).code }, { cause })
   }
   let sizeBytes = 0
+  let flushedBytes = 0
+  /** One after the other; the first that fails is the end, as a later one would not tell of it again. */
+  let flush: Promise<void> = Promise.resolve()
   try {
     for await (const part of parts) {
       for (let at = 0; at < part.length;) at += (await handle.write(part, at, part.length - at)).bytesWritten
       sizeBytes += part.length
+      if (isSpecial || sizeBytes - flushedBytes < FLUSH_STEP_BYTES) continue
+      flushedBytes = sizeBytes
+      flush = flush.then(() => handle.datasync())
+      flush.catch(() => undefined)
     }
     if (!isSpecial) {
+      await flush
       await handle.sync()
       await rename(temporary, target)
     }

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
 import { isFailure, type Stage } from '@weightless/core'
-import { openFileSource, readPrivateKey } from '@weightless/host'
+import { openFileSource, readPrivateKey, type KernelPool } from '@weightless/host'
 import { announce, privateKeySigner, upload, type Source, type UploadResult } from '@weightless/sdk'
 import type { Context } from '../context.ts'
 import { fail } from '../errors.ts'
@@ -21,8 +21,8 @@ export async function putCommand(file: string, options: PutOptions, context: Con
     options.keyFile === undefined
       ? network.accounts[SIGNING_ACCOUNT]!.privateKey
       : await readPrivateKey(options.keyFile, { signal })
-  await using opened = await openInput(file, context)
   await using session = openClient(network, { signer: privateKeySigner(key) })
+  await using opened = await openInput(file, session.pool, context)
   const progress = createProgress(io.stderr)
   let result: Result
   try {
@@ -48,7 +48,7 @@ type Result = UploadResult<Stage>
 type Input = AsyncDisposable & { readonly source: Source }
 
 /** A regular file is read in place; everything else can be read only once, so the SDK spools it. */
-async function openInput(file: string, context: Context): Promise<Input> {
+async function openInput(file: string, pool: KernelPool, context: Context): Promise<Input> {
   if (file === '-') return { source: chunksOf(context.io.stdin), [Symbol.asyncDispose]: async () => undefined }
   const found = await stat(file).catch((cause: unknown) => {
     throw fail('FILE_UNREADABLE', { file, reason: (cause as NodeJS.ErrnoException).code }, { cause })
@@ -59,7 +59,7 @@ async function openInput(file: string, context: Context): Promise<Input> {
     const stream = handle.createReadStream()
     return { source: chunksOf(stream), [Symbol.asyncDispose]: async () => void stream.destroy() }
   }
-  const source = await openFileSource(file, { signal: context.signal }).catch((cause: unknown) => {
+  const source = await openFileSource(file, { pool, signal: context.signal }).catch((cause: unknown) => {
     throw isFailure(cause) ? cause : fail('FILE_UNREADABLE', { file }, { cause })
   })
   return { source, [Symbol.asyncDispose]: () => source.close() }

@@ -4,7 +4,7 @@ import { runs } from '../../../../sim/runs.ts'
 import { concat } from '../bytes.ts'
 import { isFailure } from '../errors.ts'
 import type { ProvenSegment } from '../types.ts'
-import { decodeFrames, encodeFrames } from './frames.ts'
+import { decodeFrames, encodeFrames, layFrames } from './frames.ts'
 
 const segment: fc.Arbitrary<ProvenSegment> = fc
   .record({
@@ -24,6 +24,18 @@ test('what is encoded is decoded', () => {
   fc.assert(
     fc.property(segments, (list) => {
       expect(decodeFrames(concat(encodeFrames(list)), { segmentsMax: 5 })).toEqual(list)
+    }),
+    runs(2),
+  )
+})
+
+test('a body laid out before its data is the body encoded with them, whatever its buffer held', () => {
+  fc.assert(
+    fc.property(segments, fc.nat(300), (list, extra) => {
+      const heads = list.map(({ index, data, proof }) => ({ index, dataSizeBytes: data.length, proof }))
+      const { body, places } = layFrames(heads, (sizeBytes) => new Uint8Array(sizeBytes + extra).fill(0xee))
+      list.forEach(({ data }, i) => places[i]!.set(data))
+      expect(body).toEqual(concat(encodeFrames(list)))
     }),
     runs(2),
   )

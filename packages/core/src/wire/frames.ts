@@ -1,21 +1,55 @@
 import { fail, invariant } from '../errors.ts'
 import { CHUNK_SIZE_BYTES, HASH_SIZE_BYTES, PROOF_DEPTH_MAX, SEGMENT_SIZE_BYTES } from '../limits.ts'
-import type { ProvenSegment } from '../types.ts'
+import type { ProvenSegment, SegmentProof } from '../types.ts'
 
 /** Index, data length, depth, sides: docs/wire.md. */
 const HEAD_SIZE_BYTES = 4 + 4 + 1 + 8
 
 /** Everything of a frame that comes before its data. */
-export function encodeFrameHeader(segment: ProvenSegment): Uint8Array {
-  const { index, data, proof } = segment
+export function encodeFrameHeader({ index, data, proof }: ProvenSegment): Uint8Array {
+  const header = new Uint8Array(headerSize(proof))
+  writeHeader(header, { index, dataSizeBytes: data.length, proof })
+  return header
+}
+
+/** A segment whose data are still to be read. */
+export type FrameHead = {
+  readonly index: number
+  readonly dataSizeBytes: number
+  readonly proof: SegmentProof
+}
+
+/** A body with its headers written and its data missing: `places` are where they belong, in order. `take` gives a buffer of at
+ *  least that size; what was in it before does not matter once the places are filled. */
+export function layFrames(
+  heads: readonly FrameHead[],
+  take: (sizeBytes: number) => Uint8Array,
+): { readonly body: Uint8Array; readonly places: readonly Uint8Array[] } {
+  const sizeBytes = heads.reduce((sum, { dataSizeBytes, proof }) => sum + headerSize(proof) + dataSizeBytes, 0)
+  const body = take(sizeBytes).subarray(0, sizeBytes)
+  const places: Uint8Array[] = []
+  let at = 0
+  for (const head of heads) {
+    const dataAt = at + headerSize(head.proof)
+    writeHeader(body.subarray(at, dataAt), head)
+    at = dataAt + head.dataSizeBytes
+    places.push(body.subarray(dataAt, at))
+  }
+  return { body, places }
+}
+
+function headerSize(proof: SegmentProof): number {
+  return HEAD_SIZE_BYTES + proof.siblings.length * HASH_SIZE_BYTES
+}
+
+function writeHeader(header: Uint8Array, { index, dataSizeBytes, proof }: FrameHead): void {
   const depth = proof.siblings.length
   invariant(Number.isInteger(index) && index >= 0 && index < 2 ** 32, 'an index has four bytes')
-  invariant(isDataSize(data.length), 'data is whole chunks of one segment')
+  invariant(isDataSize(dataSizeBytes), 'data is whole chunks of one segment')
   invariant(depth === proof.lefts.length && depth <= PROOF_DEPTH_MAX, 'one side for each sibling')
-  const header = new Uint8Array(HEAD_SIZE_BYTES + depth * HASH_SIZE_BYTES)
-  const view = new DataView(header.buffer)
+  const view = new DataView(header.buffer, header.byteOffset, header.byteLength)
   view.setUint32(0, index)
-  view.setUint32(4, data.length)
+  view.setUint32(4, dataSizeBytes)
   view.setUint8(8, depth)
   view.setBigUint64(
     9,
@@ -25,7 +59,6 @@ export function encodeFrameHeader(segment: ProvenSegment): Uint8Array {
     invariant(sibling.length === HASH_SIZE_BYTES, 'a sibling is a hash')
     header.set(sibling, HEAD_SIZE_BYTES + level * HASH_SIZE_BYTES)
   })
-  return header
 }
 
 /** The body as parts, header and data by turns; data is not copied. */
