@@ -71,6 +71,8 @@ type Mined = {
   readonly logs: readonly object[]
 }
 
+type LogFilter = { readonly topics: readonly Hex[]; readonly fromBlock: Hex; readonly toBlock: Hex }
+
 class RpcFault extends Error {
   readonly code: number
   readonly data: Hex | undefined
@@ -314,6 +316,13 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
         return `0x${balanceOf(params[0]).toString(16)}`
       case 'eth_getTransactionCount':
         return `0x${(params[1] === 'pending' ? pendingNonceOf(params[0]) : nonceOf(params[0])).toString(16)}`
+      case 'eth_getLogs': {
+        const { topics, fromBlock, toBlock } = params[0] as unknown as LogFilter
+        return [...mined.values()]
+          .filter(({ blockNumber }) => blockNumber >= Number(fromBlock) && blockNumber <= Number(toBlock))
+          .flatMap(({ logs }) => logs as readonly { readonly topics: readonly Hex[] }[])
+          .filter((log) => topics.every((topic, i) => log.topics[i] === topic))
+      }
       case 'eth_sendRawTransaction':
         return sendRaw(params[0])
       case 'eth_getTransactionReceipt':

@@ -3,7 +3,7 @@ import { fail } from './errors.ts'
 import { entriesOf } from './flowChain.ts'
 import { parseCount, toQuantity } from './quantity.ts'
 import type { Rpc } from './rpc.ts'
-import { parseReceipt } from './transactor.ts'
+import { parseReceipt } from './settle.ts'
 
 /** The entry that `txHash` added under the number `seq`, read from the chain: how a node's word is checked. `undefined` when the
  *  transaction is unknown, failed, or added no such entry. */

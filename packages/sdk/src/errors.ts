@@ -69,12 +69,38 @@ export const sdkErrors = {
     blame: 'none',
     next: 'Look the transaction up before paying again: uploading the same bytes later finds it and does not pay twice.',
   },
+  TX_REPLACED: {
+    retryable: true,
+    blame: 'caller',
+    next: 'Upload again: another transaction of this wallet took the nonce, this one can never be mined and paid nothing. Give each program an account of its own.',
+  },
+  TX_DROPPED: {
+    retryable: false,
+    blame: 'none',
+    next: 'Look the transaction up in the wallet. If it is gone for good, upload again without the saved step.',
+  },
   TX_LOG_MISSING: {
     retryable: false,
     blame: 'peer',
     next: 'Check the flow address: this transaction succeeded and emitted no entry.',
   },
   ENTRY_REORGED: { retryable: true, blame: 'none', next: 'Upload again: the chain replaced the block of this entry.' },
+
+  STEP_INVALID: {
+    retryable: false,
+    blame: 'caller',
+    next: 'Pass a step as onStep gave it, from JSON. If it is damaged, look at the wallet before you upload without it.',
+  },
+  STEP_MISMATCH: {
+    retryable: false,
+    blame: 'caller',
+    next: 'Resume with the same source, tags, network and wallet, or upload without the saved step.',
+  },
+  STEP_NOT_SAVED: {
+    retryable: true,
+    blame: 'caller',
+    next: 'Make room for the step and upload again: what could not be saved was not sent.',
+  },
 
   FILE_EMPTY: { retryable: false, blame: 'caller', next: 'Store at least one byte: the log has no empty entries.' },
   SOURCE_INVALID: {

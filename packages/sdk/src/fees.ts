@@ -46,6 +46,35 @@ export function feePerGasWeiMax(fees: Fees): bigint {
   return fees.type === 'eip1559' ? fees.maxFeePerGasWei : fees.gasPriceWei
 }
 
+/** Whether a transaction that offers `fees` can be mined while blocks ask for what `now` was made of. */
+export function reaches(fees: Fees, now: Fees): boolean {
+  if (now.type === 'legacy') return feePerGasWeiMax(fees) >= now.gasPriceWei
+  // Where `readFees` met its cap this is too low, and a transaction near the cap waits without being raised.
+  const baseFeeWei = (now.maxFeePerGasWei - now.maxPriorityFeePerGasWei) / BASE_FEE_FACTOR
+  return feePerGasWeiMax(fees) >= baseFeeWei
+}
+
+/** Pools take a transaction in place of another of the same nonce when it offers a tenth more; an eighth is sure of it. */
+const RAISE_DIVISOR = 8n
+
+/** What the replacement of a transaction offers. `undefined` when it would be above the cap. */
+export function raisedFees(fees: Fees, wished: Fees): Fees | undefined {
+  const raised = (ours: bigint, wish: bigint): bigint => {
+    const least = ours + ours / RAISE_DIVISOR + 1n
+    return wish > least ? wish : least
+  }
+  if (fees.type === 'legacy') {
+    const gasPriceWei = raised(fees.gasPriceWei, feePerGasWeiMax(wished))
+    return gasPriceWei > FEE_PER_GAS_WEI_MAX ? undefined : { type: 'legacy', gasPriceWei }
+  }
+  const tipWei = wished.type === 'eip1559' ? wished.maxPriorityFeePerGasWei : 0n
+  const maxFeePerGasWei = raised(fees.maxFeePerGasWei, feePerGasWeiMax(wished))
+  const maxPriorityFeePerGasWei = raised(fees.maxPriorityFeePerGasWei, tipWei)
+  return maxFeePerGasWei > FEE_PER_GAS_WEI_MAX
+    ? undefined
+    : { type: 'eip1559', maxFeePerGasWei, maxPriorityFeePerGasWei }
+}
+
 function capped(feePerGasWei: bigint): bigint {
   if (feePerGasWei <= FEE_PER_GAS_WEI_MAX) return feePerGasWei
   throw fail('FEE_ABOVE_CAP', { feePerGasWei, feePerGasWeiMax: FEE_PER_GAS_WEI_MAX })

@@ -21,7 +21,8 @@ import { decodeEventLog, decodeFunctionResult, encodeFunctionData } from 'viem'
 import { fail } from './errors.ts'
 import { parseCount } from './quantity.ts'
 import type { Rpc } from './rpc.ts'
-import type { MinedTransaction, PreparedCall, SendOptions, Transactor } from './transactor.ts'
+import type { MinedTransaction } from './settle.ts'
+import type { PreparedCall, SendOptions, Transactor } from './transactor.ts'
 
 /** topic0 of Submit(address,bytes32,uint256,uint256,uint256,(uint256,bytes,(bytes32,uint256)[])), spec/storage.md 2.1. */
 export const SUBMIT_TOPIC: Hex = '0x167ce04d2aa1981994d3a31695da0d785373335b1078cec239a1a3a2c7675555'

@@ -1,6 +1,8 @@
 // What a user can do.
 export { upload, uploadMany } from './upload.ts'
-export type { AcceptedResult, StoredResult, UploadOptions, UploadResult } from './upload.ts'
+export type { AcceptedResult, StoredResult, UploadManyOptions, UploadOptions, UploadResult } from './upload.ts'
+export { parseUploadStep } from './uploadSteps.ts'
+export type { StepOptions, UploadStep } from './uploadSteps.ts'
 export { COLLECT_BYTES_MAX, download, downloadBlob, downloadBytes, downloadStream } from './download.ts'
 export type { CollectOptions, DownloadOptions, DownloadTarget } from './download.ts'
 export { info, list } from './info.ts'
@@ -39,14 +41,9 @@ export type {
 export { createRpc } from './rpc.ts'
 export type { Rpc, RpcDeps, RpcOptions } from './rpc.ts'
 export { createTransactor } from './transactor.ts'
-export type {
-  MinedTransaction,
-  PreparedCall,
-  SendOptions,
-  Transactor,
-  TransactorDeps,
-  TransactorOptions,
-} from './transactor.ts'
+export type { MinedTransaction } from './settle.ts'
+export type { PendingTransaction } from './pendingTransaction.ts'
+export type { PreparedCall, SendOptions, Transactor, TransactorDeps, TransactorOptions } from './transactor.ts'
 export {
   decodeSubmitLog,
   entriesOf,

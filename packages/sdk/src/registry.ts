@@ -15,7 +15,8 @@ import { decodeFunctionResult, encodeFunctionData } from 'viem'
 import { fail } from './errors.ts'
 import { call } from './flowChain.ts'
 import type { Rpc } from './rpc.ts'
-import type { MinedTransaction, SendOptions, Transactor } from './transactor.ts'
+import type { MinedTransaction } from './settle.ts'
+import type { SendOptions, Transactor } from './transactor.ts'
 
 /** How a storage node describes itself. */
 export type MemberDescription = {

@@ -11,6 +11,7 @@ import {
 } from '@weightless/core'
 import { privateKeyToAccount } from 'viem/accounts'
 import { fail } from './errors.ts'
+import { RAW_TRANSACTION_BYTES_MAX } from './pendingTransaction.ts'
 import { parseQuantity, toQuantity } from './quantity.ts'
 import { abortable } from './scope.ts'
 
@@ -190,9 +191,6 @@ function eip1193(address: Address, provider: WalletProvider['provider']): Sender
     },
   }
 }
-
-/** A signed transaction with the calldata of a full batch stays below this. */
-const RAW_TRANSACTION_BYTES_MAX: number = 1024 ** 2
 
 function rawTransaction(value: unknown): Hex {
   try {

@@ -1,26 +1,23 @@
-import { keccak256 } from '@weightless/kernels'
 import {
-  fromHex,
   isFailure,
-  parseTxHash,
   preview,
-  toHex,
   type Abortable,
   type Address,
   type Clock,
   type Failure,
-  type Hex,
   type Random,
   type TxHash,
 } from '@weightless/core'
 import { fail } from './errors.ts'
 import { feePerGasWeiMax, readFees } from './fees.ts'
 import { inNonceTurn, nonceEpoch, type NonceTurn } from './nonces.ts'
+import { hashesOf, hashOfRaw, type PendingTransaction } from './pendingTransaction.ts'
 import { parseCount, parseQuantity, toQuantity } from './quantity.ts'
 import { jittered } from './retry.ts'
 import { isRevert, revertReason } from './revert.ts'
 import { askTogether, type Rpc, type RpcCall } from './rpc.ts'
-import { withDeadline } from './scope.ts'
+import { abortable } from './scope.ts'
+import { readCount, settle, type MinedTransaction } from './settle.ts'
 import { senderOf, type Call, type Fees, type Sender, type SignerLike } from './signer.ts'
 
 /** Sends calls from one wallet. Safe to use from many places at once: nonces are handed out one after the other. */
@@ -32,6 +29,9 @@ export type Transactor = {
   /** Resolves when the transaction is mined and succeeded. Throws what `prepare` throws; once it is out: `TX_REVERTED`,
    *  `TX_NOT_MINED` with the hash, `NONCE_CONFLICT`. */
   send(call: Call | PreparedCall, options: SendOptions): Promise<MinedTransaction>
+  /** The same for a transaction that `onPending` told before, maybe to another process: sends the same bytes again if nobody has
+   *  them, and signs nothing but a higher fee for the same nonce. Throws what `settle` throws. */
+  settle(pending: PendingTransaction, options: SendOptions): Promise<MinedTransaction>
 }
 /** Good for the next few seconds. */
 export type PreparedCall = Call & {
@@ -45,13 +45,8 @@ export type SendOptions = Abortable & {
   readonly timeoutMs?: number | undefined
   /** Called once the transaction is out. */
   readonly onSent?: ((txHash: TxHash) => void) | undefined
-}
-export type MinedTransaction = {
-  readonly txHash: TxHash
-  readonly blockNumber: number
-  readonly blockHash: Hex
-  /** Raw JSON-RPC logs. */
-  readonly logs: readonly unknown[]
+  /** Awaited before anything leaves this machine, and again when that changes: what `settle` needs to go on from here. */
+  readonly onPending?: ((pending: PendingTransaction) => void | Promise<void>) | undefined
 }
 export type TransactorOptions = { readonly chainId: number; readonly signer: SignerLike }
 export type TransactorDeps = { readonly rpc: Rpc; readonly clock: Clock; readonly random: Random }
@@ -66,11 +61,9 @@ const NONCE_ATTEMPTS_MAX = 5
 const NONCE_DELAY_MS = 50
 /** A minute of 0G blocks is about 30; a transaction that takes longer than five minutes was dropped or underpriced. */
 const MINED_TIMEOUT_MS = 300_000
-/** The local chain mines at once: look soon, then ever more seldom. */
-const RECEIPT_DELAY_MS_MIN = 3
-const RECEIPT_DELAY_MS_MAX = 1_000
 
 export function createTransactor(options: TransactorOptions, deps: TransactorDeps): Transactor {
+  const { chainId } = options
   let resolved: Promise<Sender> | undefined
   const senderFor = (signal: AbortSignal | undefined): Promise<Sender> => {
     resolved ??= senderOf(options.signer, { signal })
@@ -85,21 +78,46 @@ export function createTransactor(options: TransactorOptions, deps: TransactorDep
     return fees
   }
   const prepared = async (call: Call, { signal }: Abortable): Promise<PreparedCall> =>
-    prepare(call, { sender: await senderFor(signal), chainId: options.chainId, fees: feesNow }, deps, { signal })
+    prepare(call, { sender: await senderFor(signal), chainId, fees: feesNow }, deps, { signal })
   return {
     address: async ({ signal }) => (await senderFor(signal)).address,
     prepare: prepared,
-    send: async (given, { signal, timeoutMs = MINED_TIMEOUT_MS, onSent }) => {
+    send: async (given, options) => {
+      const { signal, timeoutMs = MINED_TIMEOUT_MS, onSent } = options
       const sender = await senderFor(signal)
       const call = 'gas' in given ? given : await prepared(given, { signal })
-      const sent = await submit({ call, sender, chainId: options.chainId }, deps, { signal })
+      const onPending = saver(options)
+      const sent = await submit({ call, sender, chainId, onPending }, deps, { signal })
       try {
-        onSent?.(sent.txHash)
-        return await waitMined(sent, { call, from: sender.address, timeoutMs }, deps, { signal })
+        onSent?.(hashesOf(sent.pending)[0]!)
+        const { receipt } = sent
+        return await settle(
+          sent.pending,
+          { ...deps, sender },
+          { signal, timeoutMs, call, onPending, state: 'sent', receipt },
+        )
       } finally {
         sent.settle()
       }
     },
+    settle: async (pending, options) => {
+      const { signal, timeoutMs = MINED_TIMEOUT_MS } = options
+      const sender = await senderFor(signal)
+      return settle(pending, { ...deps, sender }, { signal, timeoutMs, onPending: saver(options), state: 'saved' })
+    },
+  }
+}
+
+/** Nothing is sent that could not be saved. Throws `STEP_NOT_SAVED`. */
+function saver({ onPending, signal }: SendOptions): ((pending: PendingTransaction) => Promise<void>) | undefined {
+  if (onPending === undefined) return undefined
+  return async (pending) => {
+    try {
+      await abortable(Promise.resolve(onPending(pending)), { signal })
+    } catch (cause) {
+      signal?.throwIfAborted()
+      throw isFailure(cause) ? cause : fail('STEP_NOT_SAVED', { reason: messageOf(cause).slice(0, 200) }, { cause })
+    }
   }
 }
 
@@ -149,17 +167,18 @@ async function prepare(call: Call, payer: Payer, deps: TransactorDeps, options: 
   return { ...call, gas, fees, pending: pendingCount === undefined ? undefined : { count: pendingCount, epoch } }
 }
 
-async function readPending(rpc: Rpc, address: Address, options: Abortable): Promise<number> {
-  return parseCount(await rpc.request(...pendingCall(address), options), 'nonce')
-}
-
 function pendingCall(address: Address): RpcCall {
   return ['eth_getTransactionCount', [address, 'pending']]
 }
 
-type Outgoing = { readonly call: PreparedCall; readonly sender: Sender; readonly chainId: number }
+type Outgoing = {
+  readonly call: PreparedCall
+  readonly sender: Sender
+  readonly chainId: number
+  readonly onPending: ((pending: PendingTransaction) => Promise<void>) | undefined
+}
 type Sent = {
-  readonly txHash: TxHash
+  readonly pending: PendingTransaction
   /** If the endpoint had it when it took the transaction. */
   readonly receipt?: unknown
   settle(): void
@@ -177,7 +196,7 @@ async function submit(out: Outgoing, deps: TransactorDeps, options: Abortable): 
           if (sender.kind === 'wallet') return await sendByWallet(out, sender, options)
           const { pending } = out.call
           const isCurrent = attempt === 1 && pending !== undefined && pending.epoch === nonceEpoch()
-          const count = isCurrent ? pending.count : await readPending(deps.rpc, sender.address, options)
+          const count = isCurrent ? pending.count : await readCount(deps.rpc, sender.address, 'pending', options)
           return await sendSigned(out, sender, { turn, count }, deps, options)
         } catch (error) {
           if (options.signal?.aborted) throw options.signal.reason
@@ -204,7 +223,10 @@ async function sendSigned(
   const nonce = turn.choose(count)
   const raw = await sender.sign({ ...call, chainId, nonce })
   options.signal?.throwIfAborted()
-  const txHash = parseTxHash(toHex(keccak256(fromHex(raw))))
+  const txHash = hashOfRaw(raw)
+  const pending = { by: 'key', from: sender.address, nonce, raw, txHash, earlier: [] } as const
+  await out.onPending?.(pending)
+  options.signal?.throwIfAborted()
   // From here on the transaction may be out, whatever the answer is.
   const settle = turn.used(nonce)
   // A chain that makes its block at once has the receipt by the time it answers; for any other the question costs nothing.
@@ -221,7 +243,7 @@ async function sendSigned(
     await sending
   } catch (error) {
     // "already known", or "nonce too low" after an answer got lost: ours may be the one that used the nonce.
-    if (isFailure(error, 'RPC_ERROR') && (await isKnown(txHash, rpc, options))) return { txHash, settle }
+    if (isFailure(error, 'RPC_ERROR') && (await isKnown(txHash, rpc, options))) return { pending, settle }
     settle()
     if (isFailure(error, 'RPC_ERROR') || options.signal?.aborted) throw error
     throw fail(
@@ -230,7 +252,7 @@ async function sendSigned(
       { cause: error },
     )
   }
-  return { txHash, settle, receipt: await receipt }
+  return { pending, settle, receipt: await receipt }
 }
 
 async function sendByWallet(
@@ -238,96 +260,17 @@ async function sendByWallet(
   sender: Sender & { readonly kind: 'wallet' },
   options: Abortable,
 ): Promise<Sent> {
+  const { address: from } = sender
+  await out.onPending?.({ by: 'wallet', from })
   const txHash = await sender.send(out.call, options)
-  return { txHash, settle: () => undefined }
+  const pending = { by: 'wallet', from, txHash } as const
+  await out.onPending?.(pending)
+  return { pending, settle: () => undefined }
 }
 
 async function isKnown(txHash: TxHash, rpc: Rpc, options: Abortable): Promise<boolean> {
   const found = await rpc.request('eth_getTransactionByHash', [txHash], options)
   return found !== null && found !== undefined
-}
-
-async function waitMined(
-  { txHash, receipt: first }: Sent,
-  about: { readonly call: Call; readonly from: Address; readonly timeoutMs: number },
-  deps: TransactorDeps,
-  options: Abortable,
-): Promise<MinedTransaction> {
-  const { timeoutMs } = about
-  let receipt: RawReceipt
-  try {
-    if (first !== null && first !== undefined) receipt = parseReceipt(first, txHash)
-    else
-      receipt = await withDeadline({ ...options, timeoutMs, what: 'transaction receipt' }, deps, async (signal) => {
-        for (let delayMs = RECEIPT_DELAY_MS_MIN; ; delayMs = Math.min(RECEIPT_DELAY_MS_MAX, delayMs * 1.5)) {
-          const found = await deps.rpc
-            .request('eth_getTransactionReceipt', [txHash], { signal })
-            .catch((error: unknown) => {
-              // The money is spent: an endpoint that is away for a while must not make us forget the transaction.
-              if (isFailure(error) && error.retryable) return undefined
-              throw error
-            })
-          if (found !== null && found !== undefined) return parseReceipt(found, txHash)
-          await deps.clock.sleep(delayMs, { signal })
-        }
-      })
-  } catch (error) {
-    if (options.signal?.aborted) throw options.signal.reason
-    if (isFailure(error, 'DEADLINE_PASSED')) throw fail('TX_NOT_MINED', { txHash, timeoutMs }, { cause: error })
-    throw error
-  }
-  if (receipt.isSuccess) return receipt
-  throw fail('TX_REVERTED', {
-    when: 'mined',
-    txHash,
-    block: receipt.blockNumber,
-    reason: await replayReason(receipt, about, deps, options),
-  })
-}
-
-type RawReceipt = MinedTransaction & { readonly isSuccess: boolean }
-
-/** Strict: what comes from an endpoint is outside input. Throws `RPC_ANSWER_INVALID`. */
-export function parseReceipt(value: unknown, txHash: TxHash): RawReceipt {
-  const receipt = value as {
-    readonly transactionHash?: unknown
-    readonly blockNumber?: unknown
-    readonly blockHash?: unknown
-    readonly status?: unknown
-    readonly logs?: unknown
-  }
-  const { blockHash, logs } = receipt
-  if (
-    typeof receipt.transactionHash !== 'string' ||
-    receipt.transactionHash.toLowerCase() !== txHash ||
-    !Array.isArray(logs)
-  ) {
-    throw fail('RPC_ANSWER_INVALID', { field: 'receipt', txHash, value: preview(value) })
-  }
-  return {
-    txHash,
-    blockNumber: parseCount(receipt.blockNumber, 'blockNumber'),
-    blockHash: parseTxHash(blockHash),
-    logs,
-    isSuccess: parseQuantity(receipt.status, 'status') === 1n,
-  }
-}
-
-/** A receipt does not say why: the same call on the state of that block usually does. */
-async function replayReason(
-  receipt: MinedTransaction,
-  { call, from }: { readonly call: Call; readonly from: Address },
-  { rpc }: TransactorDeps,
-  options: Abortable,
-): Promise<string> {
-  const request = { from, to: call.to, data: call.data, value: toQuantity(call.valueWei) }
-  try {
-    await rpc.request('eth_call', [request, toQuantity(receipt.blockNumber)], options)
-  } catch (error) {
-    if (options.signal?.aborted) throw options.signal.reason
-    if (isRevert(error)) return revertReason(error)
-  }
-  return 'unknown: the same call succeeds now, so it may have run out of gas'
 }
 
 function refusal(error: unknown, out: Outgoing): unknown {

@@ -27,9 +27,13 @@ import type { ProgressEvent } from './progress.ts'
 import { withDeadline } from './scope.ts'
 import { openSource, type OpenSource, type Source } from './source.ts'
 import type { HeldEntry } from './storageNodeClient.ts'
+import type { PendingTransaction } from './pendingTransaction.ts'
 import type { PreparedCall } from './transactor.ts'
+import { createSteps, type Anchored, type StepOptions, type Steps } from './uploadSteps.ts'
 
-export type UploadOptions<Until extends Stage = Stage> = Abortable & {
+export type UploadOptions<Until extends Stage = Stage> = UploadManyOptions<Until> & StepOptions
+
+export type UploadManyOptions<Until extends Stage = Stage> = Abortable & {
   /** The stage to wait for; default 'durable'. 'accepted' computes the root and sends nothing. */
   readonly until?: Until | undefined
   /** For everything together. Default: ten minutes, and a second for each 128 KiB. */
@@ -79,13 +83,24 @@ const SOURCES_MAX = 10_000
  *
  *  Throws, among others: `NETWORK_MISMATCH`, `FUNDS_INSUFFICIENT`, `NODES_TOO_FEW` and `FILE_EMPTY` before anything is paid;
  *  `TX_REVERTED`, `TX_NOT_MINED`, `SOURCE_CHANGED`, `DURABILITY_NOT_REACHED`, `DEADLINE_PASSED` after. Uploading the same bytes
- *  again continues where such an error left off. When the signal aborts, everything stops and its reason is thrown. */
+ *  again continues where such an error left off. When the signal aborts, everything stops and its reason is thrown.
+ *
+ *  A process that may be killed passes `onStep` and saves what it is told; `resume` goes on in the next one, and all of them
+ *  together send one transaction. Throws `STEP_INVALID`, `STEP_MISMATCH`, `STEP_NOT_SAVED`.
+ *
+ *  ```ts
+ *  const saved = localStorage.getItem('photo')
+ *  await upload(client, photo, {
+ *    resume: saved === null ? undefined : parseUploadStep(JSON.parse(saved)),
+ *    onStep: (step) => localStorage.setItem('photo', JSON.stringify(step)),
+ *  })
+ *  ``` */
 export async function upload<Until extends Stage = 'durable'>(
   client: Client,
   source: Source,
   options: UploadOptions<Until> = {},
 ): Promise<UploadResult<Until>> {
-  const [result] = await uploadMany(client, [source], options)
+  const [result] = await uploadAll(client, [source], options, createSteps(client, options))
   return result!
 }
 
@@ -94,9 +109,19 @@ export async function upload<Until extends Stage = 'durable'>(
 export async function uploadMany<Until extends Stage = 'durable'>(
   client: Client,
   sources: readonly Source[],
-  options: UploadOptions<Until> = {},
+  options: UploadManyOptions<Until> = {},
 ): Promise<UploadResult<Until>[]> {
-  const settings = parseSettings(options)
+  return uploadAll(client, sources, options, undefined)
+}
+
+/** `steps` only with one source. */
+async function uploadAll<Until extends Stage>(
+  client: Client,
+  sources: readonly Source[],
+  options: UploadManyOptions<Until>,
+  steps: Steps | undefined,
+): Promise<UploadResult<Until>[]> {
+  const settings = parseSettings(options, steps)
   if (sources.length > SOURCES_MAX)
     throw fail('OPTION_INVALID', { name: 'sources', count: sources.length, countMax: SOURCES_MAX })
   const opened: OpenSource[] = []
@@ -118,6 +143,7 @@ type Settings = {
   readonly replicas: number
   readonly onExisting: 'reuse' | 'resubmit'
   readonly tell: (event: ProgressEvent) => void
+  readonly steps: Steps | undefined
 }
 
 async function run(
@@ -138,7 +164,9 @@ async function run(
     ready,
   ])
   if (until === 'accepted') return objects.map(({ root, sizeBytes }) => ({ stage: 'accepted', root, sizeBytes }))
-  const entries = await anchorAll(client, objects, settings, signal)
+  const entries = await (settings.steps === undefined
+    ? anchorAll(client, objects, settings, signal)
+    : anchorInSteps(client, objects, settings, settings.steps, signal))
   const results = await mapBounded(objects, { window: OBJECTS_WINDOW, signal }, async (object, scope, i) => {
     try {
       return await store(client, object, entries[i]!, settings, scope)
@@ -172,8 +200,11 @@ async function accept(
     await plain.dispose()
     throw signal.reason
   }
-  const { encryption, tags, tell } = settings
-  const bytes = encryption === undefined ? plain : encryptedSource(plain, encryption, client.deps)
+  const { encryption, tags, tell, steps } = settings
+  const { ctr, random } = client.deps
+  const seal = steps?.seal
+  const chance = seal === undefined ? random : { bytes: () => seal.slice() }
+  const bytes = encryption === undefined ? plain : encryptedSource(plain, encryption, { ctr, random: chance })
   const { sizeBytes } = bytes
   const hashed = await hashSource(bytes, client.deps, {
     signal,
@@ -183,8 +214,20 @@ async function accept(
   return { ...hashed, source: bytes, root: hashed.tree.root, sizeBytes }
 }
 
-/** An entry of the log, ours or one that was there. */
-type Anchored = { readonly entry: Entry; readonly reused: boolean }
+/** The same with the step of one object: goes on with what was saved, and tells when the entry is there. */
+async function anchorInSteps(
+  client: Client,
+  objects: readonly Accepted[],
+  settings: Settings,
+  steps: Steps,
+  signal: AbortSignal,
+): Promise<readonly Anchored[]> {
+  await steps.open(objects[0]!, { signal })
+  const resumed = await steps.resumed({ signal })
+  const [anchored] = resumed === undefined ? await anchorAll(client, objects, settings, signal) : [resumed]
+  await steps.reached('anchored', anchored!, { signal })
+  return [anchored!]
+}
 
 /** The stage `anchored` for all objects: finds entries that exist, and pays for the others. */
 async function anchorAll(
@@ -193,7 +236,7 @@ async function anchorAll(
   settings: Settings,
   signal: AbortSignal,
 ): Promise<readonly Anchored[]> {
-  const { until, replicas, onExisting, tell } = settings
+  const { until, replicas, onExisting, tell, steps } = settings
   const needs = until === 'anchored' ? 'nothing' : 'holders'
   // Most uploads are new: what their transaction needs is read while the nodes are asked.
   const guess = objects.length <= BATCH_ENTRIES_MAX ? prepareAll(client, objects, signal) : undefined
@@ -221,13 +264,18 @@ async function anchorAll(
     const totalBytes = group.reduce((sum, i) => sum + objects[i]!.sizeBytes, 0)
     tell({ phase: 'submit', doneBytes: 0, totalBytes })
     const onSent = (txHash: TxHash): void => tell({ phase: 'submit', doneBytes: totalBytes, totalBytes, txHash })
-    const prepared = group.length === objects.length ? guess : undefined
-    const entries = await submit(
-      client,
-      group.map((i) => objects[i]!),
-      { onSent, prepared },
-      signal,
-    )
+    const unpaidObjects = group.map((i) => objects[i]!)
+    let prepared = group.length === objects.length ? guess : undefined
+    const attempt = async (onPending?: Submitting['onPending']): Promise<readonly Entry[]> => {
+      const how = { onSent, prepared, onPending }
+      // Good for the first attempt only: gas, fees and nonce are of that moment.
+      prepared = undefined
+      return submit(client, unpaidObjects, how, signal)
+    }
+    const entries =
+      steps === undefined
+        ? await attempt()
+        : [await steps.pay(async (onPending) => (await attempt(onPending))[0]!, { signal })]
     group.forEach((i, k) => anchored.set(i, { entry: entries[k]!, reused: false }))
     tell({ phase: 'anchor', doneBytes: totalBytes, totalBytes, txHash: entries[0]!.txHash })
   }
@@ -247,11 +295,17 @@ function paymentOf(client: Client, objects: readonly Accepted[], priceWeiPerSect
   return { flow: client.network.flow, submissions: objects.map(({ submission }) => submission), priceWeiPerSector }
 }
 
+type Submitting = {
+  readonly onSent: (txHash: TxHash) => void
+  readonly prepared: Promise<PreparedCall> | undefined
+  readonly onPending: ((pending: PendingTransaction) => Promise<void>) | undefined
+}
+
 /** One transaction. The price may have changed since it was read: asked once more then. */
 async function submit(
   client: Client,
   objects: readonly Accepted[],
-  how: { readonly onSent: (txHash: TxHash) => void; readonly prepared: Promise<PreparedCall> | undefined },
+  { onSent, onPending, ...how }: Submitting,
   signal: AbortSignal,
 ): Promise<readonly Entry[]> {
   const { transactor, network } = client
@@ -262,7 +316,7 @@ async function submit(
       signal,
     })
   })
-  return sendSubmission({ flow: network.flow, submissions }, prepared, transactor!, { signal, onSent: how.onSent })
+  return sendSubmission({ flow: network.flow, submissions }, prepared, transactor!, { signal, onSent, onPending })
 }
 
 /** Checks made on chain for one upload: nodes may name many entries of a root, and each check is a request. */
@@ -303,7 +357,7 @@ async function store(
   settings: Settings,
   signal: AbortSignal,
 ): Promise<StoredResult> {
-  const { until, replicas, tell } = settings
+  const { until, replicas, tell, steps } = settings
   const { root, sizeBytes, source, tree } = object
   invariant(entry.paddedChunkCount === paddedChunkCountOf(object.submission.nodes), 'the entry is that of this object')
   const { seq, txHash, blockNumber } = entry
@@ -311,19 +365,21 @@ async function store(
   if (until === 'anchored') return { ...base, stage: 'anchored', receipts: [] }
   const receipts = await disperse(
     client,
-    { seq, root, tree, source, replicas, mayBeHeld: reused },
+    { seq, root, tree, source, replicas, mayBeHeld: reused || steps?.isResumed() === true },
     { signal, onStored: (doneBytes) => tell({ phase: 'store', doneBytes, totalBytes: sizeBytes, root }) },
   )
+  await steps?.reached('durable', { entry, reused }, { signal })
   tell({ phase: 'durable', doneBytes: sizeBytes, totalBytes: sizeBytes, root })
   if (until === 'durable') return { ...base, stage: 'durable', receipts }
   await waitFinal(client.rpc, entry, client.deps, { signal })
+  await steps?.reached('final', { entry, reused }, { signal })
   tell({ phase: 'final', doneBytes: sizeBytes, totalBytes: sizeBytes, root })
   return { ...base, stage: 'final', receipts }
 }
 
 const STAGES: readonly Stage[] = ['accepted', 'anchored', 'durable', 'final']
 
-function parseSettings(options: UploadOptions): Settings {
+function parseSettings(options: UploadManyOptions, steps: Steps | undefined): Settings {
   const {
     until = 'durable',
     tags = new Uint8Array(0),
@@ -336,7 +392,7 @@ function parseSettings(options: UploadOptions): Settings {
   if (!(tags instanceof Uint8Array)) throw wrong('tags', typeof tags)
   if (!Number.isInteger(replicas) || replicas < 1 || replicas > SLOT_COUNT_MAX) throw wrong('replicas', replicas)
   if (onExisting !== 'reuse' && onExisting !== 'resubmit') throw wrong('onExisting', onExisting)
-  return { until, tags, encryption, replicas, onExisting, tell: options.onProgress ?? (() => undefined) }
+  return { until, tags, encryption, replicas, onExisting, tell: options.onProgress ?? (() => undefined), steps }
 }
 
 /** Streams do not say how long they are; the caller sets timeoutMs for long ones. */
