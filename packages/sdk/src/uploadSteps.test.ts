@@ -1,9 +1,9 @@
-import { SEGMENT_SIZE_BYTES, toHex, type Clock } from '@weightless/core'
+import { SEGMENT_SIZE_BYTES, toHex } from '@weightless/core'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { content, createFakeNetwork, keyOf, type FakeNetwork } from '../../../sim/fakes/network.ts'
+import { impatientClock } from '../../../sim/fakes/impatientClock.ts'
 import { failureOf, reasonOf } from '../../../sim/fakes/outcome.ts'
-import { webClock } from './defaults.ts'
 import {
   createRpc,
   downloadBytes,
@@ -16,19 +16,6 @@ import {
 } from './index.ts'
 
 const bytes = content(2 * SEGMENT_SIZE_BYTES + 77, 5)
-/** Waits of two seconds pass at once, and the clock shows that they did; deadlines keep their length. */
-function impatient(): Clock {
-  let skippedMs = 0
-  return {
-    ...webClock,
-    nowMs: () => webClock.nowMs() + skippedMs,
-    sleep: (ms, options) => {
-      if (ms > 2_000) return webClock.sleep(ms, options)
-      skippedMs += ms
-      return webClock.sleep(0, options)
-    },
-  }
-}
 const minedCount = (network: FakeNetwork): number =>
   [...network.chain.nonces.values()].reduce((sum, nonces) => sum + nonces.length, 0)
 const asJson = (step: UploadStep): UploadStep => parseUploadStep(JSON.parse(JSON.stringify(step)))
@@ -220,7 +207,7 @@ describe('a payment that went another way', () => {
     const { step } = await killedAt('signed', network.client())
     await sendOther(network)
     const told: string[] = []
-    const result = await upload(network.client({}, { clock: impatient() }), bytes, {
+    const result = await upload(network.client({}, { clock: impatientClock() }), bytes, {
       resume: step,
       onStep: ({ step: name }) => void told.push(name),
     })
@@ -236,7 +223,7 @@ describe('a payment that went another way', () => {
     const { callOf } = await import('./pendingTransaction.ts')
     const { to, data, valueWei } = callOf(step.transaction)
     await sendOther(network, { to, data, value: valueWei })
-    const result = await upload(network.client({}, { clock: impatient() }), bytes, { resume: step })
+    const result = await upload(network.client({}, { clock: impatientClock() }), bytes, { resume: step })
     expect(result).toMatchObject({ seq: 0, reused: false })
     expect(minedCount(network)).toBe(1)
   })
@@ -336,7 +323,7 @@ describe('a wallet that sends by itself', () => {
       ...step,
       transaction: { ...(step as any).transaction, txHash: `0x${'ab'.repeat(32)}` },
     } as UploadStep
-    const client = network.client({ signer: wallet.signer }, { clock: impatient() })
+    const client = network.client({ signer: wallet.signer }, { clock: impatientClock() })
     expect(await failureOf(upload(client, bytes, { resume: lost }))).toMatchObject({ code: 'TX_DROPPED' })
     expect(wallet.sent).toEqual([])
   })
