@@ -80,6 +80,11 @@ export const cliErrors = {
   NODE_LIMIT: { retryable: false, blame: 'caller', next: 'Remove a node with `weightless node rm ID` first.' },
   FUNDING_FAILED: { retryable: true, blame: 'self', next: 'Read the log of the chain with `weightless logs chain`.' },
   ROLE_UNKNOWN: { retryable: false, blame: 'caller', next: 'Name one of the roles listed here.' },
+  UPLOAD_STATE_INVALID: {
+    retryable: false,
+    blame: 'self',
+    next: 'Make sure that no transaction of this wallet is pending, delete the file named here, and run the command again.',
+  },
   FILE_UNREADABLE: {
     retryable: false,
     blame: 'caller',

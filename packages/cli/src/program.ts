@@ -159,7 +159,11 @@ function createProgram(printer: Printer, io: Io): Command {
           .default('durable'),
       )
       .option('--key-file <file>', 'private key that signs and pays (default: accounts[1] of network.json)')
-      .addOption(timeout('3600')),
+      .addOption(timeout('3600'))
+      .addHelpText(
+        'after',
+        '\nWhatever ends it, even kill -9: the same command goes on where it was and pays once. Its state is in DIR/uploads.',
+      ),
     async (context, file: string, options: PutOptions & { code?: string }) => {
       refuseCode(options.code)
       await (await import('./commands/put.ts')).putCommand(file, options, context)
@@ -173,7 +177,7 @@ function createProgram(printer: Printer, io: Io): Command {
       .addOption(timeout('3600'))
       .addHelpText(
         'after',
-        '\nFILE is written beside its place and renamed when complete: a failed read leaves what was there before.',
+        '\nFILE is written beside its place, as FILE.part, and renamed when complete: a failed read leaves what was there before.\nThe same command goes on with FILE.part, after it has verified it.',
       ),
     async (context, roots: GetRoots, options: GetOptions) =>
       (await import('./commands/get.ts')).getCommand(roots, options, context),

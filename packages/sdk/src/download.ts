@@ -216,7 +216,7 @@ function firstOf({ located, reader }: Fragment): ReadAt {
 }
 
 /** Border: user's strings become roots here. Throws `ROOT_INVALID`, `OPTION_INVALID`. */
-function parseTarget(target: DownloadTarget): readonly ObjectAddress[] {
+export function parseTarget(target: DownloadTarget): readonly ObjectAddress[] {
   if (typeof target === 'string') return [{ root: parseRoot(target), seq: undefined, sizeBytes: undefined }]
   if (isList(target)) {
     if (target.length === 0 || target.length > FRAGMENTS_MAX) {

@@ -107,7 +107,7 @@ describe('one wallet, many senders', () => {
     expect(await failureOf(transactor.send(call, {}))).toMatchObject({
       code: 'NONCE_CONFLICT',
       retryable: true,
-      facts: { attempts: 5 },
+      facts: { attempts: 32 },
     })
   })
 

@@ -56,9 +56,11 @@ export type TransactorDeps = { readonly rpc: Rpc; readonly clock: Clock; readonl
 const GAS_MARGIN_PERCENT = 30n
 /** Two blocks of 0G; what we offer covers six full blocks. */
 const FEES_FRESH_MS = 2_000
-/** Somebody else sends from the same wallet: each round re-reads the count, so five lost races are no accident. */
-const NONCE_ATTEMPTS_MAX = 5
-const NONCE_DELAY_MS = 50
+/** Somebody else sends from the same wallet. Each lost race means that one of the others won: ten processes with five uploads
+ *  each need a dozen rounds; after these, about ten seconds, an endpoint is behind for good. */
+const NONCE_ATTEMPTS_MAX = 32
+const NONCE_DELAY_MS_STEP = 50
+const NONCE_DELAY_MS_MAX = 500
 /** A minute of 0G blocks is about 30; a transaction that takes longer than five minutes was dropped or underpriced. */
 const MINED_TIMEOUT_MS = 300_000
 
@@ -203,7 +205,10 @@ async function submit(out: Outgoing, deps: TransactorDeps, options: Abortable): 
           if (!isNonceMessage(error)) throw refusal(error, out)
           last = error
           turn.forget()
-          await deps.clock.sleep(jittered(NONCE_DELAY_MS * attempt, deps.random), options)
+          await deps.clock.sleep(
+            jittered(Math.min(NONCE_DELAY_MS_MAX, NONCE_DELAY_MS_STEP * attempt), deps.random),
+            options,
+          )
         }
       }
       throw fail('NONCE_CONFLICT', { address: sender.address, attempts: NONCE_ATTEMPTS_MAX }, { cause: last })

@@ -1,11 +1,9 @@
-import { randomBytes } from 'node:crypto'
-import { open, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
-import { download } from '@weightless/sdk'
+import { download, verifyPrefix, type Client } from '@weightless/sdk'
 import type { Context, Io } from '../context.ts'
 import { fail } from '../errors.ts'
 import { openClient } from '../networkClient.ts'
 import { readNetworkFile } from '../networkFile.ts'
+import { openPartFile } from '../partFile.ts'
 import { formatBytes } from '../print.ts'
 import type { GetOptions, GetRoots } from '../program.ts'
 import { createProgress } from '../progress.ts'
@@ -21,21 +19,22 @@ export async function getCommand(roots: GetRoots, options: GetOptions, context: 
   const network = await readNetworkFile(dir)
   await using session = openClient(network)
   const progress = createProgress(io.stderr)
-  const parts = download(session.client, roots.length === 1 ? roots[0]! : [...roots], {
-    signal,
-    timeoutMs: options.timeout * 1000,
-    range: options.range,
-    onProgress: (event) => progress.update(event.doneBytes, event.totalBytes, event.phase),
-  })
+  const read = (range: GetOptions['range']): AsyncIterable<Uint8Array> =>
+    download(session.client, roots.length === 1 ? roots[0]! : [...roots], {
+      signal,
+      timeoutMs: options.timeout * 1000,
+      range,
+      onProgress: (event) => progress.update(event.doneBytes, event.totalBytes, event.phase),
+    })
   try {
     if (output === '-') {
-      await toStream(parts, io.stdout, signal)
+      await toStream(read(options.range), io.stdout, signal)
       return
     }
-    const saved = await toFile(parts, output)
+    const saved = await toFile({ roots, range: options.range, read, client: session.client }, output, signal)
     progress.stop()
     const result = { roots, file: output, ...saved }
-    printer.result(result, () => `${output}: ${formatBytes(saved.sizeBytes)} (${saved.sizeBytes} bytes), verified`)
+    printer.result(result, () => describe(result))
   } catch (error) {
     throw signal.aborted ? signal.reason : error
   } finally {
@@ -67,55 +66,39 @@ function drained(stream: Io['stdout'], signal: AbortSignal): Promise<void> {
   })
 }
 
-/** The disk works while the next bytes are fetched: at the end there is little left to wait for. */
-const FLUSH_STEP_BYTES: number = 32 * 1024 ** 2
+type Wanted = {
+  readonly roots: GetRoots
+  readonly range: GetOptions['range']
+  readonly client: Client
+  read(range: GetOptions['range']): AsyncIterable<Uint8Array>
+}
+type Saved = {
+  readonly sizeBytes: number
+  readonly replaced: boolean
+  /** Bytes that an interrupted run had left, verified again. */
+  readonly resumedBytes: number
+}
 
-/** Beside its place and renamed when complete; devices and pipes are written as they are. */
-async function toFile(
-  parts: AsyncIterable<Uint8Array>,
-  path: string,
-): Promise<{ readonly sizeBytes: number; readonly replaced: boolean }> {
-  const there = await stat(path).catch(() => undefined)
-  if (there?.isDirectory()) throw fail('FILE_UNWRITABLE', { file: path, reason: 'a directory' })
-  const isSpecial = there !== undefined && !there.isFile()
-  // Through a link: the file it names is replaced, not the link.
-  const target = there === undefined ? path : await realpath(path)
-  const temporary = isSpecial
-    ? target
-    : join(dirname(target), `.${basename(target)}.${randomBytes(6).toString('hex')}.part`)
-  let handle: FileHandle
+/** One whole object goes on from what an interrupted run has left: hashed, compared with the root, never believed. */
+async function toFile({ roots, range, client, read }: Wanted, path: string, signal: AbortSignal): Promise<Saved> {
+  const isWhole = roots.length === 1 && range === undefined
+  const part = await openPartFile(path, isWhole ? 'resumable' : 'fresh', { signal })
   try {
-    handle = isSpecial
-      ? await open(target, 'w')
-      : await open(temporary, 'wx', there === undefined ? 0o666 : there.mode & 0o777)
-  } catch (cause) {
-    throw fail('FILE_UNWRITABLE', { file: path, reason: (cause as NodeJS.ErrnoException).code }, { cause })
-  }
-  let sizeBytes = 0
-  let flushedBytes = 0
-  /** One after the other; the first that fails is the end, as a later one would not tell of it again. */
-  let flush: Promise<void> = Promise.resolve()
-  try {
-    for await (const part of parts) {
-      for (let at = 0; at < part.length;) at += (await handle.write(part, at, part.length - at)).bytesWritten
-      sizeBytes += part.length
-      if (isSpecial || sizeBytes - flushedBytes < FLUSH_STEP_BYTES) continue
-      flushedBytes = sizeBytes
-      flush = flush.then(() => handle.datasync())
-      flush.catch(() => undefined)
+    const resumedBytes = part.left.sizeBytes === 0 ? 0 : await verifyPrefix(client, roots[0]!, part.left, { signal })
+    await part.keep(resumedBytes)
+    let sizeBytes = resumedBytes
+    for await (const bytes of read(resumedBytes === 0 ? range : { start: resumedBytes, end: undefined })) {
+      await part.append(bytes)
+      sizeBytes += bytes.length
     }
-    if (!isSpecial) {
-      await flush
-      await handle.sync()
-      await rename(temporary, target)
-    }
-    return { sizeBytes, replaced: there !== undefined && !isSpecial }
-  } catch (error) {
-    if (!isSpecial) await rm(temporary, { force: true })
-    const { code, syscall } = error as NodeJS.ErrnoException
-    if (syscall !== undefined) throw fail('FILE_UNWRITABLE', { file: path, reason: code }, { cause: error })
-    throw error
+    await part.complete()
+    return { sizeBytes, replaced: part.replaced, resumedBytes }
   } finally {
-    await handle.close()
+    await part.close()
   }
+}
+
+function describe({ file, sizeBytes, resumedBytes }: Saved & { readonly file: string }): string {
+  const resumed = resumedBytes > 0 ? `, ${formatBytes(resumedBytes)} of them from ${file}.part` : ''
+  return `${file}: ${formatBytes(sizeBytes)} (${sizeBytes} bytes), verified${resumed}`
 }

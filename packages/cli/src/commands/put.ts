@@ -6,10 +6,12 @@ import { announce, privateKeySigner, upload, type Source, type UploadResult } fr
 import type { Context } from '../context.ts'
 import { fail } from '../errors.ts'
 import { openClient } from '../networkClient.ts'
+import { layoutOfDirectory } from '../local/directory.ts'
 import { readNetworkFile } from '../networkFile.ts'
 import { formatBytes, table } from '../print.ts'
 import type { PutOptions } from '../program.ts'
 import { createProgress } from '../progress.ts'
+import { createSavedUploads } from '../savedUploads.ts'
 
 /** Which of the ten accounts signs: the second, as DESIGN 3 says; the first one's nonces belong to the compute contracts. */
 const SIGNING_ACCOUNT = 1
@@ -21,15 +23,40 @@ export async function putCommand(file: string, options: PutOptions, context: Con
     options.keyFile === undefined
       ? network.accounts[SIGNING_ACCOUNT]!.privateKey
       : await readPrivateKey(options.keyFile, { signal })
-  await using session = openClient(network, { signer: privateKeySigner(key) })
+  const signer = privateKeySigner(key)
+  await using session = openClient(network, { signer })
   await using opened = await openInput(file, session.pool, context)
   const progress = createProgress(io.stderr)
+  const { chain, contracts } = network
+  const saved = createSavedUploads(layoutOfDirectory(dir).uploads, {
+    chainId: chain.chainId,
+    flow: contracts.flow,
+    wallet: signer.address,
+  })
   let result: Result
+  let resumed = false
+  let isSaved = false
   try {
     result = await upload<Stage>(session.client, opened.source, {
       until: options.until,
       timeoutMs: options.timeout * 1000,
       signal,
+      findStep: async ({ root }) => {
+        const step = await saved.find(root, { signal })
+        resumed = step !== undefined
+        isSaved = resumed
+        return step
+      },
+      onStep: async (step) => {
+        // From here on money may be spent. What comes later is found again: the entry by its transaction, copies by asking.
+        if (step.step === 'signed' || step.step === 'asked') {
+          await saved.save(step, { signal })
+          isSaved = true
+        } else if (step.step === 'rooted' && isSaved) {
+          await saved.forget(step.root)
+          resumed = false
+        }
+      },
       onProgress: (event) => progress.update(event.doneBytes, event.totalBytes, event.phase),
     })
   } catch (error) {
@@ -37,11 +64,12 @@ export async function putCommand(file: string, options: PutOptions, context: Con
   } finally {
     progress.stop()
   }
+  if (isSaved) await saved.forget(result.root)
   if (result.stage !== 'accepted' && result.receipts.length > 0) {
     const { root, seq, receipts } = result
     await announce(session.client, { gatewayUrl: network.storage.gatewayUrl, root, seq, receipts }, { signal })
   }
-  printer.result(result, () => describe(result))
+  printer.result({ ...result, resumed }, () => describe(result, resumed))
 }
 
 type Result = UploadResult<Stage>
@@ -69,16 +97,21 @@ async function* chunksOf(stream: NodeJS.ReadableStream): AsyncIterable<Uint8Arra
   for await (const chunk of stream) yield typeof chunk === 'string' ? Buffer.from(chunk) : chunk
 }
 
-function describe(result: Result): string {
+function describe(result: Result, resumed: boolean): string {
   const size = ['size', `${formatBytes(result.sizeBytes)} (${result.sizeBytes} bytes)`]
   if (result.stage === 'accepted') return table([['root', result.root], size, ['stage', 'accepted: nothing was sent']])
   return table([
     ['root', result.root],
     size,
-    ['entry', `${result.seq}${result.reused ? ', was there already: nothing paid' : ''}`],
+    ['entry', `${result.seq}${describePayment(result, resumed)}`],
     ['transaction', result.txHash],
     ['block', String(result.blockNumber)],
     ['stage', result.stage],
     ...result.receipts.map((receipt, index) => [index === 0 ? 'receipts' : '', `signed by ${receipt.signer}`]),
   ])
+}
+
+function describePayment({ reused }: { readonly reused: boolean }, resumed: boolean): string {
+  if (reused) return ', was there already: nothing paid'
+  return resumed ? ', paid by an earlier run: nothing paid again' : ''
 }

@@ -19,6 +19,8 @@ export type Layout = {
   readonly chain: string
   readonly gateway: string
   readonly logs: string
+  /** Uploads of `put` that are not done. */
+  readonly uploads: string
   readonly node: (id: string) => string
   /** Keys live outside of the data directories, so that deleting data never deletes an identity. */
   readonly key: (name: string) => string
@@ -35,6 +37,7 @@ export function layoutOfDirectory(top: string): Layout {
     chain: join(top, 'chain'),
     gateway: join(top, 'gateway'),
     logs: join(top, 'logs'),
+    uploads: join(top, 'uploads'),
     node: (id) => join(top, 'nodes', id),
     key: (name) => join(top, 'keys', `${name}.key`),
     config: (role) => join(top, 'config', `${role}.toml`),

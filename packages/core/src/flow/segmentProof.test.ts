@@ -1,14 +1,15 @@
-import { segmentRoot, segmentRoots } from '@weightless/kernels'
+import { merkleRoot, segmentRoot, segmentRoots } from '@weightless/kernels'
 import { describe, expect, test } from 'vitest'
 import { fileOf } from '../../../../sim/vectors/files.ts'
 import vectors from '../../../../sim/vectors/storage-merkle.json' with { type: 'json' }
+import { concat } from '../bytes.ts'
 import { parseRoot, toHex, type Hex } from '../hex.ts'
 import { PROOF_DEPTH_MAX } from '../limits.ts'
 import type { ProvenSegment, SegmentProof } from '../types.ts'
 import { fileTreeOf } from './fileTree.ts'
 import { hashPair } from './hashPair.ts'
 import { layoutOf, leafCountOf, segmentDataSize } from './layout.ts'
-import { checkSegment, proofFromJson, proofToJson } from './segmentProof.ts'
+import { checkSegment, proofFromJson, proofToJson, subtreesBefore } from './segmentProof.ts'
 
 function fileWith(data: Uint8Array) {
   const layout = layoutOf(data.length)
@@ -201,5 +202,21 @@ describe('the JSON form of a proof', () => {
     ],
   ])('%s: refused', (_, value) => {
     expect(() => proofFromJson(value)).toThrow(refusal('SEGMENT_PROOF_INVALID', 'form'))
+  })
+})
+
+describe('what a proof says about the segments before its own', () => {
+  test.each([1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 21])('in a file of %i segments', (count) => {
+    const { layout, tree, segment } = fileWith(fileOf('xorshift32', (count - 1) * 262_144 + 1))
+    for (let index = 0; index < layout.segmentCount; index++) {
+      let next = 0
+      for (const { from, count: width, root } of subtreesBefore(layout, segment(index))) {
+        expect(from).toBe(next)
+        const leaves = Array.from({ length: width }, (_, i) => tree.segmentRoot(from + i))
+        expect(toHex(merkleRoot(concat(leaves)))).toBe(toHex(root))
+        next = from + width
+      }
+      expect(next).toBe(index)
+    }
   })
 })

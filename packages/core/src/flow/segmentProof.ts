@@ -29,6 +29,27 @@ export function checkSegment(
   if (rootOf(foldProof(segmentRoot, proof.siblings, proof.lefts)) !== file.root) throw refuse('root')
 }
 
+/** What a proof says about the segments before its own: roots of whole subtrees that lie side by side from segment 0 up to
+ *  `index`, in that order. True of the file once `checkSegment` has accepted the proof. */
+export function subtreesBefore(
+  layout: Layout,
+  { proof }: Pick<ProvenSegment, 'proof'>,
+): readonly { readonly from: number; readonly count: number; readonly root: Uint8Array }[] {
+  const subtrees: { from: number; count: number; root: Uint8Array }[] = []
+  let start = 0
+  let count = layout.paddedSegmentCount
+  for (let level = proof.lefts.length - 1; level >= 0; level--) {
+    const half = nextPowerOfTwo(count) / 2
+    if (proof.lefts[level] === true) count = half
+    else {
+      subtrees.push({ from: start, count: half, root: proof.siblings[level]! })
+      start += half
+      count -= half
+    }
+  }
+  return subtrees
+}
+
 /** `depth`: too deep, or siblings and sides differ in number. `hash`: not 32 bytes. `position`: the path does not lead to the
  *  index. `padding`: a sibling over padding alone is no zero subtree. `root`: the fold gives another root. */
 export type SegmentProofFault = 'depth' | 'hash' | 'position' | 'padding' | 'root'
