@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import {
   mkdirSync,
   mkdtempSync,
@@ -104,6 +105,43 @@ describe('an uploader that is killed with -9 and continued in a new process', ()
   })
 })
 
+describe('the example of docs/resume.md', () => {
+  test('killed once its step is saved and called again, it pays once', async () => {
+    const page = readFileSync(resolve(import.meta.dirname, '../../../docs/resume.md'), 'utf8')
+    const program = /```ts\n(\/\/ node upload\.mjs[\s\S]*?)```/.exec(page)![1]!
+    const example = join(resolve(bundle, '..'), 'example.mjs')
+    await build({
+      stdin: { contents: program, loader: 'ts', resolveDir: import.meta.dirname },
+      outfile: example,
+      bundle: true,
+      platform: 'node',
+      format: 'esm',
+      conditions: ['source'],
+      logLevel: 'error',
+    })
+    const file = join(folder, 'photo')
+    const bytes = content(30_000_000, 60)
+    writeFileSync(file, bytes)
+    const run = (): ChildProcess =>
+      spawn(process.execPath, [example, join(network.dir, 'network.json'), file], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      })
+    const before = await transactionsOf(2)
+    const first = run()
+    const stateFile = `${file}.upload.json`
+    const step = (): string => (sizeOf(stateFile) === 0 ? '' : JSON.parse(readFileSync(stateFile, 'utf8')).step)
+    await until('it has signed', WAIT_MS_MAX, () => ['signed', 'anchored'].includes(step()))
+    await killed(first)
+    const second = run()
+    let out = ''
+    second.stdout!.on('data', (chunk: Buffer) => (out += chunk.toString()))
+    await new Promise((done) => second.once('close', done))
+    expect((await bytesOf(out.trim())).equals(Buffer.from(bytes))).toBe(true)
+    expect((await transactionsOf(2)) - before).toBe(1)
+    expect(sizeOf(stateFile)).toBe(0)
+  })
+})
+
 describe('one wallet in ten processes at once', () => {
   test('fifty uploads arrive, each paid for once', async () => {
     const before = await transactionsOf(5)
@@ -150,8 +188,7 @@ describe('weightless put', () => {
     const { stdout } = await weightless(network, ['put', file, '--json', '--until', 'accepted'])
     const { root } = JSON.parse(stdout.toString()) as { readonly root: string }
     const before = await transactionsOf(1)
-    // Whatever its scope is called: take the name that a real upload would use.
-    const name = await stateNameOf(root, file)
+    const name = stateNameOf(root)
     writeFileSync(join(network.dir, 'uploads', name), '{"version":1,"step":"signed"', { mode: 0o600 })
     const refused = await weightless(network, ['put', file, '--json'])
     expect(refused.code).toBe(1)
@@ -162,12 +199,10 @@ describe('weightless put', () => {
     rmSync(join(network.dir, 'uploads', name))
   })
 
-  /** The scope in the name is the same for all uploads of one wallet. */
-  async function stateNameOf(root: string, file: string): Promise<string> {
-    const { createHash } = await import('node:crypto')
+  /** By root, network and wallet. */
+  function stateNameOf(root: string): string {
     const { chain, contracts, accounts } = network.file
     const text = `${chain.chainId} ${contracts.flow} ${accounts[1]!.address}`.toLowerCase()
-    expect(file).not.toBe('')
     return `${root}-${createHash('sha256').update(text).digest('hex').slice(0, 16)}.json`
   }
 })
