@@ -1,4 +1,5 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { spawnSync } from 'node:child_process'
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -48,6 +49,14 @@ test.skipIf(process.platform === 'win32')(
     await expect(spool.read(0, 1)).rejects.toThrow()
   },
 )
+
+test('what a killed process left is removed at the next start; what lives, and what is not ours, stays', async () => {
+  const dead = spawnSync(process.execPath, ['-e', '']).pid
+  const kept = [`spool-${process.pid}-0123456789abcdef`, 'spool-notes', `spool-${dead}-mine`]
+  for (const name of [...kept, `spool-${dead}-0123456789abcdef`]) await writeFile(join(directory, name), 'x')
+  await (await createSpoolFile(directory)).close()
+  expect((await readdir(directory)).sort()).toEqual([...kept].sort())
+})
 
 test('an aborted reader reads nothing', async () => {
   await using spool = await createSpoolFile(directory)

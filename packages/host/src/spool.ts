@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { open, rm } from 'node:fs/promises'
+import { open, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Abortable } from '@weightless/core'
 import { fail } from './errors.ts'
@@ -17,7 +17,8 @@ export async function createSpoolFile(
   const { pool } = options
   options.signal?.throwIfAborted()
   await ensureDirectory(directory)
-  const path = join(directory, `spool-${randomBytes(8).toString('hex')}`)
+  await removeStale(directory)
+  const path = join(directory, `spool-${process.pid}-${randomBytes(8).toString('hex')}`)
   const handle = await open(path, 'wx+', 0o600)
   const isUnlinked = await rm(path).then(
     () => true,
@@ -64,6 +65,26 @@ export async function createSpoolFile(
         pool.fileSegmentRoots({ fd: handle.fd, start, end }, { lastLeafCount, signal })),
     close,
     [Symbol.asyncDispose]: close,
+  }
+}
+
+/** What a process left that was killed before the name was gone. Taking the name of one that lives elsewhere does no harm: it was
+ *  about to do so itself. */
+async function removeStale(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    const pid = /^spool-(\d{1,10})-[0-9a-f]{16}$/.exec(name)?.[1]
+    if (pid !== undefined && !isAlive(Number(pid)))
+      await rm(join(directory, name), { force: true }).catch(() => undefined)
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    // EPERM: it lives, and belongs to another user.
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
 }
 
