@@ -32,6 +32,8 @@ export type StorageNodeDescription = {
   readonly url: string
   readonly pid: number | null
   readonly dataDir: string
+  /** Answers `admin_*` (docs/admin.md); absent where the path would be too long for a socket. */
+  readonly adminSocket?: string
 }
 
 /** network.json is small; anything bigger is not ours. */

@@ -2,6 +2,7 @@ import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { readdir, readlink } from 'node:fs/promises'
+import { request as httpRequest } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -78,6 +79,19 @@ async function until(what: string, isSo: () => boolean | Promise<boolean>): Prom
     if (Date.now() > deadline) throw new Error(`waited in vain until ${what}`)
     await sleep(50)
   }
+}
+
+function adminCall(socketPath: string, method: string): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const headers = { 'content-type': 'application/json' }
+    const asked = httpRequest({ socketPath, path: '/', method: 'POST', headers }, (incoming) => {
+      let text = ''
+      incoming.on('data', (part: Buffer) => (text += part.toString()))
+      incoming.on('end', () => resolve(JSON.parse(text)))
+    })
+    asked.on('error', reject)
+    asked.end(JSON.stringify({ jsonrpc: '2.0', id: 1, method, params: [] }))
+  })
 }
 
 async function openFiles(pid: number): Promise<string[]> {
@@ -351,6 +365,28 @@ describe('when processes die', () => {
     expect((await weightless(['get', root])).bytes.equals(bytes)).toBe(true)
     for (const id of others) await json('node', 'start', id)
   })
+
+  // Sockets of the file system are not everywhere, and not in every directory.
+  test.runIf(process.platform !== 'win32')(
+    'the private methods of a node answer on a socket of this user alone',
+    async () => {
+      const node = network().storage.nodes[0]!
+      expect(statSync(node.adminSocket!).mode & 0o777).toBe(0o600)
+      expect(await adminCall(node.adminSocket!, 'admin_getNetworkInfo')).toMatchObject({ result: { totalPeers: 3 } })
+      expect(await adminCall(node.adminSocket!, 'admin_getSyncServiceState')).toMatchObject({
+        result: { numSyncing: expect.any(Number) },
+      })
+      const open = await fetch(node.url, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: '{"jsonrpc":"2.0","id":1,"method":"admin_shutdown","params":[]}',
+      })
+      expect(await open.json()).toMatchObject({ error: { code: -32601 } })
+      expect(await adminCall(node.adminSocket!, 'admin_shutdown')).toMatchObject({ result: null })
+      await until('the node has ended', () => network().storage.nodes[0]!.pid === null)
+      await json('node', 'start', node.id)
+    },
+  )
 
   test('the gateway comes back by itself', async () => {
     const before = (await json<NetworkStatus>('status')).gateway.pid as number

@@ -55,6 +55,8 @@ export const RPC_BATCH_MAX = 64
 export const RPC_ID_CHARS_MAX = 128
 /** Shards of a network: live networks use up to 256 (spec/storage.md 2.8); bounds the depth of the cover search. */
 export const SHARD_COUNT_MAX = 65_536
+/** Path of a socket file: kernels keep 108 bytes for it, macOS 104, the last of them zero (unix(7)). */
+export const SOCKET_PATH_BYTES_MAX = 103
 
 invariant(FLOW_ENTRY_BYTES_MAX >= ENTRY_SIZE_BYTES_MAX, 'every entry of ours has a layout')
 invariant(FLOW_ENTRY_BYTES_MAX / SEGMENT_SIZE_BYTES <= 2 ** 32, 'a segment index fits four bytes of a frame')

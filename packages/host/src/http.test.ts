@@ -1,7 +1,10 @@
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
 import { connect, type Socket } from 'node:net'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import { isFailure, type LogFields, type Logger } from '@weightless/core'
 import { serveHttp, type HttpHandler, type HttpServer, type ServeHttpOptions } from './http.ts'
 
@@ -563,3 +566,34 @@ async function settled(read: () => number): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 150))
   }
 }
+
+describe('a socket file', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'weightless-socket-'))
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+  function ask(socketPath: string): Promise<string> {
+    return new Promise((resolve, reject) => {
+      httpRequest({ socketPath, path: '/x' }, (incoming) => {
+        let text = ''
+        incoming.on('data', (part: Buffer) => (text += part.toString()))
+        incoming.on('end', () => resolve(text))
+      })
+        .on('error', reject)
+        .end()
+    })
+  }
+
+  test('is this user’s alone, takes the place of one that a dead process left, and is gone when the server is', async () => {
+    const path = join(folder, 'a.sock')
+    writeFileSync(path, 'left by a dead process')
+    const server = await serveHttp({ port: 0, socketPath: path, handler: async ({ url }) => new Response(url) })
+    expect(statSync(path).mode & 0o777).toBe(0o600)
+    expect(await ask(path)).toBe('http://localhost/x')
+    await expect(serveHttp({ port: 0, socketPath: path, handler: async () => new Response() })).rejects.toMatchObject({
+      code: 'PORT_TAKEN',
+    })
+    expect(await ask(path)).toBe('http://localhost/x')
+    await server.close()
+    expect(existsSync(path)).toBe(false)
+  })
+})

@@ -1,6 +1,7 @@
 import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import { rm } from 'node:fs/promises'
+import { connect, type AddressInfo, type Socket } from 'node:net'
 import type { Abortable, Logger } from '@weightless/core'
 import { isFailure } from '@weightless/core'
 import { fail } from './errors.ts'
@@ -72,9 +73,13 @@ export async function serveHttp(options: ServeHttpOptions): Promise<HttpServer> 
     })
   }
 
-  await listen(server, { host, port: options.port })
-  const { port } = server.address() as AddressInfo
-  const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`
+  const { socketPath } = options
+  if (socketPath === undefined) await listen(server, { host, port: options.port })
+  else await listenOnFile(server, socketPath)
+  const port = socketPath === undefined ? (server.address() as AddressInfo).port : 0
+  // Clients of a socket file name a host that nobody looks up.
+  const url =
+    socketPath === undefined ? `http://${host.includes(':') ? `[${host}]` : host}:${port}` : 'http://localhost'
 
   function close(): Promise<void> {
     closing ??= new Promise((resolve) => {
@@ -118,6 +123,8 @@ export type ServeHttpOptions = Abortable & {
   readonly host?: string | undefined
   /** 0 = any free port. */
   readonly port: number
+  /** A socket file instead of a port, for this user alone; one that a dead process left there is replaced. */
+  readonly socketPath?: string | undefined
   readonly handler: HttpHandler
   readonly limits?: Partial<HttpLimits> | undefined
   readonly logger?: Logger | undefined
@@ -177,18 +184,43 @@ export const HTTP_LIMITS: HttpLimits = {
 /** How often Node looks for connections over their time: its default of 30 s would stretch a limit of 10 s to 40. */
 const CHECK_INTERVAL_MS = 2_000
 
-function listen(server: Server, at: { readonly host: string; readonly port: number }): Promise<void> {
+type Where = { readonly host: string; readonly port: number }
+
+function listen(server: Server, where: Where | { readonly path: string }, at = where as Where): Promise<void> {
   return new Promise((resolve, reject) => {
     const onError = (cause: NodeJS.ErrnoException): void => {
       const reason = cause.code ?? 'unknown'
       reject(fail(reason === 'EADDRINUSE' ? 'PORT_TAKEN' : 'LISTEN_FAILED', { ...at, reason }, { cause }))
     }
     server.once('error', onError)
-    server.listen({ ...at, exclusive: true, backlog: 1024 }, () => {
+    server.listen({ ...where, exclusive: true, backlog: 1024 }, () => {
       server.off('error', onError)
       server.on('error', () => undefined)
       resolve()
     })
+  })
+}
+
+/** The file is this user's alone (mode 600). One that nobody listens on any more is removed first. */
+async function listenOnFile(server: Server, path: string): Promise<void> {
+  const at = { host: path, port: 0 }
+  if (await isAnswered(path)) throw fail('PORT_TAKEN', { ...at, reason: 'EADDRINUSE' })
+  await rm(path, { force: true })
+  // The name appears, before this call returns, with the mode that the mask leaves: at no moment may others open it.
+  const before = process.umask(0o177)
+  const listening = listen(server, { path }, at)
+  process.umask(before)
+  await listening
+}
+
+function isAnswered(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path)
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', () => resolve(false))
   })
 }
 

@@ -45,6 +45,7 @@ describe('the configuration of roles', () => {
       },
       storage: {
         listen: { host: '127.0.0.1', port: 8610 },
+        adminListen: undefined,
         dataDir: '/data/node-0',
         keyFile: '/keys/node-0.key',
         membership: { source: 'registry' },
@@ -136,6 +137,18 @@ auto_sync_enabled = true
       parse(`${official}[rpc]\nlisten_address = "1.2.3.4:99"\nchunks_per_segment = 1024\n`).storage!.listen,
     ).toEqual({ host: '1.2.3.4', port: 99 })
     expect(parse(official).storage!.listen).toEqual({ host: '127.0.0.1', port: 5678 })
+    expect(parse(official).storage!.adminListen).toBeUndefined()
+    for (const line of [
+      'rpc_listen_address_admin = "127.0.0.1:5679"\n',
+      '[rpc]\nlisten_address_admin = "127.0.0.1:5679"\n',
+    ])
+      expect(parse(official + line)).toMatchObject({
+        storage: { adminListen: { host: '127.0.0.1', port: 5679 } },
+        ignoredKeys: [],
+      })
+    expect(parse(`${CHAIN}${STORAGE}admin_listen = "unix:/run/admin.sock"\n`).storage!.adminListen).toEqual({
+      socketPath: '/run/admin.sock',
+    })
     expect(parse(official).storage!.membership).toEqual({ source: 'solo', shardId: 0, numShard: 1 })
   })
 
@@ -165,6 +178,16 @@ auto_sync_enabled = true
       'CONFIG_KEY_MISSING',
     ],
     ['an address that is none', CHAIN.replace('0x62D4', '0x62') + STORAGE, 'CONFIG_VALUE_INVALID'],
+    [
+      'an admin listener that others can reach',
+      `${CHAIN}${STORAGE}admin_listen = "0.0.0.0:5679"`,
+      'CONFIG_VALUE_INVALID',
+    ],
+    [
+      'a socket path that no kernel takes',
+      `${CHAIN}${STORAGE}admin_listen = "unix:/${'a'.repeat(103)}"`,
+      'CONFIG_VALUE_INVALID',
+    ],
     ['a listen address without a port', CHAIN + STORAGE.replace(':8610', ''), 'CONFIG_VALUE_INVALID'],
     ['a port that is none', CHAIN + STORAGE.replace('8610', '86100'), 'CONFIG_VALUE_INVALID'],
     ['a URL that is none', CHAIN.replace('http://127.0.0.1:8600/', 'localhost') + STORAGE, 'CONFIG_VALUE_INVALID'],

@@ -1,5 +1,5 @@
 import type { Address, Member } from '@weightless/core'
-import { domainOf, MEMBERS_MAX, parseAddress, preview, REPLICA_COUNT } from '@weightless/core'
+import { domainOf, MEMBERS_MAX, parseAddress, preview, REPLICA_COUNT, SOCKET_PATH_BYTES_MAX } from '@weightless/core'
 import { fail } from './errors.ts'
 
 /** Which segments a storage node keeps (DESIGN D7). */
@@ -10,6 +10,8 @@ export type StorageMembership =
   | { readonly source: 'solo'; readonly shardId: number; readonly numShard: number }
 
 export type Listen = { readonly host: string; readonly port: number }
+/** Of this machine only: a loopback address, or a socket file that only this user may open. */
+export type PrivateListen = Listen | { readonly socketPath: string }
 
 export type ChainConfig = {
   readonly rpcUrl: string
@@ -23,6 +25,8 @@ export type ChainConfig = {
 
 export type StorageConfig = {
   readonly listen: Listen
+  /** Where `admin_*` is served; `undefined`: nowhere. */
+  readonly adminListen: PrivateListen | undefined
   readonly dataDir: string
   /** `undefined` only with `solo`: such a node signs no receipts. */
   readonly keyFile: string | undefined
@@ -71,6 +75,7 @@ const SECTIONS = {
   chain: ['rpc_url', 'ws_url', 'chain_id', 'flow', 'registry', 'start_block'],
   storage: [
     'listen',
+    'admin_listen',
     'data_dir',
     'key_file',
     'membership',
@@ -147,6 +152,7 @@ function parseStorage(fields: Fields, registry: Address | undefined): StorageCon
   if (source !== 'solo' && keyFile === undefined) throw fail('CONFIG_KEY_MISSING', { key: 'storage.key_file' })
   return {
     listen: fields.required('listen', listen),
+    adminListen: fields.optional('admin_listen', privateListen),
     dataDir: fields.required('data_dir', text),
     keyFile,
     membership,
@@ -179,6 +185,7 @@ const OFFICIAL_USED = [
   'log_contract_address',
   'log_sync_start_block_number',
   'rpc_listen_address',
+  'rpc_listen_address_admin',
   'db_dir',
   'db_max_num_sectors',
   'db_max_num_chunks',
@@ -220,7 +227,6 @@ const OFFICIAL_IGNORED = [
   'watch_loop_wait_time_ms',
   'blockchain_rpc_timeout_secs',
   'rpc_enabled',
-  'rpc_listen_address_admin',
   'max_request_body_size',
   'rpc_chunks_per_segment',
   'rpc_max_cache_file_size',
@@ -252,7 +258,6 @@ const OFFICIAL_IGNORED = [
 ] as const
 const OFFICIAL_RPC_IGNORED = [
   'enabled',
-  'listen_address_admin',
   'listen_address_grpc',
   'chunks_per_segment',
   'max_request_body_size',
@@ -266,7 +271,7 @@ const OFFICIAL_CHUNK_BYTES = 256
 function parseOfficial(document: Table): RolesConfig {
   refuseUnknown(document, '', [...OFFICIAL_USED, ...OFFICIAL_IGNORED, 'rpc'])
   const rpc = document['rpc'] === undefined ? {} : table(document['rpc'], '[rpc]')
-  refuseUnknown(rpc, 'rpc.', ['listen_address', ...OFFICIAL_RPC_IGNORED])
+  refuseUnknown(rpc, 'rpc.', ['listen_address', 'listen_address_admin', ...OFFICIAL_RPC_IGNORED])
   const fields = fieldsOf(document, '')
   const rpcFields = fieldsOf(rpc, 'rpc.')
   const sectorsMax =
@@ -286,6 +291,10 @@ function parseOfficial(document: Table): RolesConfig {
         rpcFields.optional('listen_address', listen) ??
         fields.optional('rpc_listen_address', listen) ??
         OFFICIAL_LISTEN_DEFAULT,
+      // Unlike the official node, which takes 127.0.0.1:5679 unasked: no port is opened that nobody named.
+      adminListen:
+        rpcFields.optional('listen_address_admin', privateListen) ??
+        fields.optional('rpc_listen_address_admin', privateListen),
       dataDir: fields.optional('db_dir', text) ?? 'db',
       keyFile: undefined,
       membership: {
@@ -423,6 +432,17 @@ const listen: Parse<Listen> = (value, key) => {
   const port = Number(match?.[2])
   if (match === null || port > 65535) throw invalid(key, value, 'host:port such as 127.0.0.1:8610')
   return { host: match[1]!.replace(/^\[|\]$/g, ''), port }
+}
+
+/** `admin_*` is never served in public (DESIGN D14): an address of this machine alone, or "unix:/path". */
+const privateListen: Parse<PrivateListen> = (value, key) => {
+  const path = typeof value === 'string' ? /^unix:(.+)$/s.exec(value)?.[1] : undefined
+  if (path !== undefined && new TextEncoder().encode(path).length <= SOCKET_PATH_BYTES_MAX) return { socketPath: path }
+  const expected = `a loopback address such as 127.0.0.1:5679, or unix: and a path of at most ${SOCKET_PATH_BYTES_MAX} bytes`
+  if (path !== undefined) throw invalid(key, value, expected)
+  const address = listen(value, key)
+  if (/^(127(\.\d{1,3}){3}|::1|localhost)$/.test(address.host)) return address
+  throw invalid(key, value, expected)
 }
 
 const shardPosition: Parse<{ shardId: number; numShard: number }> = (value, key) => {

@@ -3,6 +3,7 @@ export type {
   ChainConfig,
   GatewayConfig,
   Listen,
+  PrivateListen,
   LogLevel,
   RolesConfig,
   StorageConfig,

@@ -19,7 +19,9 @@ import {
   type KernelPool,
 } from '@weightless/host'
 import { createRpc, createTransactor, privateKeySigner, type Rpc } from '@weightless/sdk'
-import type { ChainConfig, GatewayConfig, Listen, RolesConfig, StorageConfig } from './config.ts'
+import { createAdminService } from './admin/adminService.ts'
+import { adminMethods } from './admin/compat.ts'
+import type { ChainConfig, GatewayConfig, PrivateListen, RolesConfig, StorageConfig } from './config.ts'
 import { fail } from './errors.ts'
 import { createChainReader } from './flow/chainReader.ts'
 import { createFollower, type Follower } from './flow/follow.ts'
@@ -43,6 +45,8 @@ export type RunningRoles = AsyncDisposable & {
   readonly roles: readonly { readonly name: 'storage' | 'gateway'; readonly url: string }[]
   /** Rejects when a role can no longer do its work: its process should end, saying so. Never resolves. */
   readonly failed: Promise<never>
+  /** Aborts when an operator asked a role over its private listener to end. */
+  readonly stopRequested: AbortSignal
 }
 
 /** One worker per process: a segment is hashed in a millisecond, and a machine that runs many roles has few cores for each. */
@@ -65,6 +69,7 @@ export async function startRoles(
   if (config.ignoredKeys.length > 0) logger.warn('config.ignored', { keys: config.ignoredKeys.join(' ') })
   const over = new AbortController()
   const closers: (() => Promise<unknown>)[] = []
+  const stopRequested = new AbortController()
   let reject: (error: unknown) => void = () => undefined
   const failed = new Promise<never>((_, no) => (reject = no))
   failed.catch(() => undefined)
@@ -86,6 +91,7 @@ export async function startRoles(
       closers.push(() => done)
     },
     fail: reject,
+    requestStop: () => stopRequested.abort(fail('SERVICE_STOPPING')),
   }
   stage.closeLater(async () => stage.kernels[Symbol.asyncDispose]())
 
@@ -101,7 +107,7 @@ export async function startRoles(
       roles.push({ name: 'storage', url: await startStorage(config.chain, config.storage, stage) })
     if (config.gateway !== undefined)
       roles.push({ name: 'gateway', url: await startGateway(config.chain, config.gateway, stage) })
-    return { roles, failed, [Symbol.asyncDispose]: stop }
+    return { roles, failed, stopRequested: stopRequested.signal, [Symbol.asyncDispose]: stop }
   } catch (error) {
     await stop()
     throw error
@@ -122,6 +128,8 @@ type Stage = {
   /** Runs until the stage is over; an error before that is the end of the process. */
   run(name: string, work: () => Promise<void>): void
   fail(error: unknown): void
+  /** Asks whoever runs the roles to end them. */
+  requestStop(): void
 }
 
 async function stopAll(
@@ -166,6 +174,22 @@ async function startStorage(chain: ChainConfig, config: StorageConfig, stage: St
   )
   onLost = ({ root }) => role.onLost(root)
   const server = await listen(config.listen, role.handle, { logger, stage })
+  if (config.adminListen !== undefined) {
+    const methods = adminMethods({
+      entries: follower.entries,
+      membership,
+      peers: role.peers,
+      sync: role.sync,
+      nowMs: () => clock.nowMs(),
+      version: VERSION,
+      self: signer?.address,
+      publicUrl: () => server.url,
+      renderMetrics: () => metrics.render(),
+      shutDown: () => stage.requestStop(),
+    })
+    const admin = createAdminService({ methods, clock, logger, signal })
+    await listen(config.adminListen, (request) => admin(request), { logger, stage })
+  }
   stage.run('storage', () => role.run({ signal }))
   stage.run('follower', () => follower.run({ signal }))
   if (source === 'registry' && key !== undefined && chain.registry !== undefined) {
@@ -318,11 +342,12 @@ async function askChainId(
 }
 
 async function listen(
-  at: Listen,
+  at: PrivateListen,
   handler: HttpHandler,
   deps: { readonly logger: Logger; readonly stage: Stage },
 ): Promise<HttpServer> {
-  const server = await serveHttp({ host: at.host, port: at.port, handler, logger: deps.logger })
+  const where = 'socketPath' in at ? { port: 0, socketPath: at.socketPath } : { host: at.host, port: at.port }
+  const server = await serveHttp({ ...where, handler, logger: deps.logger })
   deps.stage.closeLater(() => server.close())
   return server
 }

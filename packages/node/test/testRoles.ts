@@ -30,6 +30,8 @@ import { fixedMembership, type MembershipView } from '../src/flow/membership.ts'
 import { createGatewayRole } from '../src/gateway/gateway.ts'
 import { plainBytes } from '../src/http/fastBytes.ts'
 import type { RoleMetrics } from '../src/http/service.ts'
+import type { Peers } from '../src/peers/peers.ts'
+import type { Sync } from '../src/sync/sync.ts'
 import { createStorageRole } from '../src/storage/storage.ts'
 import { createSegmentStore, type SegmentStore } from '../src/store/store.ts'
 import { CHAIN_ID, createTestChain, FLOW, REGISTRY, type TestChain } from './testChain.ts'
@@ -76,6 +78,9 @@ export type TestRole = {
   rpcText(body: string): Promise<string>
   /** Resolves when the role has seen everything that is on chain. */
   caughtUp(): Promise<void>
+  /** Of a storage node: what its private listener works with. */
+  readonly sync: Sync | undefined
+  readonly peers: Peers | undefined
   /** What the store calls when bytes of a root went bad. */
   lost(root: Entry['root']): void
   /** Ends the role as kill -9 does: nothing is flushed or said good-bye to. */
@@ -153,6 +158,8 @@ export function createTestWorld(): TestWorld {
       handle: (request: Request, info: object) => Promise<Response>
       run(options: { signal: AbortSignal }): Promise<void>
       onLost(root: any): void
+      readonly sync?: Sync
+      readonly peers?: Peers
     },
   ): TestRole {
     const { name, signal, follower, store, index, machine, ended } = parts
@@ -175,6 +182,8 @@ export function createTestWorld(): TestWorld {
       machine,
       index,
       fetch: fetchRole,
+      sync: role.sync,
+      peers: role.peers,
       lost: (root) => role.onLost(root),
       rpcText,
       rpc: async (method, params) =>

@@ -24,7 +24,7 @@ export async function nodeRunCommand(
     context.printer.result({ roles: running.roles }, () =>
       running.roles.map(({ name, url }) => `${name} at ${url}`).join('\n'),
     )
-    await Promise.race([running.failed, untilAborted(signal)])
+    await Promise.race([running.failed, untilAborted(AbortSignal.any([signal, running.stopRequested]))])
     logger.info('roles.stopping')
   } catch (error) {
     // Being told to stop is how this command ends, also while it starts.

@@ -26,6 +26,8 @@ export type Layout = {
   readonly key: (name: string) => string
   readonly config: (role: string) => string
   readonly log: (role: string) => string
+  /** Where a storage node answers `admin_*`; only this user may open it. */
+  readonly socket: (role: string) => string
 }
 
 export function layoutOfDirectory(top: string): Layout {
@@ -42,6 +44,7 @@ export function layoutOfDirectory(top: string): Layout {
     key: (name) => join(top, 'keys', `${name}.key`),
     config: (role) => join(top, 'config', `${role}.toml`),
     log: (role) => join(top, 'logs', `${role}.log`),
+    socket: (role) => join(top, 'sockets', `${role}.sock`),
   }
 }
 
@@ -80,6 +83,7 @@ export async function prepareDirectory(layout: Layout): Promise<void> {
     join(layout.top, 'keys'),
     join(layout.top, 'config'),
     join(layout.top, 'nodes'),
+    join(layout.top, 'sockets'),
   ]) {
     await mkdir(folder, { recursive: true, mode: 0o700 })
   }

@@ -58,6 +58,7 @@ export function describeNetwork(network: {
         url: node.url,
         pid: node.process.pid ?? null,
         dataDir: node.dataDir,
+        ...(node.adminSocket === undefined ? {} : { adminSocket: node.adminSocket }),
       })),
     },
   }

@@ -26,11 +26,13 @@ test('the configuration of a storage node says where it listens, where its key i
     dataDir: '/data/node-0',
     keyFile: '/keys/node-0.key',
     gatewayUrl: 'http://127.0.0.1:8601',
+    adminSocket: '/sockets/node-0.sock',
   })
   expect(parseToml(text)).toMatchObject({
     chain: { chain_id: 31337, flow: address },
     storage: {
       listen: '127.0.0.1:8610',
+      admin_listen: 'unix:/sockets/node-0.sock',
       endpoint: 'http://127.0.0.1:8610',
       membership: 'registry',
       key_file: '/keys/node-0.key',

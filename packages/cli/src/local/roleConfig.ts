@@ -18,12 +18,14 @@ export function storageConfig(
     readonly dataDir: string
     readonly keyFile: string
     readonly gatewayUrl: string
+    readonly adminSocket: string | undefined
   },
 ): string {
   return toToml({
     chain: chainSection(chain),
     storage: {
       listen: `${LOOPBACK}:${node.port}`,
+      ...(node.adminSocket === undefined ? {} : { admin_listen: `unix:${node.adminSocket}` }),
       data_dir: node.dataDir,
       key_file: node.keyFile,
       membership: 'registry',

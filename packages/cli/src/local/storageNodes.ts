@@ -1,5 +1,13 @@
 import { rm } from 'node:fs/promises'
-import { addressOfPrivateKey, isFailure, type Abortable, type Address, type Clock, type Logger } from '@weightless/core'
+import {
+  addressOfPrivateKey,
+  isFailure,
+  SOCKET_PATH_BYTES_MAX,
+  type Abortable,
+  type Address,
+  type Clock,
+  type Logger,
+} from '@weightless/core'
 import { createPrivateKey, freePorts, readPrivateKey, systemRandom, writeFileAtomic } from '@weightless/host'
 import {
   createTransactor,
@@ -38,6 +46,7 @@ export type StorageNode = {
   readonly id: string
   readonly url: string
   readonly dataDir: string
+  readonly adminSocket: string | undefined
   readonly address: Address
   readonly process: RoleProcess
   readonly state: RoleState
@@ -96,6 +105,7 @@ export async function openStorageNodes(
       dataDir: layout.node(node.id),
       keyFile,
       gatewayUrl: options.gatewayUrl,
+      adminSocket: adminSocketOf(layout, node.id),
     })
     await writeFileAtomic(layout.config(node.id), config, { mode: 0o600 })
     const process = createRoleProcess(
@@ -185,6 +195,7 @@ export async function openStorageNodes(
             id: node.id,
             url: urlOf(node),
             dataDir: layout.node(node.id),
+            adminSocket: adminSocketOf(layout, node.id),
             address: one.address,
             process: one.process,
             state: stateOf(node, one),
@@ -230,6 +241,12 @@ export async function openStorageNodes(
 
 function urlOf(node: NodeState): string {
   return `http://${LOOPBACK}:${node.port}`
+}
+
+/** `undefined` in a directory whose path is too long for a socket, and where there are no socket files. */
+function adminSocketOf(layout: Layout, id: string): string | undefined {
+  const path = layout.socket(id)
+  return process.platform === 'win32' || Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX ? undefined : path
 }
 
 function stateOf(node: NodeState, one: Held): RoleState {

@@ -24,10 +24,13 @@ export type Sync = {
   /** Ends the work on an entry; false when there was none. One that belongs here is looked at again after a restart. */
   stop(seq: number): boolean
   /** Nodes that say they hold the whole entry. Throws `ENTRY_UNKNOWN`. */
-  locate(seq: number, options: { readonly signal: AbortSignal }): Promise<readonly Member[]>
+  locate(seq: number, options: { readonly signal: AbortSignal; readonly timeoutMs: number }): Promise<readonly Member[]>
   status(): SyncStatus
   job(seq: number): SyncJob | undefined
-  jobs(): readonly SyncJob[]
+  /** The first `limit` entries on the list. */
+  jobs(limit: number): readonly SyncJob[]
+  /** Entries being searched or fetched now. */
+  activeCount(): number
 }
 
 export type SyncStatus = {
@@ -381,7 +384,8 @@ export function createSync(deps: SyncDeps): Sync {
       running.get(seq)?.over.abort(fail('SERVICE_STOPPING'))
       return missing.delete(seq)
     },
-    async locate(seq, { signal }) {
+    async locate(seq, { signal: over, timeoutMs }) {
+      const signal = AbortSignal.any([over, clock.deadline(timeoutMs)])
       const members = othersOf(membership.current().members)
       const sources = await findSources(entryOf(seq), { members, replicas: REPLICA_COUNT, signal }, { peers })
       return sources.filter(({ complete }) => complete).map(({ member }) => member)
@@ -416,7 +420,12 @@ export function createSync(deps: SyncDeps): Sync {
       const item = missing.get(seq)
       return item === undefined || entries.bySeq(seq) === undefined ? undefined : jobOf(item)
     },
-    jobs: () => [...missing.values()].filter(({ seq }) => entries.bySeq(seq) !== undefined).map(jobOf),
+    jobs: (limit) =>
+      [...missing.values()]
+        .filter(({ seq }) => entries.bySeq(seq) !== undefined)
+        .slice(0, limit)
+        .map(jobOf),
+    activeCount: () => running.size,
   }
 }
 
