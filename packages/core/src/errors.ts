@@ -45,6 +45,18 @@ export class Failure extends Error {
   }
 }
 
+/** What a stranger may see of a failure (DESIGN D14). Those of the machine name its files, and its own words for what went wrong
+ *  with them: on the wire they keep their code, their numbers and the next step. The log has them whole. */
+export function forStrangers(failure: Failure): Failure {
+  if (!OF_THE_MACHINE.test(failure.code)) return failure
+  const facts = Object.entries(failure.facts).filter(([name, fact]) => typeof fact !== 'string' || name === 'root')
+  return new Failure(failure.code, failure, Object.fromEntries(facts))
+}
+
+/** The first words of the codes by which `host`, the store and the engine of the chain speak of files, disks and keys. */
+const OF_THE_MACHINE =
+  /^(DISK|DIRECTORY|FILE|INDEX|KEY|STORE|TOML|LISTEN|PORT|CONFIG|CHAIN_STATE|CHAIN_START|CHAIN_DIRECTORY)_/
+
 /** Binds a room's catalogue: `const fail = createFail(catalogue)`, then `throw fail('CODE', { fact })`. */
 export function createFail<const C extends Catalogue>(
   catalogue: C,

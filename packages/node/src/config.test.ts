@@ -146,7 +146,7 @@ auto_sync_enabled = true
         storage: { adminListen: { host: '127.0.0.1', port: 5679 } },
         ignoredKeys: [],
       })
-    expect(parse(`${CHAIN}${STORAGE}admin_listen = "unix:/run/admin.sock"\n`).storage!.adminListen).toEqual({
+    expect(parse(`${CHAIN}${STORAGE}listen_admin = "unix:/run/admin.sock"\n`).storage!.adminListen).toEqual({
       socketPath: '/run/admin.sock',
     })
     expect(parse(official).storage!.membership).toEqual({ source: 'solo', shardId: 0, numShard: 1 })
@@ -180,12 +180,12 @@ auto_sync_enabled = true
     ['an address that is none', CHAIN.replace('0x62D4', '0x62') + STORAGE, 'CONFIG_VALUE_INVALID'],
     [
       'an admin listener that others can reach',
-      `${CHAIN}${STORAGE}admin_listen = "0.0.0.0:5679"`,
+      `${CHAIN}${STORAGE}listen_admin = "0.0.0.0:5679"`,
       'CONFIG_VALUE_INVALID',
     ],
     [
       'a socket path that no kernel takes',
-      `${CHAIN}${STORAGE}admin_listen = "unix:/${'a'.repeat(103)}"`,
+      `${CHAIN}${STORAGE}listen_admin = "unix:/${'a'.repeat(103)}"`,
       'CONFIG_VALUE_INVALID',
     ],
     ['a listen address without a port', CHAIN + STORAGE.replace(':8610', ''), 'CONFIG_VALUE_INVALID'],

@@ -75,7 +75,7 @@ const SECTIONS = {
   chain: ['rpc_url', 'ws_url', 'chain_id', 'flow', 'registry', 'start_block'],
   storage: [
     'listen',
-    'admin_listen',
+    'listen_admin',
     'data_dir',
     'key_file',
     'membership',
@@ -152,7 +152,7 @@ function parseStorage(fields: Fields, registry: Address | undefined): StorageCon
   if (source !== 'solo' && keyFile === undefined) throw fail('CONFIG_KEY_MISSING', { key: 'storage.key_file' })
   return {
     listen: fields.required('listen', listen),
-    adminListen: fields.optional('admin_listen', privateListen),
+    adminListen: fields.optional('listen_admin', privateListen),
     dataDir: fields.required('data_dir', text),
     keyFile,
     membership,

@@ -32,7 +32,7 @@ test('the configuration of a storage node says where it listens, where its key i
     chain: { chain_id: 31337, flow: address },
     storage: {
       listen: '127.0.0.1:8610',
-      admin_listen: 'unix:/sockets/node-0.sock',
+      listen_admin: 'unix:/sockets/node-0.sock',
       endpoint: 'http://127.0.0.1:8610',
       membership: 'registry',
       key_file: '/keys/node-0.key',

@@ -25,7 +25,7 @@ export function storageConfig(
     chain: chainSection(chain),
     storage: {
       listen: `${LOOPBACK}:${node.port}`,
-      ...(node.adminSocket === undefined ? {} : { admin_listen: `unix:${node.adminSocket}` }),
+      ...(node.adminSocket === undefined ? {} : { listen_admin: `unix:${node.adminSocket}` }),
       data_dir: node.dataDir,
       key_file: node.keyFile,
       membership: 'registry',

@@ -1,6 +1,7 @@
 import type { Clock, Entry, Logger, ProvenSegment, Root } from '@weightless/core'
 import {
   decodeBase64,
+  forStrangers,
   isFailure,
   JSON_BODY_BYTES_MAX,
   JSON_TEXT_BYTES_MAX,
@@ -100,7 +101,7 @@ export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise
       const status = statusOf(error.code, error.retryable)
       return refuse(
         status === 413 ? 'tooLarge' : status >= 500 || status === 408 ? 'unavailable' : 'invalidParameter',
-        error.message,
+        forStrangers(error).message,
       )
     }
   }
@@ -130,7 +131,8 @@ export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise
           return entry === undefined ? null : fileInfoOf(backend, entry)
         } catch (error) {
           signal.throwIfAborted()
-          return error instanceof RestFault || isFailure(error) ? error.message : 'Internal server error'
+          if (error instanceof RestFault) return error.message
+          return isFailure(error) ? forStrangers(error).message : 'Internal server error'
         }
       }),
     )

@@ -1,4 +1,4 @@
-import { isFailure } from '@weightless/core'
+import { forStrangers, isFailure } from '@weightless/core'
 import { fail } from '../errors.ts'
 
 /** Browsers of any origin may ask: everything served here is public and nothing is authorised by cookie (spec/users.md P5). */
@@ -35,7 +35,7 @@ export function answerPreflight(): Response {
 
 /** The error form of docs/wire.md. Whatever is not a `Failure` is our own bug and is not shown to a stranger. */
 export function answerFailure(error: unknown): Response {
-  const failure = isFailure(error) ? error : fail('SERVICE_FAILED', {}, { cause: error })
+  const failure = isFailure(error) ? forStrangers(error) : fail('SERVICE_FAILED', {}, { cause: error })
   const busy = failure.retryable ? { 'retry-after': '1' } : undefined
   return answerJson({ error: failure.toJSON() }, statusOf(failure.code, failure.retryable), busy)
 }

@@ -1,4 +1,4 @@
-import { isFailure, jsonRpcCodes } from '@weightless/core'
+import { forStrangers, isFailure, jsonRpcCodes } from '@weightless/core'
 
 /** An error as official clients read it: they match code, message and data (spec/storage.md 3.4). */
 export class RpcFault extends Error {
@@ -44,7 +44,7 @@ export function faultOf(error: unknown): RpcFault {
       // The code of the server library of the reference node.
       return new RpcFault(-32701, 'Request is too big', error.message)
     default:
-      return serverFault(`${code}: ${error.next}`, error.message)
+      return serverFault(`${code}: ${error.next}`, forStrangers(error).message)
   }
 }
 
