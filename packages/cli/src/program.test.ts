@@ -1,5 +1,5 @@
 import { Readable, Writable } from 'node:stream'
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -65,7 +65,6 @@ describe('the command line', () => {
   test.each([
     ['up', '--code', '4+2'],
     ['put', 'file', '--code', '4+2'],
-    ['doctor'],
     ['tour'],
     ['kv', 'put', 'stream', 'key', '--value', 'x'],
     ['da', 'status'],
@@ -102,6 +101,24 @@ describe('the command line', () => {
       error: { code: 'NETWORK_DOWN', next: expect.stringContaining('weightless up') },
     })
     expect(await readdir(folder)).toEqual([])
+  })
+
+  test('doctor with nothing running says so, makes nothing, and succeeds', async () => {
+    const { code, out } = await command('doctor', '--json')
+    const { findings, verdict } = JSON.parse(out) as { verdict: string; findings: { check: string; level: string }[] }
+    expect({ code, verdict }).toEqual({ code: 0, verdict: 'well' })
+    expect(findings.map(({ check }) => check)).toEqual(['node', 'directory', 'network'])
+    expect(await readdir(folder)).toEqual([])
+    const { out: text } = await command('doctor')
+    expect(text).toContain('Nothing is running here')
+  })
+
+  test('doctor in a directory of other files fails and says what to do', async () => {
+    await mkdir(join(folder, '.weightless'))
+    await writeFile(join(folder, '.weightless', 'mine.txt'), 'mine')
+    const { code, out } = await command('doctor')
+    expect(code).toBe(1)
+    expect(out).toMatch(/FAIL {2}directory[^\n]+\n {6}next: /)
   })
 
   test('down without a running network has nothing to do', async () => {
