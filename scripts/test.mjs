@@ -24,6 +24,7 @@ const suites = {
   cli: { gate: true, paths: ['packages/cli'] },
   interop: { gate: true, paths: ['sim/interop/gate'] },
   'interop-full': { gate: false, paths: ['sim/interop'] },
+  'kill-chain': { gate: false, paths: ['sim/kill/chain.test.ts'] },
 }
 
 const asked = process.argv.slice(2)

@@ -1,4 +1,4 @@
-import type { Abortable, Hex } from '@weightless/core'
+import type { Abortable, Failure, Hex } from '@weightless/core'
 
 /** One face over the engines that others wrote (DESIGN D2, D3): it orders transactions into blocks and serves Ethereum
  *  JSON-RPC. Whoever wants to use the chain gets its URL; only the composition root holds the engine itself. */
@@ -11,6 +11,8 @@ export type ChainEngine = {
   readonly pid: number | undefined
   /** How often that process came back after an end that nobody asked for. */
   readonly restartCount: number
+  /** Why it makes no more blocks although it was not stopped; a later start may mend it. */
+  readonly fault: Failure | undefined
   /** Resolves when blocks are made and the public port answers. Throws `PORT_TAKEN` and the `CHAIN_…` codes. */
   start(options?: Abortable): Promise<void>
   /** Saves the state and ends every process and socket; bounded. `start` may follow. */

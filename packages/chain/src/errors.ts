@@ -26,7 +26,27 @@ export const chainErrors = {
   CHAIN_STATE_BROKEN: {
     retryable: false,
     blame: 'self',
-    next: 'Move the state file named here away to start a new chain, or restore it from a copy.',
+    next: 'Restore the file named here from a copy, or start a new chain with an empty directory (--reset).',
+  },
+  CHAIN_JOURNAL_FAILED: {
+    retryable: false,
+    blame: 'self',
+    next: 'Free space or repair the disk, then stop and start the network: it goes on after the last block on disk.',
+  },
+  CHAIN_JOURNAL_DAMAGED: {
+    retryable: false,
+    blame: 'self',
+    next: 'Restore the file named here from a copy: blocks in it were seen by others. Without a copy, start a new chain (--reset).',
+  },
+  CHAIN_REPLAY_DIFFERENT: {
+    retryable: false,
+    blame: 'self',
+    next: 'Start with the version of Weightless and of its chain engine that made these blocks, or start a new chain (--reset).',
+  },
+  CHAIN_STOPPED: {
+    retryable: false,
+    blame: 'self',
+    next: 'Read `weightless status`: the chain makes no more blocks until its operator has mended what is named there.',
   },
   CHAIN_CALL_FAILED: {
     retryable: false,

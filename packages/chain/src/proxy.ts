@@ -166,7 +166,7 @@ export type Subscriber = {
 
 export type ProxyDeps = {
   readonly blockGasLimit: bigint
-  /** The engine, as soon as it answers. Throws `CHAIN_UNAVAILABLE` when that takes too long. */
+  /** The engine, as soon as it answers. Throws `CHAIN_UNAVAILABLE` when that takes too long, `CHAIN_STOPPED` when it never will. */
   upstream(): Promise<Upstream>
   submitted(hash: Hex): Promise<Fate>
   onAccepted?(hash: Hex): void
@@ -191,6 +191,7 @@ function resultIn(tail: string): unknown {
 
 /** Never the text of an unknown error: it may hold a path. */
 function describe(error: unknown, method: string, logger: Logger | undefined): { code: number; message: string } {
+  if (isFailure(error, 'CHAIN_STOPPED')) return { code: jsonRpcCodes.server, message: error.message }
   if (isFailure(error, 'CHAIN_UNAVAILABLE')) return { code: CODE_TRY_AGAIN, message: error.message }
   if (error instanceof Error && (error.name === 'AbortError' || isFailure(error, 'CLIENT_GONE')))
     return { code: CODE_TRY_AGAIN, message: 'the request was given up' }

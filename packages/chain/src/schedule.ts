@@ -3,10 +3,21 @@ export const CONFIRMATION_COUNT = 3
 export const CONFIRMATION_INTERVAL_MS = 1000
 /** An idle chain still tells its followers that it lives, and keeps its clock near ours. */
 export const IDLE_INTERVAL_MS = 30_000
-/** Under load the state is saved this often; a kill of the engine itself loses no more than that. */
-export const SAVE_INTERVAL_MS = 10_000
-/** A save takes the engine's attention (160 ms at 4000 transactions, growing with the history): at most a twentieth of its time. */
+/** A start makes the blocks after the last snapshot again. A quiet moment is used to keep that short; under load it may grow to
+ *  this. */
+export const REPLAY_MS_QUIET = 2000
+export const REPLAY_MS_MAX = 10_000
+/** A snapshot takes the engine's attention (160 ms at 4000 transactions, growing with the history): at most a twentieth of its time. */
 export const SAVE_SHARE = 20
+export const SAVE_RETRY_MS = 10_000
+/** Measured: a block with one transaction takes 1.5 ms, a full one of 30M gas 40 ms more. */
+const REPLAY_MS_PER_BLOCK = 1.5
+const REPLAY_MS_PER_GAS = 40 / 30_000_000
+
+/** About how long it takes to make a block again. */
+export function replayMsOf(gasUsed: number): number {
+  return REPLAY_MS_PER_BLOCK + gasUsed * REPLAY_MS_PER_GAS
+}
 
 /** What the sequencer does next. Pure: the loop that carries it out is in sequencer.ts. */
 export function nextStep(state: ScheduleState, nowMs: number): Step {
@@ -21,25 +32,15 @@ export function nextStep(state: ScheduleState, nowMs: number): Step {
   return { step: 'wait', untilMs: Math.min(dueMs, saveDueMs(state)) }
 }
 
-export function startSchedule(nowMs: number): ScheduleState {
-  return {
-    hasTransactions: false,
-    confirmationsLeft: 0,
-    lastBlockMs: nowMs,
-    unsavedSinceMs: undefined,
-    saveNotBeforeMs: nowMs,
-  }
+/** `replayMs`: what the start had to make again. */
+export function startSchedule(nowMs: number, replayMs = 0): ScheduleState {
+  return { hasTransactions: false, confirmationsLeft: 0, lastBlockMs: nowMs, replayMs, saveNotBeforeMs: nowMs }
 }
 
 /** A clock that was set back must not stop the chain: what seems to lie ahead happened now. */
 export function rebase(state: ScheduleState, nowMs: number): ScheduleState {
   if (state.lastBlockMs <= nowMs) return state
-  return {
-    ...state,
-    lastBlockMs: nowMs,
-    saveNotBeforeMs: nowMs,
-    unsavedSinceMs: state.unsavedSinceMs === undefined ? undefined : nowMs,
-  }
+  return { ...state, lastBlockMs: nowMs, saveNotBeforeMs: nowMs }
 }
 
 /** A transaction was accepted into the pool. */
@@ -56,7 +57,7 @@ export function afterBlock(state: ScheduleState, block: MinedBlock): ScheduleSta
     hasTransactions: state.hasTransactions || (hasMined && block.readyCount > 0),
     confirmationsLeft: hasMined ? CONFIRMATION_COUNT : Math.max(0, state.confirmationsLeft - 1),
     lastBlockMs: block.nowMs,
-    unsavedSinceMs: state.unsavedSinceMs ?? (hasMined ? block.nowMs : undefined),
+    replayMs: state.replayMs + block.replayMs,
   }
 }
 
@@ -71,33 +72,36 @@ export function afterSave(
 ): ScheduleState {
   return {
     ...state,
-    unsavedSinceMs: undefined,
+    replayMs: 0,
     saveNotBeforeMs: save.endMs + SAVE_SHARE * Math.max(0, save.endMs - save.startMs),
   }
 }
 
 /** What could not be saved stays to be saved, some time later. */
 export function afterFailedSave(state: ScheduleState, nowMs: number): ScheduleState {
-  return { ...state, saveNotBeforeMs: nowMs + SAVE_INTERVAL_MS }
+  return { ...state, saveNotBeforeMs: nowMs + SAVE_RETRY_MS }
 }
 
 export type ScheduleState = {
   readonly hasTransactions: boolean
   readonly confirmationsLeft: number
   readonly lastBlockMs: number
-  /** When the first block with transactions was made that is not saved yet. Empty blocks alone are not worth a save. */
-  readonly unsavedSinceMs: number | undefined
+  /** What a start would have to make again now. */
+  readonly replayMs: number
   readonly saveNotBeforeMs: number
 }
-export type MinedBlock = { readonly transactionCount: number; readonly readyCount: number; readonly nowMs: number }
+export type MinedBlock = {
+  readonly transactionCount: number
+  readonly readyCount: number
+  readonly nowMs: number
+  readonly replayMs: number
+}
 export type Step =
   | { readonly step: 'mine'; readonly reason: 'transactions' | 'confirmation' | 'idle' }
   | { readonly step: 'save' }
   | { readonly step: 'wait'; readonly untilMs: number }
 
-/** When the confirmations are through, or after SAVE_INTERVAL_MS of load, whichever comes first. */
 function saveDueMs(state: ScheduleState): number {
-  if (state.unsavedSinceMs === undefined) return Infinity
   const isQuiet = state.confirmationsLeft === 0 && !state.hasTransactions
-  return Math.max(state.unsavedSinceMs + (isQuiet ? 0 : SAVE_INTERVAL_MS), state.saveNotBeforeMs)
+  return state.replayMs >= (isQuiet ? REPLAY_MS_QUIET : REPLAY_MS_MAX) ? state.saveNotBeforeMs : Infinity
 }

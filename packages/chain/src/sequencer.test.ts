@@ -39,21 +39,23 @@ function virtualClock(): Clock & { advance(ms: number): Promise<void> } {
   }
 }
 
+type Mined = Block & { readonly replayMs: number }
 const hash = (n: number): Hex => `0x${n.toString(16).padStart(64, '0')}`
 
 /** A pool and a chain in memory. `mining` delays each block until it is let go. */
-function world(): {
+function world(pooled: readonly Hex[] = []): {
   clock: ReturnType<typeof virtualClock>
   blocks: Block[]
   ready: Hex[]
   known: Set<Hex>
   sequencer: Sequencer
-  engine: SequencerDeps<Block>['engine'] & {
+  engine: SequencerDeps<Mined>['engine'] & {
     mineCount: number
     held: (() => void) | undefined
     hold: boolean
     failing: boolean
     perBlock: number
+    replayMs: number
   }
   run: Promise<void>
   stop: () => Promise<void>
@@ -61,7 +63,7 @@ function world(): {
 } {
   const clock = virtualClock()
   const blocks: Block[] = []
-  const ready: Hex[] = []
+  const ready: Hex[] = [...pooled]
   const known = new Set<Hex>()
   const engine = {
     mineCount: 0,
@@ -69,18 +71,25 @@ function world(): {
     failing: false,
     held: undefined as (() => void) | undefined,
     perBlock: Infinity,
-    async mine(timestampS: number): Promise<Block> {
+    replayMs: 0,
+    async mine(timestampS: number): Promise<Mined> {
       if (engine.failing) throw new Error('the engine fails')
       engine.mineCount++
       const transactionHashes = ready.splice(0, engine.perBlock)
       if (engine.hold) await new Promise<void>((resolve) => (engine.held = resolve))
-      return { number: engine.mineCount, hash: hash(engine.mineCount), timestampS, transactionHashes }
+      return {
+        number: engine.mineCount,
+        hash: hash(engine.mineCount),
+        timestampS,
+        transactionHashes,
+        replayMs: engine.replayMs,
+      }
     },
     readyCount: async () => ready.length,
     isKnown: async (given: Hex) => known.has(given),
     save: async () => undefined,
   }
-  const sequencer = createSequencer<Block>({ clock, engine, onBlock: (block) => blocks.push(block) })
+  const sequencer = createSequencer<Mined>({ clock, engine, onBlock: (block) => blocks.push(block) })
   const scope = new AbortController()
   const run = sequencer.run({ signal: scope.signal })
   run.catch(() => undefined)
@@ -166,7 +175,7 @@ describe('a transaction', () => {
     engine.mine = async (timestampS) => {
       ready.length = 0
       known.clear()
-      return { number: 1, hash: hash(1), timestampS, transactionHashes: [] }
+      return { number: 1, hash: hash(1), timestampS, transactionHashes: [], replayMs: 0 }
     }
     const fate = accept(1)
     await clock.advance(0)
@@ -204,6 +213,13 @@ describe('the rhythm', () => {
   })
 })
 
+test('what an engine that came back has in its pool is mined without a word from anybody', async () => {
+  const { blocks, clock, stop } = world([hash(1)])
+  await clock.advance(0)
+  expect(blocks.map((block) => block.transactionHashes)).toEqual([[hash(1)]])
+  await stop()
+})
+
 describe('an engine that fails', () => {
   test('for a moment only costs that moment', async () => {
     const { accept, blocks, clock, engine, stop } = world()
@@ -229,12 +245,16 @@ describe('an engine that fails', () => {
 
   test('to save does not stop the blocks', async () => {
     const { accept, blocks, clock, engine, stop } = world()
+    let saves = 0
     engine.save = async () => {
+      saves++
       throw new Error('no space')
     }
+    engine.replayMs = 60_000
     await accept(1)
     await clock.advance(65_000)
     expect(blocks).toHaveLength(6)
+    expect(saves).toBeGreaterThan(2)
     await stop()
   })
 })

@@ -23,7 +23,7 @@ const FAILURES_MAX = 10
 
 /** The only one who makes blocks: carries out the schedule against an engine. One transaction that comes alone is mined at
  *  once; all that arrive while a block is being made share the next one. */
-export function createSequencer<B extends Block>(deps: SequencerDeps<B>): Sequencer {
+export function createSequencer<B extends MinedBlock>(deps: SequencerDeps<B>): Sequencer {
   const { engine, clock } = deps
   let state = startSchedule(clock.nowMs())
   let wake: () => void = () => undefined
@@ -31,8 +31,9 @@ export function createSequencer<B extends Block>(deps: SequencerDeps<B>): Sequen
   /** A transaction may be in a block before its sender's request has come back to us. */
   const recent: (readonly Hex[])[] = []
 
-  async function run({ signal }: { readonly signal: AbortSignal }): Promise<void> {
-    state = startSchedule(clock.nowMs())
+  async function run({ signal, replayMs }: RunOptions): Promise<void> {
+    // An engine that came back may have transactions of its predecessor.
+    state = afterTransaction(startSchedule(clock.nowMs(), replayMs))
     const onAbort = (): void => wake()
     signal.addEventListener('abort', onAbort)
     let failures = 0
@@ -75,7 +76,7 @@ export function createSequencer<B extends Block>(deps: SequencerDeps<B>): Sequen
     const before = [...waiting.keys()]
     // A gap in the nonces keeps a transaction out of every block: no block for it alone.
     if (reason === 'transactions' && (await engine.readyCount(options)) === 0) return await tellUnmined(before, options)
-    const block = await engine.mine(Math.floor(clock.nowMs() / 1000), options)
+    const block = await engine.mine(Math.floor(clock.nowMs() / 1000))
     recent.push(block.transactionHashes)
     if (recent.length > RECENT_BLOCK_COUNT) recent.shift()
     deps.onBlock(block)
@@ -83,7 +84,7 @@ export function createSequencer<B extends Block>(deps: SequencerDeps<B>): Sequen
     const transactionCount = block.transactionHashes.length
     // When nobody waits any more, the pool holds nothing that a block could take; what could all the same, the confirmations take.
     const readyCount = waiting.size > 0 ? await engine.readyCount(options) : 0
-    state = afterBlock(state, { transactionCount, readyCount, nowMs: clock.nowMs() })
+    state = afterBlock(state, { transactionCount, readyCount, nowMs: clock.nowMs(), replayMs: block.replayMs })
     // What a block left although it took nothing cannot be mined at all.
     if (readyCount === 0 || transactionCount === 0) await tellUnmined(before, options)
   }
@@ -102,7 +103,7 @@ export function createSequencer<B extends Block>(deps: SequencerDeps<B>): Sequen
       await engine.save(options)
       state = afterSave(state, { startMs, endMs: clock.nowMs() })
     } catch (error) {
-      // A full disk must not stop the chain: what is not saved is only lost when the engine dies as well.
+      // Nothing is lost by it: the next start takes longer.
       deps.logger?.error('sequencer.saveFailed', { error })
       state = afterFailedSave(state, clock.nowMs())
     }
@@ -157,16 +158,21 @@ type Waiting = { readonly fate: Promise<Fate>; settle(fate: Fate): void }
 
 export type Sequencer = {
   /** Makes blocks until `signal` aborts. Rejects when the engine keeps failing. */
-  run(options: { readonly signal: AbortSignal }): Promise<void>
+  run(options: RunOptions): Promise<void>
   /** Tells that the pool has accepted a transaction, and answers when its fate is known: bounded. */
   submitted(hash: Hex): Promise<Fate>
 }
 
-export type SequencerDeps<B extends Block> = {
+/** `replayMs`: how much of the chain had to be made again since its last snapshot. */
+export type RunOptions = { readonly signal: AbortSignal; readonly replayMs?: number }
+
+type MinedBlock = Block & { readonly replayMs: number }
+
+export type SequencerDeps<B extends MinedBlock> = {
   readonly clock: Clock
   readonly engine: {
-    /** Makes one block at this second, or at its parent's if that is later. */
-    mine(timestampS: number, options: Abortable): Promise<B>
+    /** Makes one block at this second, or at its parent's if that is later. Resolves when it is on disk. */
+    mine(timestampS: number): Promise<B>
     /** Transactions in the pool that could be in the next block. */
     readyCount(options: Abortable): Promise<number>
     /** Whether the pool or a block holds the transaction. */

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connectWebSocket, systemClock } from '@weightless/host'
 import { type HDAccount, mnemonicToAccount } from 'viem/accounts'
-import { type AnvilEngineOptions, createAnvilEngine } from '../src/anvil/anvilEngine.ts'
+import { type AnvilEngineDeps, type AnvilEngineOptions, createAnvilEngine } from '../src/anvil/anvilEngine.ts'
 import type { ChainEngine } from '../src/engine.ts'
 
 export const MNEMONIC = 'test test test test test test test test test test test junk'
@@ -25,11 +25,15 @@ export async function temporaryDirectory(): Promise<{ path: string; [Symbol.asyn
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) }
 }
 
-export function engineIn(directory: string, options: Partial<AnvilEngineOptions> = {}): ChainEngine {
+export function engineIn(
+  directory: string,
+  options: Partial<AnvilEngineOptions> = {},
+  deps: Partial<AnvilEngineDeps> = {},
+): ChainEngine {
   const accounts = Array.from({ length: 10 }, (_, i) => account(i).address)
   return createAnvilEngine(
     { dataDir: directory, port: 0, chainId: CHAIN_ID, accounts, ...options },
-    { clock: systemClock },
+    { clock: systemClock, ...deps },
   )
 }
 

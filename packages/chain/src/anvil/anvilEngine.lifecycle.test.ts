@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { copyFile, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { beforeEach, afterEach, describe, expect, test } from 'vitest'
@@ -41,7 +41,6 @@ async function send(url: string, nonce: number): Promise<string> {
   return (await request(url, 'eth_sendRawTransaction', [await signed(account(1), nonce)])) as string
 }
 const receiptOf = (url: string, hash: string): Promise<unknown> => request(url, 'eth_getTransactionReceipt', [hash])
-const exists = (name: string): Promise<boolean> => stat(join(directory, name)).then(() => true, () => false) // prettier-ignore
 
 describe('a stop', () => {
   test('keeps blocks, receipts, balances and nonces for the next start, and leaves no process', async () => {
@@ -54,7 +53,16 @@ describe('a stop', () => {
     await chain.stop()
     expect(chain.pid).toBeUndefined()
     expect(processesWith(directory)).toEqual([])
-    expect((await readdir(directory)).toSorted()).toEqual(['anvil.log', 'chain.json', 'state.json.gz'])
+    const name = String(chain.head()!.number).padStart(12, '0')
+    const first = ''.padStart(12, '0')
+    expect((await readdir(directory)).toSorted()).toEqual([
+      'anvil.log',
+      'chain.json',
+      `journal-${first}.log`,
+      `journal-${name}.log`,
+      `snapshot-${first}.state`,
+      `snapshot-${name}.state`,
+    ])
 
     const again = engine()
     await again.start()
@@ -113,8 +121,8 @@ describe('what is refused before anything is started', () => {
   })
 
   test.each([
-    ['written by a newer version', '{"version":2,"engine":"reth","chainId":31337}', 'CHAIN_DIRECTORY_NEWER'],
-    ['of another chain', '{"version":1,"engine":"anvil","chainId":1}', 'CHAIN_ID_DIFFERENT'],
+    ['written by a newer version', '{"version":3,"engine":"reth","chainId":31337}', 'CHAIN_DIRECTORY_NEWER'],
+    ['of another chain', '{"version":2,"engine":"anvil","chainId":1}', 'CHAIN_ID_DIFFERENT'],
     ['of something else', 'hello', 'CHAIN_DIRECTORY_INVALID'],
   ])('a directory %s', async (_, text, code) => {
     await writeFile(join(directory, 'chain.json'), text)
@@ -162,70 +170,110 @@ test('two engines live side by side and are different chains', async () => {
   await other[Symbol.asyncDispose]()
 })
 
-describe('a state file', () => {
-  test('that is broken is named, and nothing is thrown away', async () => {
-    await writeFile(join(directory, 'state.json.gz'), 'not a state')
-    await expect(engine().start()).rejects.toMatchObject({
-      code: 'CHAIN_STATE_BROKEN',
-      facts: { file: join(directory, 'state.json.gz') },
-    })
-    expect(await readFile(join(directory, 'state.json.gz'), 'utf8')).toBe('not a state')
-  })
+describe('what a start finds', () => {
+  const files = async (kind: string): Promise<string[]> =>
+    (await readdir(directory)).filter((name) => name.startsWith(kind)).toSorted()
+  const overwrite = async (name: string, at: number, byte: number): Promise<void> => {
+    const bytes = await readFile(join(directory, name))
+    bytes[at]! ^= byte
+    await writeFile(join(directory, name), bytes)
+  }
 
-  test('that anvil wrote by itself before a stop is not taken for a newer one', async () => {
-    const first = engine()
-    await first.start()
-    await first.stop()
-    const old = await readFile(join(directory, 'state.json.gz'))
-    const second = engine()
-    await second.start()
-    await writeFile(join(directory, 'exit.json'), old)
-    const hash = await send(second.rpcUrl, 0)
-    await second.stop()
-    expect(await exists('exit.json')).toBe(false)
-    const third = engine()
-    await third.start()
-    expect(await receiptOf(third.rpcUrl, hash)).toMatchObject({ status: '0x1' })
-  })
-
-  test('that anvil could not finish writing gives way to the last one that was saved', async () => {
+  test('a snapshot whose bits have changed gives way to the one before it, and no block is missing', async () => {
     const chain = engine()
     await chain.start()
     const hash = await send(chain.rpcUrl, 0)
     await chain.stop()
-    await writeFile(join(directory, 'exit.json'), '{"block":{"number":"0x1"')
+    const head = chain.head()!
+    await overwrite((await files('snapshot')).at(-1)!, 200, 0xff)
     await chain.start()
+    expect(await request(chain.rpcUrl, 'eth_getBlockByNumber', [`0x${head.number.toString(16)}`, false])).toMatchObject(
+      { hash: head.hash },
+    )
     expect(await receiptOf(chain.rpcUrl, hash)).toMatchObject({ status: '0x1' })
-    expect(await exists('exit.json')).toBe(false)
+  })
+
+  test('without any whole snapshot it names the newest, and throws nothing away', async () => {
+    const chain = engine()
+    await chain.start()
+    await send(chain.rpcUrl, 0)
+    await chain.stop()
+    const names = await files('snapshot')
+    for (const name of names) await writeFile(join(directory, name), 'not a state')
+    const before = await readdir(directory)
+    await expect(engine().start()).rejects.toMatchObject({
+      code: 'CHAIN_STATE_BROKEN',
+      facts: { file: join(directory, names.at(-1)!) },
+    })
+    expect(await readdir(directory)).toEqual(before)
+  })
+
+  test('a journal whose bits have changed is named with the place, and nothing goes on without its blocks', async () => {
+    const { parent, rpcUrl } = await startEngineProcess(directory)
+    await send(rpcUrl, 0)
+    await send(rpcUrl, 1)
+    parent.kill('SIGKILL')
+    await once(parent, 'exit')
+    const [name] = await files('journal')
+    await overwrite(name!, 100, 0x01)
+    await expect(engine().start()).rejects.toMatchObject({
+      code: 'CHAIN_JOURNAL_DAMAGED',
+      facts: { file: join(directory, name!), offset: 60 },
+      next: expect.stringContaining('Restore the file'),
+    })
+  })
+
+  test('a directory of blocks without its chain.json is not taken for a new one', async () => {
+    const chain = engine()
+    await chain.start()
+    await send(chain.rpcUrl, 0)
+    await chain.stop()
+    await rm(join(directory, 'chain.json'))
+    await expect(engine().start()).rejects.toMatchObject({ code: 'CHAIN_DIRECTORY_INVALID' })
+  })
+
+  test('the saved state of an older version becomes the first snapshot', async () => {
+    const old = await temporaryDirectory()
+    const chain = engine({}, old.path)
+    await chain.start()
+    const hash = await send(chain.rpcUrl, 0)
+    await chain.stop()
+    const newest = (await readdir(old.path))
+      .filter((name) => name.startsWith('snapshot'))
+      .toSorted()
+      .at(-1)!
+    await copyFile(join(old.path, newest), join(directory, 'state.json.gz'))
+    await writeFile(join(directory, 'exit.json'), '{"block":{"number":"0x1"')
+    await writeFile(join(directory, 'chain.json'), '{"version":1,"engine":"anvil","chainId":31337}')
+    await old[Symbol.asyncDispose]()
+    const taken = engine()
+    await taken.start()
+    expect(taken.head()).toEqual(chain.head())
+    expect(await receiptOf(taken.rpcUrl, hash)).toMatchObject({ status: '0x1' })
+    expect(await files('exit')).toEqual([])
+    expect(await files('state')).toEqual([])
+    expect(JSON.parse(await readFile(join(directory, 'chain.json'), 'utf8'))).toMatchObject({ version: 2 })
   })
 })
 
 describe('when anvil is killed', () => {
-  test('the engine brings it back on the same port with what was saved, and goes on', async () => {
-    const chain = engine()
-    await chain.start()
-    const url = chain.rpcUrl
-    const hash = await send(url, 0)
-    // The save comes with the last confirmation.
-    await eventually(() => exists('state.json.gz'))
-    const pid = chain.pid!
-    process.kill(pid, 'SIGKILL')
-    await eventually(() => chain.pid !== undefined && chain.pid !== pid)
-    expect(chain.rpcUrl).toBe(url)
-    expect(chain.restartCount).toBe(1)
-    expect(await receiptOf(url, hash)).toMatchObject({ status: '0x1' })
-    expect(await receiptOf(url, await send(url, 1))).toMatchObject({ status: '0x1' })
-  })
-
-  test('politely, by somebody else, nothing is lost', async () => {
-    const chain = engine()
-    await chain.start()
-    const hash = await send(chain.rpcUrl, 0)
-    const pid = chain.pid!
-    process.kill(pid, 'SIGTERM')
-    await eventually(() => chain.pid !== undefined && chain.pid !== pid)
-    expect(await receiptOf(chain.rpcUrl, hash)).toMatchObject({ status: '0x1' })
-  })
+  test.each(['SIGKILL', 'SIGTERM'] as const)(
+    'by %s, the engine brings it back on the same port with every block, and goes on',
+    async (signal) => {
+      const chain = engine()
+      await chain.start()
+      const url = chain.rpcUrl
+      const hash = await send(url, 0)
+      const block = chain.head()!
+      const pid = chain.pid!
+      process.kill(pid, signal)
+      await eventually(() => chain.pid !== undefined && chain.pid !== pid)
+      expect(chain.rpcUrl).toBe(url)
+      expect(chain.restartCount).toBe(1)
+      expect(await receiptOf(url, hash)).toMatchObject({ status: '0x1', blockHash: block.hash })
+      expect(await receiptOf(url, await send(url, 1))).toMatchObject({ status: '0x1' })
+    },
+  )
 })
 
 describe('when this process is killed with SIGKILL', () => {
@@ -233,17 +281,17 @@ describe('when this process is killed with SIGKILL', () => {
     const { parent, rpcUrl, pid } = await startEngineProcess(directory)
     expect(processesWith(directory).some((row) => row.trim().startsWith(`${pid} `))).toBe(true)
     const hash = await send(rpcUrl, 0)
+    const receipt = await receiptOf(rpcUrl, hash)
     parent.kill('SIGKILL')
     await once(parent, 'exit')
     await eventually(() => processesWith(directory).length === 0)
 
     const chain = engine()
     await chain.start()
-    expect(await receiptOf(chain.rpcUrl, hash)).toMatchObject({ status: '0x1' })
-    expect(await exists('exit.json')).toBe(false)
+    expect(await receiptOf(chain.rpcUrl, hash)).toEqual(receipt)
   })
 
-  test('a start right after it waits for the state that anvil is writing', async () => {
+  test('a start right after it waits for the anvil that is ending', async () => {
     const { parent, rpcUrl } = await startEngineProcess(directory)
     const hash = await send(rpcUrl, 0)
     parent.kill('SIGKILL')
@@ -256,7 +304,6 @@ describe('when this process is killed with SIGKILL', () => {
   test('an anvil that was left behind all the same is ended by the next start', async () => {
     const { parent, rpcUrl, pid } = await startEngineProcess(directory)
     await send(rpcUrl, 0)
-    await eventually(() => exists('state.json.gz'))
     // Its guards first, so that nobody ends it.
     for (const row of processesWith(directory))
       if (row.includes('weightless-guard')) process.kill(Number(row.trim().split(' ')[0]), 'SIGSTOP')
@@ -270,12 +317,14 @@ describe('when this process is killed with SIGKILL', () => {
     expect(chain.pid).not.toBe(pid)
   })
 
-  test('SIGTERM to a process that stops its engine leaves nothing and saves', async () => {
+  test('SIGTERM to a process that stops its engine leaves nothing and keeps a snapshot of the newest block', async () => {
     const { parent, rpcUrl } = await startEngineProcess(directory)
     await send(rpcUrl, 0)
+    const number = Number(await request(rpcUrl, 'eth_blockNumber'))
     parent.kill('SIGTERM')
     await once(parent, 'exit')
     expect(processesWith(directory)).toEqual([])
-    expect(await exists('state.json.gz')).toBe(true)
+    const snapshots = (await readdir(directory)).filter((name) => name.startsWith('snapshot')).toSorted()
+    expect(Number(/\d+/.exec(snapshots.at(-1)!)![0])).toBeGreaterThanOrEqual(number)
   })
 })

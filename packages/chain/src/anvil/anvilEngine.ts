@@ -1,16 +1,17 @@
-import type { Clock, Disk, Logger, Net, Random } from '@weightless/core'
+import type { Clock, Disk, Failure, Logger, Net, Random } from '@weightless/core'
 import { nodeDisk, systemNet, systemRandom } from '@weightless/host'
 import type { Block, ChainEngine } from '../engine.ts'
 import { fail } from '../errors.ts'
 import { openSession, type Session, type SessionDeps } from './session.ts'
 
 /** The embedded chain: anvil as a child that we alone can reach, a sequencer that makes its blocks, and a public port that lets
- *  through what anybody may ask (DESIGN D2). The state is kept in `dataDir`. When anvil dies it is started again from the last
- *  saved state: blocks of the last seconds may be lost then, but not by `stop` nor by the death of this process alone. */
+ *  through what anybody may ask (DESIGN D2). Every block is journalled in `dataDir` before anybody sees it: whatever is killed, the
+ *  next start goes on with the same blocks. When anvil alone dies it is started again behind the same port. */
 export function createAnvilEngine(options: AnvilEngineOptions, given: AnvilEngineDeps): ChainEngine {
   const listeners = new Set<(block: Block) => void>()
   let head: Block | undefined
   let restartCount = 0
+  let fault: Failure | undefined
   let session: Session | undefined
   let address: string | undefined
   let changing: Promise<void> = Promise.resolve()
@@ -32,6 +33,7 @@ export function createAnvilEngine(options: AnvilEngineOptions, given: AnvilEngin
       }
     },
     onRestart: () => restartCount++,
+    onFault: (failure) => (fault = failure),
   }
 
   /** Start and stop wait for each other, whoever calls them. */
@@ -44,6 +46,7 @@ export function createAnvilEngine(options: AnvilEngineOptions, given: AnvilEngin
     inTurn(async () => {
       signal?.throwIfAborted()
       if (session !== undefined) return
+      fault = undefined
       session = await openSession(options, deps, { signal })
       address = `${addressable(options.host)}:${session.port}`
     })
@@ -51,6 +54,7 @@ export function createAnvilEngine(options: AnvilEngineOptions, given: AnvilEngin
     inTurn(async () => {
       const closing = session
       session = undefined
+      fault = undefined
       await closing?.close()
     })
   const known = (): string => {
@@ -71,6 +75,9 @@ export function createAnvilEngine(options: AnvilEngineOptions, given: AnvilEngin
     },
     get restartCount() {
       return restartCount
+    },
+    get fault() {
+      return fault
     },
     start,
     stop,

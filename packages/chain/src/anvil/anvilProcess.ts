@@ -20,9 +20,6 @@ const PORT_ATTEMPTS_MAX = 5
 /** States of past blocks that calls can be made against; the newest is always there. Without a bound anvil writes the whole
  *  state to disk for every block: 2.4 GB after 4000 blocks with 2000 accounts. Blocks, receipts and logs are all kept. */
 const PAST_STATE_COUNT = 8
-/** Anvil dumps its state each minute unless told otherwise: a year, because the sequencer saves at moments of its own choice,
- *  and a file that is written while nobody expects it would be older than what was saved after it. */
-const DUMP_INTERVAL_S = 31_536_000
 const LOG_TAIL_BYTES = 2000
 
 /** Starts anvil on a private port of the loopback address and resolves when it answers. It makes no block by itself, holds no
@@ -80,8 +77,8 @@ export type LaunchOptions = {
   readonly chainId: number
   readonly blockGasLimit: bigint
   readonly baseFeeWei: bigint
-  /** Written by anvil when it ends at SIGTERM. */
-  readonly exitStateFile: string
+  /** A folder of its own; its name in the command line also tells our child from others. */
+  readonly cacheDir: string
   readonly logFile: string
   readonly pidFile: string
 }
@@ -115,8 +112,7 @@ function argumentsOf(
     ['--block-base-fee-per-gas', String(options.baseFeeWei)],
     ['--slots-in-an-epoch', '1'],
     ['--prune-history', String(PAST_STATE_COUNT)],
-    ['--dump-state', options.exitStateFile],
-    ['--state-interval', String(DUMP_INTERVAL_S)],
+    ['--cache-path', options.cacheDir],
     // Our own state goes in as one request.
     ['--no-request-size-limit'],
     ['--disable-console-log', '--quiet'],

@@ -2,22 +2,25 @@ import {
   type Abortable,
   type Clock,
   type Disk,
+  type Failure,
+  isFailure,
   type Logger,
   type Net,
   parseAddress,
   type Random,
 } from '@weightless/core'
-import { endStaleChild, lockDirectory, platform } from '@weightless/host'
+import { endStaleChild, ensureDirectory, lockDirectory, platform } from '@weightless/host'
 import { type Door, openDoor } from '../door.ts'
 import type { Block } from '../engine.ts'
 import { fail } from '../errors.ts'
+import { createLedger, type Ledger } from '../journal/ledger.ts'
+import { createPool } from '../pool.ts'
 import { createProxy } from '../proxy.ts'
-import { createSequencer } from '../sequencer.ts'
+import { createSequencer, type Sequencer } from '../sequencer.ts'
 import type { AnvilEngineOptions } from './anvilEngine.ts'
 import { type AnvilChain, openAnvilChain, type SealedBlock } from './anvilChain.ts'
 import { launchAnvil } from './anvilProcess.ts'
 import { findAnvil } from './binary.ts'
-import { createStateStore } from './stateStore.ts'
 
 /** As on most public chains. Executing a full block takes 40 ms here. */
 export const BLOCK_GAS_LIMIT = 30_000_000n
@@ -27,7 +30,7 @@ const BASE_FEE_WEI = 1_000_000_000n
 const GENESIS_BALANCE_WEI: bigint = 10_000n * 10n ** 18n
 /** How long a request waits for an engine that is starting again. */
 const UPSTREAM_WAIT_MS = 10_000
-/** A predecessor that was killed: its anvil writes its state at once and ends two seconds later. */
+/** A predecessor that was killed: its anvil ends with it, within the time that its guard needs to notice. */
 const STALE_PATIENCE_MS = 4000
 const RESTART_DELAY_MS_MIN = 100
 const RESTART_DELAY_MS_MAX = 10_000
@@ -42,8 +45,9 @@ export async function openSession(
 ): Promise<Session> {
   const binary = findAnvil(platform)
   const accounts = options.accounts.map((account) => parseAddress(account))
-  const store = createStateStore(options.dataDir, deps)
-  await store.open(options.chainId, { signal })
+  const at = (name: string): string => `${options.dataDir}/${name}`
+  const [pidFile, cacheDir] = [at('anvil.pid'), at('anvil-cache')]
+  await ensureDirectory(options.dataDir, { signal })
 
   const scope = new AbortController()
   const cleanups: (() => Promise<void>)[] = []
@@ -55,9 +59,12 @@ export async function openSession(
   try {
     const lock = await lockDirectory(options.dataDir, { signal })
     cleanups.push(() => lock.release())
-    await endStaleChild({ pidFile: store.files.pid, needle: store.files.exit, patienceMs: STALE_PATIENCE_MS }, deps, {
-      signal,
-    })
+    await endStaleChild({ pidFile, needle: cacheDir, patienceMs: STALE_PATIENCE_MS }, deps, { signal })
+    // The files of the chain belong to whoever has the lock.
+    const pool = createPool()
+    const ledger = createLedger({ directory: options.dataDir, chainId: options.chainId }, deps)
+    await ledger.open({ signal })
+    cleanups.push(ledger.close)
 
     let door: Door | undefined
     const current = createCurrent(deps)
@@ -66,7 +73,7 @@ export async function openSession(
       logger: deps.logger,
       onBlock: (block) => publish(block),
       engine: {
-        mine: async (timestampS, abortable) => (await current.get(abortable)).mine(timestampS, abortable),
+        mine: async (timestampS) => (await current.get({})).mine(timestampS),
         readyCount: async (abortable) => (await current.get(abortable)).readyCount(abortable),
         isKnown: async (hash, abortable) => (await current.get(abortable)).isKnown(hash, abortable),
         save: async (abortable) => (await current.get(abortable)).save(abortable),
@@ -90,7 +97,7 @@ export async function openSession(
 
     let pushing: Promise<void> = Promise.resolve()
     const publish = (block: SealedBlock): void => {
-      const { header: _header, ...told } = block
+      const { header: _header, replayMs: _replayMs, ...told } = block
       deps.onBlock(told)
       opened.pushHead(block.header)
       if (!opened.listensToLogs) return
@@ -116,16 +123,16 @@ export async function openSession(
           chainId: options.chainId,
           blockGasLimit: BLOCK_GAS_LIMIT,
           baseFeeWei: BASE_FEE_WEI,
-          exitStateFile: store.files.exit,
-          logFile: options.logFile ?? store.files.log,
-          pidFile: store.files.pid,
+          cacheDir,
+          logFile: options.logFile ?? at('anvil.log'),
+          pidFile,
         },
         deps,
         abortable,
       )
       try {
         return await openAnvilChain(
-          { anvil, store, baseFeeWei: BASE_FEE_WEI, accounts, balanceWei: GENESIS_BALANCE_WEI },
+          { anvil, ledger, pool, baseFeeWei: BASE_FEE_WEI, accounts, balanceWei: GENESIS_BALANCE_WEI },
           deps,
           abortable,
         )
@@ -136,8 +143,8 @@ export async function openSession(
     }
 
     const first = await launch({ signal })
-    const life = keepAlive(first, { launch, current, sequencer, publish, signal: scope.signal }, deps)
-    // The door closes first, so that what was accepted is answered; then blocks stop, then the state is saved.
+    const life = keepAlive(first, { launch, current, sequencer, publish, ledger, signal: scope.signal }, deps)
+    // The door closes first, so that what was accepted is answered; then blocks stop, then a snapshot is taken.
     cleanups.splice(cleanups.indexOf(closeDoor), 0, async () => {
       scope.abort()
       await (await life)?.stop({ saving: 'save' })
@@ -158,12 +165,15 @@ export type SessionDeps = {
   readonly logger?: Logger | undefined
   readonly onBlock: (block: Block) => void
   readonly onRestart: () => void
+  /** Called when no more blocks are made until the next start. */
+  readonly onFault: (failure: Failure) => void
 }
 
 type LifeParts = {
   readonly launch: (options: Abortable) => Promise<AnvilChain>
   readonly current: Current
-  readonly sequencer: { run(options: { readonly signal: AbortSignal }): Promise<void> }
+  readonly sequencer: Pick<Sequencer, 'run'>
+  readonly ledger: Pick<Ledger, 'fault'>
   readonly publish: (block: SealedBlock) => void
   readonly signal: AbortSignal
 }
@@ -180,9 +190,11 @@ async function keepAlive(first: AnvilChain, parts: LifeParts, deps: SessionDeps)
     await runUntilEnd(chain, parts, deps)
     if (signal.aborted) return chain
     current.set(undefined)
-    deps.onRestart()
     deps.logger?.error('chain.engineLost', { pid: chain.pid, headNumber: chain.head().number })
     await chain.stop({ saving: 'discard' })
+    const broken = parts.ledger.fault()
+    if (broken !== undefined) return stopForGood(broken, parts, deps)
+    deps.onRestart()
     if (deps.clock.nowMs() - startedMs >= HEALTHY_AFTER_MS) delayMs = RESTART_DELAY_MS_MIN
     chain = undefined
     while (chain === undefined && !signal.aborted) {
@@ -191,11 +203,21 @@ async function keepAlive(first: AnvilChain, parts: LifeParts, deps: SessionDeps)
         delayMs = Math.min(2 * delayMs, RESTART_DELAY_MS_MAX)
         chain = await parts.launch({ signal })
       } catch (error) {
-        if (!signal.aborted) deps.logger?.error('chain.restartFailed', { error })
+        if (signal.aborted) break
+        deps.logger?.error('chain.restartFailed', { error })
+        if (isFailure(error) && !error.retryable) return stopForGood(error, parts, deps)
       }
     }
   }
   return undefined
+}
+
+/** What no new child can mend: the port stays and says so. */
+function stopForGood(failure: Failure, parts: LifeParts, deps: SessionDeps): undefined {
+  deps.logger?.error('chain.stopped', { error: failure })
+  deps.onFault(failure)
+  // Without the facts: they name files.
+  parts.current.halt(fail('CHAIN_STOPPED', { reason: failure.code }))
 }
 
 /** Resolves when the child has ended, or its engine fails again and again, or `signal` aborts. */
@@ -203,7 +225,10 @@ async function runUntilEnd(chain: AnvilChain, parts: LifeParts, deps: SessionDep
   const ended = new AbortController()
   void chain.ended.then(() => ended.abort())
   try {
-    await parts.sequencer.run({ signal: AbortSignal.any([parts.signal, ended.signal]) })
+    await parts.sequencer.run({
+      signal: AbortSignal.any([parts.signal, ended.signal]),
+      replayMs: chain.replayMs,
+    })
   } catch (error) {
     deps.logger?.error('chain.engineStuck', { error })
   }
@@ -213,27 +238,36 @@ async function runUntilEnd(chain: AnvilChain, parts: LifeParts, deps: SessionDep
 type Current = {
   now(): AnvilChain | undefined
   set(chain: AnvilChain | undefined): void
+  /** There will be none any more. */
+  halt(failure: Failure): void
   /** Throws `CHAIN_UNAVAILABLE` when there is none for too long. */
   get(options: Abortable): Promise<AnvilChain>
 }
 
 function createCurrent(deps: { readonly clock: Clock }): Current {
   let chain: AnvilChain | undefined
-  const waiting = new Set<(chain: AnvilChain) => void>()
+  let halted: Failure | undefined
+  const waiting = new Set<{ pass(chain: AnvilChain): void; refuse(failure: Failure): void }>()
   return {
     now: () => chain,
     set(next) {
       chain = next
       if (next === undefined) return
-      for (const pass of waiting) pass(next)
+      for (const { pass } of waiting) pass(next)
+      waiting.clear()
+    },
+    halt(failure) {
+      chain = undefined
+      halted = failure
+      for (const { refuse } of waiting) refuse(failure)
       waiting.clear()
     },
     async get({ signal }) {
+      if (halted !== undefined) throw halted
       if (chain !== undefined) return chain
       const done = new AbortController()
-      let pass: (chain: AnvilChain) => void = () => undefined
-      const next = new Promise<AnvilChain>((resolve) => (pass = resolve))
-      waiting.add(pass)
+      let waiter: { pass(chain: AnvilChain): void; refuse(failure: Failure): void } | undefined
+      const next = new Promise<AnvilChain>((pass, refuse) => waiting.add((waiter = { pass, refuse })))
       try {
         const late = deps.clock.sleep(UPSTREAM_WAIT_MS, {
           signal: signal === undefined ? done.signal : AbortSignal.any([done.signal, signal]),
@@ -245,7 +279,7 @@ function createCurrent(deps: { readonly clock: Clock }): Current {
           }),
         ])
       } finally {
-        waiting.delete(pass)
+        if (waiter !== undefined) waiting.delete(waiter)
         done.abort()
       }
     },

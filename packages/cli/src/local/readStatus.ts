@@ -56,6 +56,7 @@ export async function readStatus(
       chainId: parts.chainId,
       headBlock: chain?.head()?.number ?? null,
       finalizedBlock: chain?.finalized()?.number ?? null,
+      fault: chain?.fault?.message ?? null,
     },
     gateway: gatewayStatus,
     storage: { entryCount: known.length === 0 ? null : Math.max(...known), nodes },

@@ -13,6 +13,8 @@ export type NetworkStatus = {
     readonly chainId: number
     readonly headBlock: number | null
     readonly finalizedBlock: number | null
+    /** Why it makes no more blocks, with the next step; `null` while it does. */
+    readonly fault: string | null
   }
   readonly gateway: RoleStatus
   readonly storage: {
@@ -69,6 +71,7 @@ export function describeStatus(status: NetworkStatus): string {
   return [
     table(rows),
     '',
+    ...(chain.fault === null ? [] : [`The chain has stopped. ${chain.fault}`, '']),
     `${storage.entryCount ?? '?'} entries in the log, ${formatBytes(status.disk.freeBytes)} free on disk, directory ${status.dir}`,
   ].join('\n')
 }
