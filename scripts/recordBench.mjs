@@ -7,7 +7,9 @@ import { join, resolve } from 'node:path'
 const top = resolve(import.meta.dirname, '..')
 const binary = join(top, 'packages/cli/bin/weightless.js')
 const names =
-  process.argv.length > 2 ? process.argv.slice(2) : ['merkle', 'put', 'ingest', 'roundtrip', 'up', 'memory', 'follow']
+  process.argv.length > 2
+    ? process.argv.slice(2)
+    : ['merkle', 'put', 'ingest', 'roundtrip', 'up', 'memory', 'follow', 'journal']
 mkdirSync(join(top, 'docs/bench'), { recursive: true })
 
 for (const name of names) {

@@ -36,8 +36,8 @@ function spawnEngine(file: string, directory: string, port = 0): EngineProcess {
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let said = ''
-  parent.stderr!.on('data', (text: Buffer) => (said = (said + text.toString()).slice(-4000)))
-  const lines = createInterface({ input: parent.stdout! })
+  parent.stderr.on('data', (text: Buffer) => (said = (said + text.toString()).slice(-4000)))
+  const lines = createInterface({ input: parent.stdout })
   const ready = Promise.race([
     once(lines, 'line').then(([line]) => JSON.parse(line as string) as { rpcUrl: string; wsUrl: string; pid: number }),
     once(parent, 'exit').then(([code, signal]): never => {

@@ -45,8 +45,12 @@ function gatedDisk(): Disk & { shut(): void; lift(): void; fail(error: Error): v
       const file = await real.open(path, options)
       return path.includes('/journal-') ? wrapped(file) : file
     },
-    shut: () => (gate = new Promise((resolve) => (lift = resolve))),
-    fail: (error) => (failing = error),
+    shut: () => {
+      gate = new Promise((resolve) => (lift = resolve))
+    },
+    fail: (error) => {
+      failing = error
+    },
     get waiting() {
       return waiting
     },

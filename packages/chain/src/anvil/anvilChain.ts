@@ -99,10 +99,21 @@ export async function openAnvilChain(
     const [block] = await Promise.all([newestBlock({}), setBaseFee(baseFeeWei, {})])
     if (block.number !== head.number + 1)
       throw fail('CHAIN_UNAVAILABLE', { reason: `the engine went from block ${head.number} to ${block.number}` })
-    await ledger.append(await journalBlock(block))
+    const [logs] = await Promise.all([logsOf(block), journalBlock(block).then(ledger.append)])
     for (const hash of block.transactionHashes) pool.remove(hash)
-    head = block
-    return block
+    head = { ...block, logs }
+    return head
+  }
+
+  async function logsOf({ number, hash, transactionHashes }: SealedBlock): Promise<readonly Log[] | undefined> {
+    if (transactionHashes.length === 0) return []
+    if (!options.wantsLogs()) return undefined
+    try {
+      return (await own.request('eth_getLogs', [{ blockHash: hash }])) as readonly Log[]
+    } catch (error) {
+      deps.logger?.warn('chain.logsFailed', { block: number, error })
+      return undefined
+    }
   }
 
   async function journalBlock(block: SealedBlock): Promise<JournalBlock> {
@@ -177,9 +188,6 @@ export async function openAnvilChain(
       if (!isKnown) pool.remove(hash)
       return isKnown
     },
-    async logsOf(blockHash, abortable) {
-      return (await own.request('eth_getLogs', [{ blockHash }], abortable)) as readonly Log[]
-    },
     save: (abortable) => ledger.snapshot(engine, head, abortable),
     async stop({ saving }) {
       if (saving === 'save' && anvil.child.pid !== undefined) {
@@ -200,6 +208,8 @@ export async function openAnvilChain(
 /** A block with its header as the engine wrote it, less what a header does not have. */
 export type SealedBlock = Block & {
   readonly header: { readonly [name: string]: unknown }
+  /** All of them, where somebody wanted them and the engine gave them. */
+  readonly logs: readonly Log[] | undefined
   /** About how long making it again takes. */
   readonly replayMs: number
 }
@@ -218,7 +228,6 @@ export type AnvilChain = {
   mine(timestampS: number): Promise<SealedBlock>
   readyCount(options: Abortable): Promise<number>
   isKnown(hash: Hex, options: Abortable): Promise<boolean>
-  logsOf(blockHash: Hex, options: Abortable): Promise<readonly Log[]>
   save(options: Abortable): Promise<void>
   stop(options: { readonly saving: 'save' | 'discard' }): Promise<void>
 }
@@ -226,6 +235,8 @@ export type AnvilChainOptions = {
   readonly anvil: Anvil
   readonly ledger: Ledger
   readonly pool: Pool
+  /** Whether the logs of a block shall come with it. */
+  readonly wantsLogs: () => boolean
   readonly baseFeeWei: bigint
   /** Funded when the chain is new. */
   readonly accounts: readonly string[]
@@ -269,6 +280,7 @@ function sealedBlock(value: unknown): SealedBlock {
     timestampS: Number(timestamp),
     transactionHashes: transactions,
     header,
+    logs: undefined,
     replayMs: replayMsOf(Number(gasUsed)),
   }
 }

@@ -3,6 +3,7 @@ import {
   type Clock,
   type Disk,
   type Failure,
+  type Hex,
   isFailure,
   type Logger,
   type Net,
@@ -95,25 +96,15 @@ export async function openSession(
     const closeDoor = opened.close
     cleanups.push(closeDoor)
 
-    let pushing: Promise<void> = Promise.resolve()
+    let published: Hex | undefined
     const publish = (block: SealedBlock): void => {
-      const { header: _header, replayMs: _replayMs, ...told } = block
+      // A child that came back begins with the block that its predecessor ended with.
+      if (block.hash === published) return
+      published = block.hash
+      const { header, replayMs: _replayMs, logs, ...told } = block
       deps.onBlock(told)
-      opened.pushHead(block.header)
-      if (!opened.listensToLogs) return
-      // One after the other: the logs of a block never overtake those of its parent.
-      pushing = pushing.then(() => pushLogs(block))
-    }
-    const pushLogs = async (block: SealedBlock): Promise<void> => {
-      const isEmpty = block.transactionHashes.length === 0
-      try {
-        const logs = isEmpty ? [] : await current.now()?.logsOf(block.hash, { signal: scope.signal })
-        opened.pushLogs(block.header, logs)
-      } catch (error) {
-        if (scope.signal.aborted) return
-        deps.logger?.warn('chain.logsFailed', { block: block.number, error })
-        opened.pushLogs(block.header, undefined)
-      }
+      opened.pushHead(header)
+      if (opened.listensToLogs) opened.pushLogs(header, logs)
     }
 
     const launch = async (abortable: Abortable): Promise<AnvilChain> => {
@@ -132,7 +123,15 @@ export async function openSession(
       )
       try {
         return await openAnvilChain(
-          { anvil, ledger, pool, baseFeeWei: BASE_FEE_WEI, accounts, balanceWei: GENESIS_BALANCE_WEI },
+          {
+            anvil,
+            ledger,
+            pool,
+            wantsLogs: () => opened.listensToLogs,
+            baseFeeWei: BASE_FEE_WEI,
+            accounts,
+            balanceWei: GENESIS_BALANCE_WEI,
+          },
           deps,
           abortable,
         )

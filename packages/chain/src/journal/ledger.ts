@@ -97,7 +97,7 @@ export function createLedger(options: LedgerOptions, deps: LedgerDeps): Ledger {
   }
 
   async function loadNewest(engine: LedgerEngine, { signal }: Abortable): Promise<BlockMark> {
-    const files = [...(await snapshots())].reverse().map((number) => ({ number, file: snapshotFile(number) }))
+    const files = (await snapshots()).toReversed().map((number) => ({ number, file: snapshotFile(number) }))
     for (const { number, file } of files) {
       if (!(await loadFile(engine, file, { signal }))) continue
       const head = await engine.head({ signal })

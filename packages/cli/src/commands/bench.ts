@@ -26,6 +26,10 @@ const SCENARIOS: Readonly<Record<string, { readonly about: string; load(): Promi
     about: 'latency of a 50 KB put to durable',
     load: async () => (await import('../bench/putSmall.ts')).putSmall,
   },
+  journal: {
+    about: 'cost of the block journal, and restart after kill -9',
+    load: async () => (await import('../bench/journal.ts')).journal,
+  },
   follow: {
     about: 'entries per second of a follower that starts from nothing',
     load: async () => (await import('../bench/follow.ts')).follow,
