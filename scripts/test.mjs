@@ -22,6 +22,7 @@ const suites = {
   sdk: { gate: true, paths: ['packages/sdk'] },
   node: { gate: true, paths: ['packages/node'] },
   cli: { gate: true, paths: ['packages/cli'] },
+  fuzz: { gate: true, paths: ['sim/fuzz'] },
   interop: { gate: true, paths: ['sim/interop/gate'] },
   'interop-full': { gate: false, paths: ['sim/interop'] },
   'kill-chain': { gate: false, paths: ['sim/kill/chain.test.ts'] },

@@ -53,6 +53,9 @@ test('a preview is short whatever comes in', () => {
   expect(preview({ a: 1 })).toBe('{"a":1}')
   expect(preview(undefined)).toBe('undefined')
   expect(preview('x'.repeat(100))).toBe(`${'x'.repeat(77)}...`)
+  let deep: unknown = 0
+  for (let depth = 0; depth < 50_000; depth++) deep = [deep]
+  expect(preview(deep)).toBe('a value that cannot be shown')
 })
 
 test('every code names a next step', () => {

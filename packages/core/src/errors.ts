@@ -81,8 +81,17 @@ export function never(value: never): never {
 
 /** A short, safe rendering of an outside value for error facts. */
 export function preview(value: unknown): string {
-  const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value))
+  const text = typeof value === 'string' ? value : textOf(value)
   return text.length > 80 ? `${text.slice(0, 77)}...` : text
+}
+
+/** JSON.parse reads what is nested by the thousand, JSON.stringify does not survive it. */
+function textOf(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? String(value)
+  } catch {
+    return 'a value that cannot be shown'
+  }
 }
 
 function stringifyBigints(facts: Facts): Facts {

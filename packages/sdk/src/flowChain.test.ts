@@ -18,7 +18,7 @@ import merkle from '../../../sim/vectors/storage-merkle.json' with { type: 'json
 import { submissionLog, submitLog } from '../../../sim/fakes/chain.ts'
 import { content } from '../../../sim/fakes/network.ts'
 import { failureOf } from '../../../sim/fakes/outcome.ts'
-import { decodeSubmitLog, entriesOf, readPrice, SUBMIT_TOPIC, submitCalldata } from './flowChain.ts'
+import { decodeSubmitLog, entriesOf, readMarket, readPrice, SUBMIT_TOPIC, submitCalldata } from './flowChain.ts'
 
 const address = `0x${'f0'.repeat(20)}` as Address
 const submitter = `0x${'11'.repeat(20)}` as Address
@@ -47,6 +47,17 @@ describe('calldata', () => {
   test('of several submissions is one batchSubmit', () => {
     const data = submitCalldata([submissionFor(1), submissionFor(70_000)], submitter)
     expect(data.slice(0, 10)).toBe('0x49aa3395')
+  })
+})
+
+describe('an address that is no contract of ours', () => {
+  test.each(['0x12', `0x${'ff'.repeat(31)}`])('answers with %s, and that is told with a code', async (result) => {
+    const rpc = { url: 'http://chain.test/', request: async () => result }
+    for (const read of [readMarket, readPrice])
+      expect(await failureOf(read(rpc, address, {}))).toMatchObject({
+        code: 'RPC_ANSWER_INVALID',
+        facts: { from: address },
+      })
   })
 })
 

@@ -148,19 +148,24 @@ export async function sendSubmission(
 /** The market that sets the price of this flow contract. */
 export async function readMarket(rpc: Rpc, flow: Address, options: Abortable): Promise<Address> {
   const data = encodeFunctionData({ abi: flowAbi, functionName: 'market' })
-  return parseAddress(
-    decodeFunctionResult({ abi: flowAbi, functionName: 'market', data: await call(rpc, flow, data, options) }),
-  )
+  const result = await call(rpc, flow, data, options)
+  return decoded(flow, () => parseAddress(decodeFunctionResult({ abi: flowAbi, functionName: 'market', data: result })))
 }
 
 /** Wei for one sector of 256 bytes, padding included. */
 export async function readPrice(rpc: Rpc, market: Address, options: Abortable): Promise<bigint> {
   const data = encodeFunctionData({ abi: marketAbi, functionName: 'pricePerSector' })
-  return decodeFunctionResult({
-    abi: marketAbi,
-    functionName: 'pricePerSector',
-    data: await call(rpc, market, data, options),
-  })
+  const result = await call(rpc, market, data, options)
+  return decoded(market, () => decodeFunctionResult({ abi: marketAbi, functionName: 'pricePerSector', data: result }))
+}
+
+/** Bytes that are no answer of the contract that we take this address for: the decoder has errors of its own for them. */
+function decoded<T>(from: Address, decode: () => T): T {
+  try {
+    return decode()
+  } catch (cause) {
+    throw fail('RPC_ANSWER_INVALID', { reason: 'not the answer of such a contract', from }, { cause })
+  }
 }
 
 /** The raw result of an eth_call. Throws `RPC_ANSWER_INVALID` for an empty one: nothing lives at that address. */

@@ -11,7 +11,7 @@ import {
   type Member,
   type Membership,
 } from '@weightless/core'
-import { decodeFunctionResult, encodeFunctionData } from 'viem'
+import { BaseError, decodeFunctionResult, encodeFunctionData } from 'viem'
 import { fail } from './errors.ts'
 import { call } from './flowChain.ts'
 import type { Rpc } from './rpc.ts'
@@ -257,7 +257,8 @@ async function read<T>(registry: Address, work: () => Promise<T>): Promise<T> {
   } catch (cause) {
     if (isFailure(cause) && !['RPC_ANSWER_INVALID', 'RPC_ERROR', 'HEX_INVALID', 'ADDRESS_INVALID'].includes(cause.code))
       throw cause
-    if (!isFailure(cause) && !(cause instanceof Error && cause.name.startsWith('Abi'))) throw cause
+    // Whatever the decoder says of bytes that are no answer of a registry, positions outside of them too.
+    if (!isFailure(cause) && !(cause instanceof BaseError)) throw cause
     throw fail('REGISTRY_INVALID', { registry }, { cause })
   }
 }

@@ -5,6 +5,7 @@ import type { Crc32 } from './crc32.ts'
 import { removeSegments } from './removal.ts'
 import {
   allSegments,
+  areRowsWhole,
   clearance,
   damagedKey,
   decodePlace,
@@ -39,7 +40,7 @@ export async function recover(storeId: string, deps: RecoverDeps, options: Abort
   const startedMs = deps.clock.nowMs()
   const meta = readMeta(deps.index)
   let how: 'index' | 'slots' = 'index'
-  const rows = meta?.storeId === storeId ? readRows(deps.index) : undefined
+  const rows = meta?.storeId === storeId ? await readRows(deps) : undefined
   const slots = rows?.slots ?? createSlotMap()
   let found: Found
   if (meta !== undefined && rows !== undefined) {
@@ -75,12 +76,18 @@ type Found = {
 
 type Rows = { readonly slots: SlotMap; /** The highest that is known. */ sequence: number }
 
-/** `undefined` when two rows name one slot: then the index is not to be trusted. */
-function readRows(index: Index): Rows | undefined {
+/** `undefined` when a row is not as this store writes it, names no slot, or one that another names: then the index is not to be
+ *  trusted. */
+async function readRows({ index, files }: RecoverDeps): Promise<Rows | undefined> {
+  if (!areRowsWhole(index)) return undefined
+  const slotCounts = new Map<string, number>()
+  for (const { classId, fileNumber, slotCount } of await files.list())
+    slotCounts.set(`${classId}:${fileNumber}`, slotCount)
   const slots = createSlotMap()
   let sequence = 0
   for (const { place } of allSegments(index)) {
-    if (!slots.occupy(place)) return undefined
+    const slotCount = slotCounts.get(`${place.classId}:${Math.floor(place.slot / FILE_SLOTS)}`) ?? 0
+    if (place.slot % FILE_SLOTS >= slotCount || !slots.occupy(place)) return undefined
     sequence = Math.max(sequence, place.sequence)
   }
   return { slots, sequence }

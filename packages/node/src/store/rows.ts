@@ -1,5 +1,6 @@
-import { fromHex, HASH_SIZE_BYTES, rootOf } from '@weightless/core'
+import { equal, fromHex, HASH_SIZE_BYTES, PROOF_DEPTH_MAX, rootOf } from '@weightless/core'
 import type { Index, IndexChange, Root } from '@weightless/core'
+import { recordBytes, SLOT_CLASS_BYTES } from './slot.ts'
 
 /** The rows of the store's index. Tags have the high bit set, so they never meet the letters of other rows in the same index:
  *
@@ -17,6 +18,8 @@ const TAG_ROOT = 0x82
 const TAG_REMOVAL = 0x83
 const TAG_DAMAGED = 0x84
 const TAG_END = 0x85
+const ROOT_KEY_BYTES: number = 1 + HASH_SIZE_BYTES
+const INDEX_BYTES = 4
 
 export type Place = {
   readonly classId: number
@@ -48,11 +51,29 @@ export function readMeta(index: Index): Meta | undefined {
   try {
     const meta = JSON.parse(new TextDecoder().decode(value)) as Meta
     const isWhole =
-      typeof meta.storeId === 'string' && Number.isSafeInteger(meta.sequence) && Array.isArray(meta.reserved)
+      typeof meta.storeId === 'string' &&
+      isCount(meta.sequence) &&
+      (meta.reserved as readonly unknown[]).every(isReserved)
     return isWhole ? meta : undefined
   } catch {
     return undefined
   }
+}
+
+function isReserved(value: unknown): boolean {
+  const { classId, base, ranges } = value as ReservedSlots
+  return (
+    SLOT_CLASS_BYTES[classId] !== undefined &&
+    isCount(base) &&
+    ranges.every(([from, count]) => isCount(from) && isCount(count) && from + count <= SLOT_NUMBERS)
+  )
+}
+
+/** A slot number has 32 bits. */
+const SLOT_NUMBERS = 2 ** 32
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0
 }
 
 export function segmentKey(root: Uint8Array, index: number): Uint8Array {
@@ -79,8 +100,10 @@ export function rootBytesOf(key: Uint8Array): Uint8Array {
   return key.slice(1, 1 + HASH_SIZE_BYTES)
 }
 
+const PLACE_BYTES = 16
+
 export function encodePlace(place: Place): Uint8Array {
-  const value = new Uint8Array(16)
+  const value = new Uint8Array(PLACE_BYTES)
   const view = new DataView(value.buffer)
   view.setUint8(0, place.classId)
   view.setUint32(1, place.slot)
@@ -88,6 +111,17 @@ export function encodePlace(place: Place): Uint8Array {
   view.setUint32(11, place.dataBytes)
   view.setUint8(15, place.depth)
   return value
+}
+
+/** A place as this store writes one, inside a slot of its class; `undefined` for anything else: nothing guards the index itself
+ *  against bits that rot. */
+export function parsePlace(value: Uint8Array): Place | undefined {
+  if (value.length !== PLACE_BYTES) return undefined
+  const place = decodePlace(value)
+  const slotBytes = SLOT_CLASS_BYTES[place.classId]
+  const isInside =
+    slotBytes !== undefined && place.depth <= PROOF_DEPTH_MAX && recordBytes(place.dataBytes, place.depth) <= slotBytes
+  return isInside ? place : undefined
 }
 
 export function decodePlace(value: Uint8Array): Place {
@@ -105,8 +139,10 @@ export function rootKey(root: Uint8Array): Uint8Array {
   return tagged(TAG_ROOT, root)
 }
 
+const COUNT_BYTES = 12
+
 export function encodeRootCount(count: RootCount): Uint8Array {
-  const value = new Uint8Array(12)
+  const value = new Uint8Array(COUNT_BYTES)
   const view = new DataView(value.buffer)
   view.setUint32(0, count.heldCount)
   view.setBigUint64(4, BigInt(count.usedBytes))
@@ -115,7 +151,10 @@ export function encodeRootCount(count: RootCount): Uint8Array {
 
 export function readRootCount(index: Index, root: Uint8Array): RootCount {
   const value = index.get(rootKey(root))
-  if (value === undefined) return { heldCount: 0, usedBytes: 0 }
+  return value === undefined ? { heldCount: 0, usedBytes: 0 } : decodeRootCount(value)
+}
+
+function decodeRootCount(value: Uint8Array): RootCount {
   const view = new DataView(value.buffer, value.byteOffset, value.length)
   return { heldCount: view.getUint32(0), usedBytes: Number(view.getBigUint64(4)) }
 }
@@ -124,8 +163,10 @@ export function removalKey(root: Uint8Array): Uint8Array {
   return tagged(TAG_REMOVAL, root)
 }
 
+const REMOVAL_BYTES = 6
+
 export function encodeRemoval(sequence: number): Uint8Array {
-  const value = new Uint8Array(6)
+  const value = new Uint8Array(REMOVAL_BYTES)
   setUint48(new DataView(value.buffer), 0, sequence)
   return value
 }
@@ -141,6 +182,44 @@ export function* allSegments(index: Index): Iterable<{ readonly key: Uint8Array;
   for (const { key, value } of pagesOf(index, { from: Uint8Array.of(TAG_SEGMENT), to: Uint8Array.of(TAG_ROOT) })) {
     yield { key, place: decodePlace(value) }
   }
+}
+
+/** Whether every row behind the meta row has the form that this store writes, and the counts of the roots are those of their
+ *  segments. Which slots there are is for the caller to look at. */
+export function areRowsWhole(index: Index): boolean {
+  let root: Uint8Array | undefined
+  let [heldCount, usedBytes, openRoots] = [0, 0, 0]
+  const isCounted = (): boolean => {
+    if (root === undefined) return true
+    openRoots += 1
+    const value = index.get(rootKey(root))
+    if (value?.length !== COUNT_BYTES) return false
+    const told = decodeRootCount(value)
+    return told.heldCount === heldCount && told.usedBytes === usedBytes
+  }
+  for (const { key, value } of pagesOf(index, { from: Uint8Array.of(TAG_SEGMENT), to: Uint8Array.of(TAG_END) })) {
+    const [tag] = key
+    if (key.length !== ROOT_KEY_BYTES + (tag === TAG_SEGMENT || tag === TAG_DAMAGED ? INDEX_BYTES : 0)) return false
+    if (tag === TAG_SEGMENT) {
+      const place = parsePlace(value)
+      if (place === undefined) return false
+      const next = rootBytesOf(key)
+      if (root === undefined || !equal(root, next)) {
+        if (!isCounted()) return false
+        root = next
+        heldCount = usedBytes = 0
+      }
+      heldCount += 1
+      usedBytes += place.dataBytes
+    } else {
+      // Rows of segments come first.
+      if (!isCounted()) return false
+      root = undefined
+      if (tag === TAG_ROOT) openRoots -= 1
+      if (tag === TAG_REMOVAL && value.length !== REMOVAL_BYTES) return false
+    }
+  }
+  return isCounted() && openRoots === 0
 }
 
 /** Segments of one root, in pages. */

@@ -472,6 +472,45 @@ describe('the format of a directory', () => {
     expect([...store.roots()]).toEqual([rootNumber(1)])
   })
 
+  test.each([
+    ['a place of another length', (row: Uint8Array) => row.slice(0, 9)],
+    ['a class that there is not', (row: Uint8Array) => Uint8Array.of(228, ...row.subarray(1))],
+    [
+      'a slot behind the end of its file',
+      (row: Uint8Array) => Uint8Array.of(row[0]!, 127, 255, 255, 255, ...row.subarray(5)),
+    ],
+    [
+      'the slot of another segment',
+      (row: Uint8Array) => Uint8Array.of(...row.subarray(0, 4), row[4]! ^ 1, ...row.subarray(5)),
+    ],
+    ['more data than a slot holds', (row: Uint8Array) => Uint8Array.of(...row.subarray(0, 11), 9, ...row.subarray(12))],
+  ])('an index with a row that went bad (%s) is rebuilt from the slots', async (_, spoil) => {
+    await store.put(rootNumber(1), [small(1, 0), small(1, 1)])
+    await store.close()
+    const [row] = index.range({ from: Uint8Array.of(0x81), to: Uint8Array.of(0x82) })
+    await index.transaction([{ key: row!.key, value: spoil(row!.value) }], { durability: 'synced' })
+    store = await open()
+    for (const at of [0, 1]) expectSame(await store.get(rootNumber(1), at), small(1, at))
+    expect(store.usage().segmentCount).toBe(2)
+  })
+
+  test('an index whose counts or reservations are no such rows is rebuilt from the slots', async () => {
+    for (const [from, value] of [
+      [0x82, Uint8Array.of(1, 2)],
+      [0x82, Uint8Array.of(0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 2, 0)],
+      [0x80, new TextEncoder().encode('{"storeId":"x","sequence":1,"reserved":[{"classId":0}]}')],
+      [0x80, new TextEncoder().encode('{"storeId":"x","sequence":-1,"reserved":[null]}')],
+    ] as const) {
+      await store.put(rootNumber(1), [small(1, 0), small(1, 1)])
+      await store.close()
+      const [row] = index.range({ from: Uint8Array.of(from), to: Uint8Array.of(from + 1) })
+      await index.transaction([{ key: row!.key, value }], { durability: 'synced' })
+      store = await open()
+      expect([...store.presence(rootNumber(1)).indexes()]).toEqual([0, 1])
+      expect(store.presence(rootNumber(1)).heldCount).toBe(2)
+    }
+  })
+
   test('rows of others in the same index are left alone, by a rebuild too', async () => {
     const others = ['a', 'z', '~'].map((letter) => ({ key: new TextEncoder().encode(letter), value: Uint8Array.of(1) }))
     await index.transaction([...others, { key: Uint8Array.of(0xff), value: Uint8Array.of(1) }], {

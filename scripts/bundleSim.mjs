@@ -1,0 +1,29 @@
+// Bundles one program of sim/ into .cache: it runs from plain JavaScript on every Node that we support.
+import { mkdirSync, rmSync } from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
+import { build } from 'esbuild'
+
+const top = resolve(import.meta.dirname, '..')
+
+/** @param {string} entry below sim/. @returns {Promise<string>} the bundle, inside the checkout: it finds packages with binaries. */
+export async function bundleSim(entry) {
+  const outfile = join(top, '.cache', 'sim', `${dirname(entry)}-${basename(entry, '.ts')}-${process.pid}.mjs`)
+  mkdirSync(dirname(outfile), { recursive: true })
+  await build({
+    entryPoints: [join(top, 'sim', entry)],
+    outfile,
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    conditions: ['source'],
+    external: ['lmdb', '@foundry-rs/*', 'vitest', '@0gfoundation/*', '@0glabs/*', 'ethers'],
+    banner: {
+      js: "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);",
+    },
+    logLevel: 'warning',
+  })
+  // One for each run: a long one goes on with what it began with.
+  process.once('exit', () => rmSync(outfile, { force: true }))
+  return outfile
+}
