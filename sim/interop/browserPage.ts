@@ -45,7 +45,7 @@ const page = {
     const bytes = content(sizeBytes, seed)
     const source: Source = kind === 'bytes' ? bytes : kind === 'blob' ? new Blob([bytes]) : new Blob([bytes]).stream()
     const { root, stage, receipts } = await upload(client, source, {
-      ...(key === undefined ? {} : { encryption: { type: 'aes256', key: new Uint8Array(32).fill(key) } }),
+      encryption: key === undefined ? undefined : { type: 'aes256', key: new Uint8Array(32).fill(key) },
     })
     return { root, stage, receiptCount: receipts.length }
   },
