@@ -12,6 +12,9 @@ import {
 
 /** A segment is read as a whole; this many bytes are some hundred full blocks. */
 const SEGMENT_BYTES_MAX: number = 64 * 1024 ** 2
+/** Zeros are written ahead of the records in steps of this: a sync of bytes that are there already changes no file length, so it
+ *  need not wait for what others write to the same file system. */
+const AHEAD_BYTES: number = 1024 ** 2
 /** The last record of a segment may lie across that mark: the largest block of calldata, several times over. */
 const RECORD_BYTES_MAX: number = 64 * 1024 ** 2
 
@@ -19,7 +22,8 @@ const RECORD_BYTES_MAX: number = 64 * 1024 ** 2
  *  is on disk when `append` resolves. The first write or sync that fails is the last one: what the kernel still holds of a file
  *  after a failed sync is not known (DESIGN D5). */
 export function createJournal(options: JournalOptions, deps: JournalDeps): Journal {
-  const { directory, chainId } = options
+  const { directory, chainId, aheadBytes = AHEAD_BYTES } = options
+  const zerosAhead = (at: number): Uint8Array => new Uint8Array(aheadBytes - (at % aheadBytes))
   const { disk } = deps
   let current: OpenSegment | undefined
   let fault: Failure | undefined
@@ -84,10 +88,10 @@ export function createJournal(options: JournalOptions, deps: JournalDeps): Journ
       await disk.remove(path)
       const salt = new DataView(deps.random.bytes(4).buffer).getUint32(0)
       const file = await disk.open(path, { create: true })
-      await file.write([encodeSegmentHeader({ chainId, base, salt })], 0)
+      await file.write([encodeSegmentHeader({ chainId, base, salt }), zerosAhead(SEGMENT_HEADER_BYTES)], 0)
       await file.sync()
       await disk.syncDirectory(directory)
-      current = { file, path, salt, last: base, sizeBytes: SEGMENT_HEADER_BYTES }
+      current = { file, path, salt, last: base, sizeBytes: SEGMENT_HEADER_BYTES, writtenBytes: aheadBytes }
     })
   }
 
@@ -99,6 +103,12 @@ export function createJournal(options: JournalOptions, deps: JournalDeps): Journ
       if (block.number !== segment.last.number + 1)
         throw fail('CHAIN_JOURNAL_FAILED', { block: block.number, reason: `it follows block ${segment.last.number}` })
       const bytes = encodeBlock(block, segment.salt)
+      const end = segment.sizeBytes + bytes.length
+      if (end > segment.writtenBytes) {
+        const zeros = zerosAhead(end)
+        await segment.file.write([zeros], end)
+        segment.writtenBytes = end + zeros.length
+      }
       // In one write: its sectors reach the disk together or show that they did not.
       await segment.file.write([bytes], segment.sizeBytes)
       const [found] = await Promise.all([disk.stat(segment.path), segment.file.sync()])
@@ -108,7 +118,7 @@ export function createJournal(options: JournalOptions, deps: JournalDeps): Journ
           file: segment.path,
           reason: 'it was deleted or replaced',
         })
-      segment.sizeBytes += bytes.length
+      segment.sizeBytes = end
       segment.last = { number: block.number, hash: block.hash }
     })
   }
@@ -141,7 +151,10 @@ export function createJournal(options: JournalOptions, deps: JournalDeps): Journ
     prune,
     isEmpty: async () => {
       for (const base of await bases()) {
-        if (base > 0 || ((await disk.stat(pathOf(base)))?.sizeBytes ?? 0) > SEGMENT_HEADER_BYTES) return false
+        const bytes = await readWhole(disk, pathOf(base), { sizeBytesMax: SEGMENT_BYTES_MAX + RECORD_BYTES_MAX })
+        const reading = readSegment(bytes ?? new Uint8Array(0))
+        if (base > 0 || reading.kind === 'damaged' || (reading.kind === 'read' && reading.blocks.length > 0))
+          return false
       }
       return true
     },
@@ -153,7 +166,12 @@ export function createJournal(options: JournalOptions, deps: JournalDeps): Journ
   }
 }
 
-export type JournalOptions = { readonly directory: string; readonly chainId: number }
+export type JournalOptions = {
+  readonly directory: string
+  readonly chainId: number
+  /** More than a header has. */
+  readonly aheadBytes?: number | undefined
+}
 export type JournalDeps = { readonly disk: Disk; readonly random: Random }
 
 export type Journal = {
@@ -177,7 +195,10 @@ type OpenSegment = {
   readonly path: string
   readonly salt: number
   last: BlockMark
+  /** Where the next record goes. */
   sizeBytes: number
+  /** Up to here there are records or zeros. */
+  writtenBytes: number
 }
 
 /** Ascending. */

@@ -9,7 +9,7 @@ import {
 } from '@weightless/core'
 import { fail } from '../errors.ts'
 import { readWhole, writeWhole } from './files.ts'
-import { createJournal, numbersIn } from './journal.ts'
+import { createJournal, type JournalOptions, numbersIn } from './journal.ts'
 import type { BlockMark, JournalBlock } from './segment.ts'
 
 /** 1: one saved state, without a journal. 2: snapshots and a journal. */
@@ -30,7 +30,7 @@ export function createLedger(options: LedgerOptions, deps: LedgerDeps): Ledger {
   const { disk, logger } = deps
   const metaFile = `${directory}/chain.json`
   const legacyFiles = [`${directory}/exit.json`, `${directory}/state.json.gz`]
-  const journal = createJournal({ directory, chainId }, deps)
+  const journal = createJournal(options, deps)
   let found: 'new' | 'legacy' | 'known' = 'new'
   let isBegun = false
 
@@ -153,7 +153,7 @@ export function createLedger(options: LedgerOptions, deps: LedgerDeps): Ledger {
   }
 }
 
-export type LedgerOptions = { readonly directory: string; readonly chainId: number }
+export type LedgerOptions = JournalOptions
 export type LedgerDeps = {
   readonly disk: Disk
   readonly random: Random

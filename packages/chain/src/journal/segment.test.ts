@@ -36,6 +36,23 @@ test('a segment gives back the blocks that were written, byte for byte', () => {
   expect(readSegment(segment(0))).toEqual({ kind: 'read', header, blocks: [], tail: 'whole' })
 })
 
+/** As it lies on disk: records, and zeros that were written ahead. */
+function withZeros(bytes: Uint8Array): Uint8Array {
+  const ahead = new Uint8Array(8192)
+  ahead.set(bytes)
+  return ahead
+}
+
+test('zeros behind the last record are no record, and nothing is missing', () => {
+  for (let count = 0; count <= blocks.length; count++)
+    expect(readSegment(withZeros(segment(count)))).toEqual({
+      kind: 'read',
+      header,
+      blocks: blocks.slice(0, count),
+      tail: 'whole',
+    })
+})
+
 describe('a last write that was cut off', () => {
   test('at any byte leaves the blocks before it', () => {
     const whole = segment()
@@ -59,8 +76,10 @@ describe('a last write that was cut off', () => {
     for (let lost = 1; lost < 2 ** pieces.length; lost++) {
       const torn = whole.slice()
       pieces.forEach(([start, end], i) => (lost >> i) & 1 && torn.fill(0, start, end))
-      const reading = readSegment(torn)
-      expect([lost, reading.kind, numbersOf(reading)]).toEqual([lost, 'read', [8, 9]])
+      for (const bytes of [torn, withZeros(torn)]) {
+        const reading = readSegment(bytes)
+        expect([lost, reading.kind, numbersOf(reading)]).toEqual([lost, 'read', [8, 9]])
+      }
     }
   })
 

@@ -3,6 +3,8 @@ import { crc32 } from '@weightless/host'
 
 // A segment of the journal is a header and one record per block. All numbers are big-endian.
 //
+// Behind the last record there are zeros, or the file ends.
+//
 //   header   "WLJ1" | chain id u64 | number of the block before the first record u64 | its hash 32 | salt u32 | crc32 u32
 //   record   "WLB1" | body size u32 | crc32 of the body u32 | block number u64 | crc32 of these u32 | body | "WLE1"
 //   body     hash 32 | timestamp u64 | base fee in wei u64 | transaction count u32 | (size u32 | raw transaction)...
@@ -92,6 +94,7 @@ export function readSegment(bytes: Uint8Array): SegmentReading {
   while (at < bytes.length) {
     const record = readRecord(bytes, at, header.salt)
     if (typeof record === 'number') {
+      if (isZero(bytes.subarray(at))) break
       // Behind a write that was cut off there is nothing: the next one begins only after its sync.
       const isTorn = isCutOff(bytes, at, record) && !holdsRecord(bytes, at + Math.max(1, record), header.salt)
       return isTorn ? { kind: 'read', header, blocks, tail: 'torn' } : damagedAt(at)
@@ -161,14 +164,16 @@ function readBody(body: Uint8Array, number: number): JournalBlock | undefined {
   }
 }
 
-/** Whether what begins at `at` is a write that never came through: the file ends inside it, or a sector of it is empty. */
+/** Whether what begins at `at` is a write that never came through: the file ends inside it, or a sector of it is empty. Of a
+ *  record whose header is not whole the sectors of the header are known, and no more. */
 function isCutOff(bytes: Uint8Array, at: number, sizeBytes: number): boolean {
-  const end = sizeBytes === 0 ? bytes.length : at + sizeBytes
-  if (end > bytes.length || bytes.length - at < RECORD_HEADER_BYTES) return true
+  const end = at + (sizeBytes === 0 ? RECORD_HEADER_BYTES : sizeBytes)
+  if (end > bytes.length) return true
   for (let from = at; from < end;) {
-    const to = Math.min(end, from + SECTOR_BYTES - (from % SECTOR_BYTES))
+    const sectorEnd = from + SECTOR_BYTES - (from % SECTOR_BYTES)
+    const to = sizeBytes === 0 ? Math.min(sectorEnd, bytes.length) : Math.min(sectorEnd, end)
     if (isZero(bytes.subarray(from, to))) return true
-    from = to
+    from = sectorEnd
   }
   return false
 }
