@@ -6,8 +6,9 @@ import { spawnEngineProcess } from './bundled.ts'
 import { account, ask, eventually, listen, processesWith, signed } from './localChain.ts'
 
 const SENDERS = [1, 2, 3, 4]
-/** Long enough to be in the middle of things, short enough to be among the first blocks now and then. */
-const LOAD_MS_MAX = 1200
+/** Receipts before the blow: among the first blocks now and then, and in the middle of things. */
+const RECEIPTS_MIN = 3
+const RECEIPTS_MORE = 40
 
 export type KillRun = { readonly receipts: number; readonly heads: number; readonly kinds: ReadonlyMap<string, number> }
 
@@ -103,7 +104,10 @@ export async function killRun(
     const collect = await watch(wsUrl)
     const stopLoad = new AbortController()
     const loads = SENDERS.map((index) => load(index, stopLoad.signal))
-    await pause(LOAD_MS_MAX)
+    const target = receipts.size + RECEIPTS_MIN + chance.below(RECEIPTS_MORE)
+    await eventually(() => receipts.size >= target)
+    // Anywhere within the life of a block.
+    await pause(10)
     if (kind === 'engine') {
       kill(pid)
       // The others go on; the same port answers again, with the same blocks.
@@ -111,7 +115,7 @@ export async function killRun(
       await eventually(() => receipts.size > before)
       collect()
       await check()
-      await pause(LOAD_MS_MAX / 4)
+      await pause(100)
     } else if (kind === 'stop') {
       engine.parent.kill('SIGTERM')
       await pause(300)
