@@ -50,7 +50,7 @@ async function blockTimes(dataDir: string, disk: Disk, count: number): Promise<r
     { clock: systemClock, disk },
   )
   await engine.start()
-  return sendMany(engine.rpcUrl, count)
+  return await sendMany(engine.rpcUrl, count)
 }
 
 async function sendMany(rpcUrl: string, count: number): Promise<readonly number[]> {
