@@ -190,6 +190,21 @@ const cases: readonly [string, Check, Partial<DoctorFacts>, 'ok' | 'warn' | 'fai
     /refused/,
   ],
   ['another chain', checkChain, { chain: { ...chain, chainId: 1 } }, 'fail', /chain 1, not 31337/],
+  [
+    'a chain whose journal cannot be written',
+    checkChain,
+    {
+      network: {
+        ...running,
+        status: {
+          ...status,
+          chain: { ...status.chain, fault: 'CHAIN_JOURNAL_FAILED: block=7 reason=DISK_FULL. Next: Free space.' },
+        },
+      },
+    },
+    'fail',
+    /has stopped. CHAIN_JOURNAL_FAILED: block=7 reason=DISK_FULL/,
+  ],
   ['a chain without the contracts', checkChain, { chain: { ...chain, hasFlow: false } }, 'fail', /no contract/],
   ['a chain that stands still', checkChain, { nowMs: chain.headMs + 90_001 }, 'fail', /min old/],
   ['a block that is 90 s old', checkChain, { nowMs: chain.headMs + 90_000 }, 'ok', /block 7/],

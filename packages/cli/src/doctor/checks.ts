@@ -174,8 +174,10 @@ export const checkDisk: Check = ({ disk }) => {
 }
 
 /** The chain is there, is the right one, moves, and agrees with this clock. */
-export const checkChain: Check = ({ chain, nowMs }) => {
+export const checkChain: Check = ({ chain, nowMs, network: { status } }) => {
   const check = 'chain'
+  const [why, next] = status?.chain.fault?.split(' Next: ') ?? []
+  if (why !== undefined) return [fail(check, `The chain has stopped. ${why}`, next ?? 'Read `weightless logs up`.')]
   if (chain === undefined) return []
   const { url } = chain
   if (!chain.reachable)
