@@ -58,6 +58,16 @@ export const chainErrors = {
     blame: 'self',
     next: 'Try again in a moment: the engine is restarting or busy.',
   },
+  REMOTE_CHAIN_ID_DIFFERENT: {
+    retryable: false,
+    blame: 'caller',
+    next: 'Use the RPC of the chain whose id is configured, or configure the id of this one.',
+  },
+  REMOTE_FLOW_MISSING: {
+    retryable: false,
+    blame: 'caller',
+    next: 'Correct the flow address: no contract lives there on this chain.',
+  },
   DEPLOY_FAILED: {
     retryable: true,
     blame: 'none',

@@ -31,6 +31,9 @@ export const BATCH_ENTRIES_MAX = 32
 export const EARLY_FILE_BYTES_MAX: number = 10 * 1024 ** 2
 export const EARLY_TOTAL_BYTES_MAX: number = 1024 ** 3
 export const EARLY_EXPIRY_MS = 300_000
+/** Bytes of an entry that a reorganisation took off the chain: a transaction that is mined again comes within minutes, and a
+ *  holder that still has them then needs nothing sent. */
+export const UNREFERENCED_EXPIRY_MS = 3_600_000
 /** Copies of an entry under the policy `replicate` (DESIGN D7, issue "the foundation and the log"). */
 export const REPLICA_COUNT = 3
 /** Active members of a registry: bounds the gas of a membership change and the size of a certificate. */

@@ -42,6 +42,10 @@ describe('the configuration of roles', () => {
         flow: '0x62d4144db0f0a6fbbaeb6296c785c71b3d57c526',
         registry: '0x00a9e9604b0538e06b268fb297df333337f9593b',
         startBlock: 7,
+        confirmations: 0,
+        logPageBlocks: 1000,
+        pollMs: 1000,
+        rpcTimeoutMs: undefined,
       },
       storage: {
         listen: { host: '127.0.0.1', port: 8610 },
@@ -103,6 +107,10 @@ static_members = [
 blockchain_rpc_endpoint = "https://rpc.example"
 log_contract_address = "0x8873cc79c5b3b5666535C825205C9a128B1D75F1"
 log_sync_start_block_number = 802
+confirmation_block_count = 6
+log_page_size = 500
+watch_loop_wait_time_ms = 250
+blockchain_rpc_timeout_secs = 120
 rpc_listen_address = "0.0.0.0:5678"
 db_dir = "db"
 shard_position = "1/4"
@@ -119,6 +127,10 @@ auto_sync_enabled = true
       flow: '0x8873cc79c5b3b5666535c825205c9a128b1d75f1',
       registry: undefined,
       startBlock: 802,
+      confirmations: 6,
+      logPageBlocks: 500,
+      pollMs: 250,
+      rpcTimeoutMs: 120_000,
     })
     expect(config.storage).toMatchObject({
       listen: { host: '0.0.0.0', port: 5678 },
@@ -150,6 +162,8 @@ auto_sync_enabled = true
       socketPath: '/run/admin.sock',
     })
     expect(parse(official).storage!.membership).toEqual({ source: 'solo', shardId: 0, numShard: 1 })
+    // As the reference node: three blocks behind the newest one.
+    expect(parse(official).chain).toMatchObject({ confirmations: 3, logPageBlocks: 1000, pollMs: 1000 })
   })
 
   test.each([

@@ -1,6 +1,8 @@
 import type { Address, Member } from '@weightless/core'
 import { domainOf, MEMBERS_MAX, parseAddress, preview, REPLICA_COUNT, SOCKET_PATH_BYTES_MAX } from '@weightless/core'
 import { fail } from './errors.ts'
+import { REORG_BLOCKS_MAX } from './flow/blockLog.ts'
+import { LOG_PAGE_BLOCKS_MAX } from './flow/logPages.ts'
 
 /** Which segments a storage node keeps (DESIGN D7). */
 export type StorageMembership =
@@ -21,6 +23,13 @@ export type ChainConfig = {
   readonly flow: Address
   readonly registry: Address | undefined
   readonly startBlock: number
+  /** Blocks that must follow one before it is read. */
+  readonly confirmations: number
+  /** Blocks of one eth_getLogs, at most. */
+  readonly logPageBlocks: number
+  /** How often the newest block is asked for while it is not pushed. */
+  readonly pollMs: number
+  readonly rpcTimeoutMs: number | undefined
 }
 
 export type StorageConfig = {
@@ -68,11 +77,29 @@ export type RolesConfig = {
 const CAPACITY_BYTES_DEFAULT = 64 * 1024 ** 3
 /** Uploads of official clients on their way to their holders: four of their default fragments of 4 GiB. */
 const SPOOL_BYTES_DEFAULT = 16 * 1024 ** 3
+/** Below what a follower can take back: nobody needs more certainty than that. */
+const CONFIRMATIONS_MAX = REORG_BLOCKS_MAX
+/** Of the reference node (spec/storage.md 5.3). */
+const OFFICIAL_CONFIRMATIONS = 3
+/** One question a second and role: what a public endpoint allows a guest. Between ten a second and one a minute. */
+const POLL_MS_DEFAULT = 1_000
+const POLL_MS_MIN = 100
+const POLL_MS_MAX = 60_000
 const NUM_SHARD_MAX = 1 << 16
 const TEXT_LENGTH_MAX = 4096
 
 const SECTIONS = {
-  chain: ['rpc_url', 'ws_url', 'chain_id', 'flow', 'registry', 'start_block'],
+  chain: [
+    'rpc_url',
+    'ws_url',
+    'chain_id',
+    'flow',
+    'registry',
+    'start_block',
+    'confirmations',
+    'log_page_blocks',
+    'poll_ms',
+  ],
   storage: [
     'listen',
     'listen_admin',
@@ -130,6 +157,10 @@ function parseOurs(document: Table): RolesConfig {
       flow: chain.required('flow', address),
       registry,
       startBlock: chain.optional('start_block', wholeNumber(0, Number.MAX_SAFE_INTEGER)) ?? 0,
+      confirmations: chain.optional('confirmations', wholeNumber(0, CONFIRMATIONS_MAX)) ?? 0,
+      logPageBlocks: chain.optional('log_page_blocks', wholeNumber(1, LOG_PAGE_BLOCKS_MAX)) ?? LOG_PAGE_BLOCKS_MAX,
+      pollMs: chain.optional('poll_ms', wholeNumber(POLL_MS_MIN, POLL_MS_MAX)) ?? POLL_MS_DEFAULT,
+      rpcTimeoutMs: undefined,
     },
     storage: storage && parseStorage(storage, registry),
     gateway: gateway && parseGateway(gateway, registry),
@@ -190,6 +221,10 @@ const OFFICIAL_USED = [
   'db_max_num_sectors',
   'db_max_num_chunks',
   'shard_position',
+  'confirmation_block_count',
+  'log_page_size',
+  'watch_loop_wait_time_ms',
+  'blockchain_rpc_timeout_secs',
 ] as const
 const OFFICIAL_IGNORED = [
   'network_dir',
@@ -214,8 +249,6 @@ const OFFICIAL_IGNORED = [
   'discv5_disable_ip_limit',
   'discv5_disable_enr_network_id',
   'force_log_sync_from_start_block_number',
-  'confirmation_block_count',
-  'log_page_size',
   'max_cache_data_size',
   'cache_tx_seq_ttl',
   'rate_limit_retries',
@@ -224,8 +257,6 @@ const OFFICIAL_IGNORED = [
   'recover_query_delay',
   'default_finalized_block_count',
   'remove_finalized_block_interval_minutes',
-  'watch_loop_wait_time_ms',
-  'blockchain_rpc_timeout_secs',
   'rpc_enabled',
   'max_request_body_size',
   'rpc_chunks_per_segment',
@@ -285,6 +316,17 @@ function parseOfficial(document: Table): RolesConfig {
       flow: fields.required('log_contract_address', address),
       registry: undefined,
       startBlock: fields.optional('log_sync_start_block_number', wholeNumber(0, Number.MAX_SAFE_INTEGER)) ?? 0,
+      confirmations:
+        fields.optional('confirmation_block_count', wholeNumber(0, CONFIRMATIONS_MAX)) ?? OFFICIAL_CONFIRMATIONS,
+      // The official page of n asks for n + 1 blocks at most; ours counts the blocks.
+      logPageBlocks: Math.min(
+        fields.optional('log_page_size', wholeNumber(1, Number.MAX_SAFE_INTEGER)) ?? LOG_PAGE_BLOCKS_MAX,
+        LOG_PAGE_BLOCKS_MAX,
+      ),
+      pollMs: clamp(
+        fields.optional('watch_loop_wait_time_ms', wholeNumber(1, Number.MAX_SAFE_INTEGER)) ?? POLL_MS_DEFAULT,
+      ),
+      rpcTimeoutMs: seconds(fields.optional('blockchain_rpc_timeout_secs', wholeNumber(1, 3600))),
     },
     storage: {
       listen:
@@ -317,6 +359,14 @@ function parseOfficial(document: Table): RolesConfig {
       ...OFFICIAL_RPC_IGNORED.filter((key) => key in rpc).map((key) => `rpc.${key}`),
     ],
   }
+}
+
+function clamp(pollMs: number): number {
+  return Math.min(Math.max(pollMs, POLL_MS_MIN), POLL_MS_MAX)
+}
+
+function seconds(value: number | undefined): number | undefined {
+  return value === undefined ? undefined : 1000 * value
 }
 
 type Table = { readonly [key: string]: unknown }

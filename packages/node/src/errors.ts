@@ -27,6 +27,16 @@ export const roleErrors = {
     blame: 'peer',
     next: 'Wait: the RPC announced a block that it does not serve yet.',
   },
+  CHAIN_UNSTEADY: {
+    retryable: true,
+    blame: 'peer',
+    next: 'Wait: the RPC changed its mind between two answers; it is asked again.',
+  },
+  REORG_TOO_DEEP: {
+    retryable: false,
+    blame: 'peer',
+    next: 'The chain took back more blocks than a node goes back by itself. What is stored is served meanwhile; if the RPC is right, start with an empty data directory, else point rpc_url at another one.',
+  },
   FLOW_GAP: {
     retryable: false,
     blame: 'peer',

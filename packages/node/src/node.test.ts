@@ -41,6 +41,7 @@ async function start(toml: string, deps: Partial<RolesDeps> = {}): Promise<Runni
 const official = (name: string, port = 0): string => `
 blockchain_rpc_endpoint = "${chainServer.url}"
 log_contract_address = "${FLOW}"
+confirmation_block_count = 0
 rpc_listen_address = "127.0.0.1:${port}"
 db_dir = "${join(directory, name)}"
 miner_key = "00"

@@ -23,6 +23,7 @@ import { createAdminService } from './admin/adminService.ts'
 import { adminMethods } from './admin/compat.ts'
 import type { ChainConfig, GatewayConfig, PrivateListen, RolesConfig, StorageConfig } from './config.ts'
 import { fail } from './errors.ts'
+import { readChainMark } from './flow/blockLog.ts'
 import { createChainReader } from './flow/chainReader.ts'
 import { createFollower, type Follower } from './flow/follow.ts'
 import { fixedMembership, type MembershipView } from './flow/membership.ts'
@@ -300,13 +301,18 @@ async function openFollower(
 ): Promise<{ readonly follower: Follower; readonly rpc: Rpc; readonly chainId: number }> {
   const { index, logger, stage } = deps
   const { net, clock, random } = stage
-  const { flow, registry, startBlock } = chain
-  const rpc = createRpc(chain.rpcUrl, { net, clock, random })
+  const { flow, registry, startBlock, confirmations, logPageBlocks, pollMs, rpcTimeoutMs } = chain
+  const rpc = createRpc(
+    chain.rpcUrl,
+    { net, clock, random },
+    rpcTimeoutMs === undefined ? {} : { timeoutMs: rpcTimeoutMs },
+  )
   const reader = createChainReader({ flow, registry }, { rpc })
   const logAddresses = registry === undefined ? [flow] : [flow, registry]
-  const chainId = chain.chainId ?? (await askChainId(reader, stage))
+  // A node that has followed a chain serves what it has while that chain is away.
+  const chainId = chain.chainId ?? readChainMark(index)?.chainId ?? (await askChainId(reader, stage))
   const follower = createFollower(
-    { chainId, flow, registry, startBlock },
+    { chainId, flow, registry, startBlock, confirmations, logPageBlocks },
     {
       rpc,
       reader,
@@ -315,7 +321,12 @@ async function openFollower(
       logger,
       heads: ({ signal }) =>
         headFeed(
-          { rpcUrl: chain.rpcUrl, wsUrl: chain.wsUrl, logs: { addresses: logAddresses, topics: reader.topics } },
+          {
+            rpcUrl: chain.rpcUrl,
+            wsUrl: chain.wsUrl,
+            pollMs,
+            logs: { addresses: logAddresses, topics: reader.topics },
+          },
           { clock, random, net, logger },
           { signal },
         ),

@@ -43,13 +43,27 @@ export type TestChain = {
   fault: ((method: string, params: readonly any[]) => unknown) | undefined
   /** Submissions whose logs the endpoint does not return. */
   readonly hiddenSeqs: Set<number>
-  /** Another chain from here on. */
-  replaceBlock(number: number): void
+  /** Forgets all blocks above this one; those made from now on have other hashes. */
+  rewind(toBlock: number): void
+  /** Another chain of the same id: even its first block differs. */
+  replaceGenesis(hash?: Hex): void
+  /** What it says its id is. */
+  chainId: number
+  /** Hash of a block; for comparing. */
+  hashAt(number: number): Hex | undefined
 }
 
 export function createTestChain(): TestChain {
   const hashes: Hex[] = [hashOf('genesis')]
-  const logs: { readonly blockNumber: number; readonly seq?: number; readonly log: Record<string, unknown> }[] = []
+  /** What a block left behind: the chain goes back to it. */
+  const snapshots: {
+    readonly flow: FlowState
+    readonly rootCount: number
+    readonly members: ReadonlyMap<number, Member>
+    readonly memberHashCount: number
+  }[] = []
+  let era = 0
+  let logs: { readonly blockNumber: number; readonly seq?: number; readonly log: Record<string, unknown> }[] = []
   const hiddenSeqs = new Set<number>()
   const roots: Uint8Array[] = []
   const members = new Map<number, Member>()
@@ -60,11 +74,22 @@ export function createTestChain(): TestChain {
 
   function mine(write: (blockNumber: number, blockHash: Hex) => void): void {
     const blockNumber = hashes.length
-    const blockHash = hashOf(`block ${blockNumber}`)
+    const blockHash = hashOf(era === 0 ? `block ${blockNumber}` : `block ${blockNumber} of era ${era}`)
     hashes.push(blockHash)
     write(blockNumber, blockHash)
+    snap()
     for (const wake of Array.from(wakers)) wake()
   }
+
+  function snap(): void {
+    snapshots[hashes.length - 1] = {
+      flow,
+      rootCount: roots.length,
+      members: new Map(members),
+      memberHashCount: memberHashes.length,
+    }
+  }
+  snap()
 
   function view(to: string, data: Hex): Hex {
     if (to === FLOW) {
@@ -94,7 +119,7 @@ export function createTestChain(): TestChain {
   function answer(method: string, params: readonly any[]): unknown {
     switch (method) {
       case 'eth_chainId':
-        return quantity(CHAIN_ID)
+        return quantity(chain.chainId)
       case 'eth_blockNumber':
         return quantity(hashes.length - 1)
       case 'eth_getBlockByNumber': {
@@ -119,6 +144,7 @@ export function createTestChain(): TestChain {
     calls,
     hiddenSeqs,
     tellsLogs: false,
+    chainId: CHAIN_ID,
     fault: undefined,
     get head() {
       return hashes.length - 1
@@ -145,7 +171,7 @@ export function createTestChain(): TestChain {
             sectors: paddedChunkCountOf(nodes),
             blockNumber,
             blockHash,
-            txHash: hashOf(`transaction ${seq}`),
+            txHash: hashOf(`transaction ${seq} ${toHex(identityOf(nodes))}`),
             logIndex,
           }) as Record<string, unknown>
           logs.push({ blockNumber, seq, log })
@@ -158,6 +184,8 @@ export function createTestChain(): TestChain {
       mine((blockNumber) => {
         for (const { id, member } of changes) {
           const before = members.get(id)
+          // Nobody who is not there leaves.
+          if (member === undefined && before === undefined) continue
           if (member === undefined) members.delete(id)
           else members.set(id, member)
           const version = memberHashes.length
@@ -173,14 +201,18 @@ export function createTestChain(): TestChain {
       for (let i = 0; i < count; i++) mine(() => undefined)
     },
     async *heads({ signal }) {
-      let given = -1
+      let given = { number: -1, hash: hashOf('nothing') }
       while (!signal.aborted) {
-        const number = hashes.length - 1
-        if (number > given) {
-          const from = given + 1
-          given = number
-          const told = { from, parentHash: hashes[from - 1] ?? hashOf('nothing'), logs: logsOf(from, number) }
-          yield { number, hash: hashes[number]!, ...(chain.tellsLogs ? { told } : {}) }
+        const head = { number: hashes.length - 1, hash: hashes.at(-1)! }
+        if (head.hash !== given.hash) {
+          const from = hashes[given.number] === given.hash || given.number === -1 ? given.number + 1 : head.number
+          given = head
+          const told = {
+            from,
+            parentHash: hashes[from - 1] ?? hashOf('nothing'),
+            logs: logsOf(from, head.number),
+          }
+          yield { ...head, ...(chain.tellsLogs ? { told } : {}) }
           continue
         }
         await new Promise<void>((resolve) => {
@@ -193,7 +225,21 @@ export function createTestChain(): TestChain {
         })
       }
     },
-    replaceBlock: (number) => void (hashes[number] = hashOf(`another block ${number}`)),
+    rewind(toBlock) {
+      const { flow: flowThen, rootCount, members: membersThen, memberHashCount } = snapshots[toBlock]!
+      era += 1
+      hashes.length = toBlock + 1
+      snapshots.length = toBlock + 1
+      logs = logs.filter(({ blockNumber }) => blockNumber <= toBlock)
+      flow = flowThen
+      roots.length = rootCount
+      memberHashes.length = memberHashCount
+      members.clear()
+      for (const [id, member] of membersThen) members.set(id, member)
+      for (const wake of Array.from(wakers)) wake()
+    },
+    replaceGenesis: (hash = hashOf('another genesis')) => void (hashes[0] = hash),
+    hashAt: (number) => hashes[number],
     async handle(request) {
       const { id, method, params } = (await request.json()) as {
         id: number

@@ -191,7 +191,10 @@ export function createTestWorld(): TestWorld {
           await rpcText(JSON.stringify({ jsonrpc: '2.0', id: 1, method, ...(params === undefined ? {} : { params }) })),
         ),
       caughtUp: () =>
-        until(() => follower.isCaughtUp() && follower.head().number >= chain.head, `${name} follows the chain`),
+        until(
+          () => follower.isCaughtUp() && follower.head().hash === chain.hashAt(chain.head),
+          `${name} follows the chain`,
+        ),
       async kill() {
         hosts.delete(url)
         ended.abort(new Error('killed'))

@@ -19,15 +19,18 @@ export async function readEntry(
   return entriesOf(receipt, what.flow).find(({ seq }) => seq === what.seq)
 }
 
-/** Whether the chain will keep this block: the `finalized` head has reached it and it is still part of the chain.
+/** Blocks after which one counts as final on a chain that does not know the tag `finalized`: two epochs of Ethereum. */
+const FINAL_DEPTH_BLOCKS = 64
+
+/** Whether the chain will keep this block: it is below the `finalized` head, or so deep where there is none, and still part of
+ *  the chain.
  *  Throws `ENTRY_REORGED` when another block took its place. */
 export async function isFinal(
   rpc: Rpc,
   entry: Pick<Entry, 'seq' | 'txHash' | 'blockNumber' | 'blockHash'>,
   options: Abortable,
 ): Promise<boolean> {
-  const finalized = await readBlock(rpc, 'finalized', options)
-  if (finalized === undefined || finalized.number < entry.blockNumber) return false
+  if ((await readFinalNumber(rpc, options)) < entry.blockNumber) return false
   const block = await readBlock(rpc, toQuantity(entry.blockNumber), options)
   if (block?.hash === entry.blockHash) return true
   const { seq, txHash, blockNumber, blockHash } = entry
@@ -50,6 +53,35 @@ export async function waitFinal(
     if (await isFinal(rpc, entry, options)) return
     await deps.clock.sleep(delayMs, options)
   }
+}
+
+async function readFinalNumber(rpc: Rpc, options: Abortable): Promise<number> {
+  const finalized = await readBlock(rpc, 'finalized', options)
+  if (finalized !== undefined) return finalized.number
+  const newest = await readBlock(rpc, 'latest', options)
+  return (newest?.number ?? 0) - FINAL_DEPTH_BLOCKS
+}
+
+/** Where the transaction of a reorganised entry is now: mined again, under this number or another; `pending`, so that it may
+ *  still be; or `gone`, dropped or replaced. */
+export async function findAgain(
+  rpc: Rpc,
+  what: { readonly flow: Address; readonly before: Entry },
+  options: Abortable,
+): Promise<Entry | 'pending' | 'gone'> {
+  const { flow, before } = what
+  const raw = await rpc.request('eth_getTransactionReceipt', [before.txHash], options)
+  if (raw === null || raw === undefined) {
+    const transaction = await rpc.request('eth_getTransactionByHash', [before.txHash], options)
+    return transaction === null || transaction === undefined ? 'gone' : 'pending'
+  }
+  const receipt = parseReceipt(raw, before.txHash)
+  if (!receipt.isSuccess) return 'gone'
+  const same = entriesOf(receipt, flow).find(
+    (entry) => entry.identity === before.identity && entry.sizeBytes === before.sizeBytes,
+  )
+  // A receipt that still names the block that is no more is an answer of yesterday.
+  return same === undefined || same.blockHash === before.blockHash ? 'gone' : same
 }
 
 async function readBlock(

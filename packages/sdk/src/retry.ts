@@ -10,7 +10,10 @@ export type RetryOptions = Abortable & {
   readonly retryable?: ((error: unknown) => boolean) | undefined
 }
 
-/** Tries again what may succeed later, a bounded number of times. Ends at once when the signal aborts. */
+/** A peer may ask for so much patience and no more: the caller has a deadline of its own. */
+const RETRY_AFTER_MS_MAX = 30_000
+
+/** Tries again what may succeed later, a bounded number of times, and no sooner than the peer asks for (`retryAfterMs` of its error). Ends at once when the signal aborts. */
 export async function retry<T>(
   work: (attempt: number) => Promise<T>,
   options: RetryOptions,
@@ -20,14 +23,16 @@ export async function retry<T>(
   invariant(attemptsMax >= 1, 'there is at least one attempt')
   for (let attempt = 1; ; attempt++) {
     signal?.throwIfAborted()
+    let askedMs = 0
     try {
       return await work(attempt)
     } catch (error) {
       if (signal?.aborted) throw signal.reason
       if (attempt >= attemptsMax || !retryable(error)) throw error
+      if (isFailure(error)) askedMs = Math.min(Number(error.facts['retryAfterMs'] ?? 0), RETRY_AFTER_MS_MAX)
     }
     const delayMs = Math.min(options.delayMsMax, options.delayMsMin * 2 ** (attempt - 1))
-    await deps.clock.sleep(jittered(delayMs, deps.random), { signal })
+    await deps.clock.sleep(Math.max(askedMs, jittered(delayMs, deps.random)), { signal })
   }
 }
 

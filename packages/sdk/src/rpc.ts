@@ -108,7 +108,13 @@ export function askTogether(rpc: Rpc, calls: readonly RpcCall[], options: Aborta
 
 type Question = { readonly url: string; readonly method: string; readonly body: string; readonly bodyBytesMax: number }
 /** `value`: the body as JSON, `undefined` when it is none. */
-type Exchange = { readonly value: unknown; readonly status: number; readonly text: string }
+type Exchange = {
+  readonly value: unknown
+  readonly status: number
+  readonly text: string
+  /** What a busy endpoint asks for. */
+  readonly retryAfterMs?: number | undefined
+}
 
 async function send(
   question: Question,
@@ -119,6 +125,7 @@ async function send(
   const { signal } = options
   let status: number
   let text: string
+  let retryAfterMs: number | undefined
   try {
     const response = await deps.net.fetch(
       new Request(url, {
@@ -129,18 +136,19 @@ async function send(
       }),
     )
     status = response.status
+    retryAfterMs = parseRetryAfter(response.headers.get('retry-after'))
     text = new TextDecoder().decode(await readBounded(response, question.bodyBytesMax, { signal }))
   } catch (cause) {
     if (signal.aborted) throw signal.reason
     if (isFailure(cause)) throw cause
     throw fail('RPC_UNREACHABLE', { url: hostOf(url), method }, { cause })
   }
-  return { value: parseJson(text), status, text }
+  return { value: parseJson(text), status, text, retryAfterMs }
 }
 
 /** The answers of an array by their place in it; `undefined` from an endpoint that takes none, whatever it says about them. */
 function itemsOf(
-  { value, status }: Exchange,
+  { value, status, retryAfterMs }: Exchange,
   asked: { readonly url: string; readonly methods: string; readonly firstId: number },
 ): ReadonlyMap<number, unknown> | undefined {
   if (Array.isArray(value)) {
@@ -149,23 +157,29 @@ function itemsOf(
     )
   }
   if (value === undefined && (status === 429 || status >= 500))
-    throw fail('RPC_UNREACHABLE', { url: hostOf(asked.url), method: asked.methods, status })
+    throw fail('RPC_UNREACHABLE', { url: hostOf(asked.url), method: asked.methods, status, retryAfterMs })
   return undefined
 }
 
-function resultOf({ value, status, text }: Exchange, url: string, method: string): unknown {
+function resultOf({ value, status, text, retryAfterMs }: Exchange, url: string, method: string): unknown {
   const answer = parseAnswer(value)
   // Some endpoints state a JSON-RPC error under a 4xx or 5xx status: what they state counts more than the status.
   if (answer === undefined) {
-    if (status === 429 || status >= 500) throw fail('RPC_UNREACHABLE', { url: hostOf(url), method, status })
+    if (status === 429 || status >= 500)
+      throw fail('RPC_UNREACHABLE', { url: hostOf(url), method, status, retryAfterMs })
     throw fail('RPC_ANSWER_INVALID', { url: hostOf(url), method, status, body: preview(text) })
   }
   if ('result' in answer) return answer.result
   const { code, message, data } = answer.error
   // -32005: limit exceeded (EIP-1474), the 429 of JSON-RPC.
   if (status === 429 || code === -32005)
-    throw fail('RPC_UNREACHABLE', { url: hostOf(url), method, status, rpcCode: code, message })
+    throw fail('RPC_UNREACHABLE', { url: hostOf(url), method, status, rpcCode: code, message, retryAfterMs })
   throw fail('RPC_ERROR', { method, rpcCode: code, message, data })
+}
+
+/** Seconds; a date is left to our own pace. */
+function parseRetryAfter(value: string | null): number | undefined {
+  return value !== null && /^[0-9]{1,6}$/.test(value) ? 1000 * Number(value) : undefined
 }
 
 type Answer =

@@ -17,7 +17,7 @@ import {
 import { encryptedSource } from './cipher.ts'
 import type { Client } from './client.ts'
 import { disperse } from './disperse.ts'
-import { readEntry, waitFinal } from './entryOnChain.ts'
+import { findAgain, readEntry, waitFinal } from './entryOnChain.ts'
 import { fail } from './errors.ts'
 import { prepareSubmission, sendSubmission, type Payment } from './flowChain.ts'
 import { hashSource, type HashedSource } from './hash.ts'
@@ -351,6 +351,40 @@ async function findExisting(
 
 /** The stages `durable` and `final` of one object. */
 async function store(
+  client: Client,
+  object: Accepted,
+  anchored: Anchored,
+  settings: Settings,
+  signal: AbortSignal,
+): Promise<StoredResult> {
+  for (let at = anchored; ;) {
+    try {
+      return await storeAt(client, object, at, settings, signal)
+    } catch (error) {
+      if (!isFailure(error, 'ENTRY_REORGED')) throw error
+      at = { entry: await anchorAgain(client, at.entry, error, signal), reused: true }
+    }
+  }
+}
+
+/** A reorganisation took the entry's block: as a rule the same transaction is mined again, and pays once. Throws `ENTRY_REORGED`
+ *  when it was dropped or replaced. */
+async function anchorAgain(client: Client, before: Entry, lost: Error, signal: AbortSignal): Promise<Entry> {
+  for (let delayMs = AGAIN_DELAY_MS_MIN; ; delayMs = Math.min(2 * delayMs, AGAIN_DELAY_MS_MAX)) {
+    const now = await findAgain(client.rpc, { flow: client.network.flow, before }, { signal })
+    if (now === 'gone') throw lost
+    if (now !== 'pending') {
+      client.deps.logger.warn('upload.reanchored', { seq: now.seq, seqBefore: before.seq, txHash: now.txHash })
+      return now
+    }
+    await client.deps.clock.sleep(delayMs, { signal })
+  }
+}
+
+const AGAIN_DELAY_MS_MIN = 250
+const AGAIN_DELAY_MS_MAX = 4_000
+
+async function storeAt(
   client: Client,
   object: Accepted,
   { entry, reused }: Anchored,

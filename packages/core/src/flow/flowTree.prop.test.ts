@@ -9,6 +9,7 @@ import {
   appendSubmission,
   emptyFlow,
   flowRoot,
+  flowStateAt,
   flowStateFromBytes,
   flowStateToBytes,
   proveInFlow,
@@ -61,7 +62,7 @@ function build(list: readonly { heights: number[]; isZero: boolean }[]) {
     expect(state.length).toBe(leaves.length)
     history.push({ length: state.length, root: toHex(flowRoot(state)) })
   })
-  return { leaves, history, atoms, lookup: (height: number, index: number) => nodes.get(`${height}:${index}`) }
+  return { state, leaves, history, atoms, lookup: (height: number, index: number) => nodes.get(`${height}:${index}`) }
 }
 
 test('the incremental root is that of the full tree after every submission', () => {
@@ -128,5 +129,25 @@ test('a chunk inside a node of data is refused instead of being proved wrongly',
       }
     }),
     runs(),
+  )
+})
+
+test('the flow as it was after any earlier submission comes back from the placed nodes', () => {
+  fc.assert(
+    fc.property(submissions, (list) => {
+      const { lookup, history } = build(list)
+      expect(flowStateAt(1, lookup)).toEqual(emptyFlow())
+      for (const { length, root } of history) {
+        const state = flowStateAt(length, lookup)
+        expect(state.length).toBe(length)
+        expect(toHex(flowRoot(state))).toBe(root)
+      }
+      // It goes on from there as it did the first time.
+      for (const [i] of list.entries()) {
+        const again = build(list.slice(0, i + 1))
+        expect(flowStateAt(history[i]!.length, lookup)).toEqual(again.state)
+      }
+    }),
+    runs(1),
   )
 })

@@ -128,6 +128,19 @@ export function proveInFlow(position: FlowPosition, lengthChunks: number, lookup
   return { siblings, lefts }
 }
 
+/** The flow as it was at `lengthChunks`, a length it had after some submission: each peak of it is a node that was placed, or
+ *  a hole. So a log is rolled back by looking up at most 53 nodes. */
+export function flowStateAt(lengthChunks: number, lookup: FlowLookup): FlowState {
+  let start = 0
+  const frontier = bitsOf(lengthChunks).map((height) => {
+    const index = start / 2 ** height
+    start += 2 ** height
+    if (height === 0 && index === 0) return RESERVED_LEAF
+    return lookup(height, index) ?? zeroSubtree(height)
+  })
+  return { length: lengthChunks, frontier }
+}
+
 /** 8 bytes of length, big-endian, then the frontier. */
 export function flowStateToBytes(state: FlowState): Uint8Array {
   const head = new Uint8Array(8)

@@ -1,4 +1,4 @@
-import type { Address, Entry, Hex, Index, IndexChange, Root, TxHash } from '@weightless/core'
+import type { Address, Entry, Hex, Index, IndexChange, Receipt, Root, TxHash } from '@weightless/core'
 import { fromHex, toHex } from '@weightless/core'
 import { numberKey, numberOfKey, numberRange, rootKey, rootRange } from './keys.ts'
 
@@ -13,13 +13,24 @@ export type EntryIndex = {
   list(options: { readonly after: number; readonly limit: number }): readonly Entry[]
 }
 
+/** The side of the follower, which alone changes the log. */
+export type OwnEntryIndex = EntryIndex & {
+  /** Entries from this number on were taken back: decoded copies of them are wrong. */
+  forget(fromSeq: number): void
+}
+
+/** Whether a receipt speaks of this entry, and not of one that had its number before a reorganisation. */
+export function isReceiptOf(receipt: Receipt, entry: Entry): boolean {
+  return receipt.entrySeq === entry.seq && receipt.dataRoot === entry.root && receipt.blockNumber === entry.blockNumber
+}
+
 /** A root may be submitted any number of times by anybody: a lookup looks at so many of its entries and no more. */
 export const ENTRIES_PER_ROOT_MAX = 64
 /** Decoded entries kept: about 1 KB each, and polls of official clients ask for the same few. */
 const DECODED_MAX = 4096
 
-export function createEntryIndex(index: Index): EntryIndex {
-  // Entries never change once committed, so a decoded copy stays right until a reorg removes it.
+export function createEntryIndex(index: Index): OwnEntryIndex {
+  // Entries never change once committed, so a decoded copy stays right until they are taken back.
   const decoded = new Map<number, Entry>()
   const bySeq = (seq: number): Entry | undefined => {
     const kept = decoded.get(seq)
@@ -35,6 +46,9 @@ export function createEntryIndex(index: Index): EntryIndex {
   const present = (seqs: readonly number[]): readonly Entry[] => seqs.map(bySeq).filter((entry) => entry !== undefined)
   return {
     bySeq,
+    forget(fromSeq) {
+      for (const seq of decoded.keys()) if (seq >= fromSeq) decoded.delete(seq)
+    },
     byRoot(root) {
       const rows = index.range({ ...rootRange('entryByRoot', root), limit: ENTRIES_PER_ROOT_MAX })
       return present([...rows].map(({ key }) => numberOfKey(key)))
@@ -55,11 +69,26 @@ export function createEntryIndex(index: Index): EntryIndex {
 /** What one new entry adds to the index; the follower commits it together with its cursor. */
 export function entryChanges(entry: Entry): readonly IndexChange[] {
   const seq = new TextEncoder().encode(String(entry.seq))
+  const [bySeq, byRoot, byStart] = entryRowKeys(entry)
   return [
-    { key: numberKey('entry', entry.seq), value: encodeEntry(entry) },
-    { key: rootKey('entryByRoot', entry.root, entry.seq), value: seq },
-    { key: numberKey('entryByStart', entry.startChunk), value: seq },
+    { key: bySeq, value: encodeEntry(entry) },
+    { key: byRoot, value: seq },
+    { key: byStart, value: seq },
   ]
+}
+
+export function entryRowKeys(entry: Entry): readonly [bySeq: Uint8Array, byRoot: Uint8Array, byStart: Uint8Array] {
+  return [
+    numberKey('entry', entry.seq),
+    rootKey('entryByRoot', entry.root, entry.seq),
+    numberKey('entryByStart', entry.startChunk),
+  ]
+}
+
+/** Whether two entries are one: the same submission in the same block. After a reorganisation the same transaction may have
+ *  another number, and another one this number. */
+export function isSameEntry(a: Entry, b: Entry): boolean {
+  return a.seq === b.seq && a.txHash === b.txHash && a.logIndex === b.logIndex && a.blockHash === b.blockHash
 }
 
 /**

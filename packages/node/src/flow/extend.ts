@@ -2,7 +2,7 @@ import type { Entry, FlowNode, FlowState, IndexChange } from '@weightless/core'
 import { appendSubmission, equal, flowRoot, toHex } from '@weightless/core'
 import { fail } from '../errors.ts'
 import type { Cursor } from './cursor.ts'
-import { entryChanges } from './entries.ts'
+import { entryChanges, isSameEntry } from './entries.ts'
 import { flowNodeKey } from './keys.ts'
 
 /** The reference node compares its own flow root with the contract's this often (spec/storage.md 2.3). */
@@ -19,17 +19,19 @@ export type Extension = {
 }
 
 export type Gap = { readonly expectedSeq: number; readonly foundSeq: number; readonly blockNumber: number }
+/** Another submission has the number of one that is known: one of the two is not on the chain. */
+export type Conflict = { readonly conflictSeq: number; readonly blockNumber: number }
 
 /**
  * Appends the entries of a page to the flow. `known` answers for entries that a repeated page brings again. A sequence number
- * that is ahead of the next one is a gap, and nothing is decided. Throws `FLOW_MISMATCH` when the chain's own positions or an
- * entry seen before contradict the log.
+ * that is ahead of the next one is a gap, one that another entry has is a conflict, and nothing is decided. Throws
+ * `FLOW_MISMATCH` when the chain's own positions contradict the log.
  */
 export function extendFlow(
   cursor: Pick<Cursor, 'nextSeq' | 'flow'>,
   entries: readonly Entry[],
   known: (seq: number) => Entry | undefined,
-): Extension | Gap {
+): Extension | Gap | Conflict {
   let { nextSeq, flow } = cursor
   const added: Entry[] = []
   const changes: IndexChange[] = []
@@ -37,14 +39,10 @@ export function extendFlow(
   for (const entry of entries) {
     if (entry.seq > nextSeq) return { expectedSeq: nextSeq, foundSeq: entry.seq, blockNumber: entry.blockNumber }
     if (entry.seq < nextSeq) {
-      const before = known(entry.seq) ?? added.find((one) => one.seq === entry.seq)
-      if (before !== undefined && before.root === entry.root && before.txHash === entry.txHash) continue
-      throw fail('FLOW_MISMATCH', {
-        seq: entry.seq,
-        root: entry.root,
-        before: before?.root,
-        reason: 'another entry had this number',
-      })
+      const before = entry.seq < cursor.nextSeq ? known(entry.seq) : added[entry.seq - cursor.nextSeq]
+      if (before !== undefined && isSameEntry(before, entry)) continue
+      const blockNumber = Math.min(entry.blockNumber, before?.blockNumber ?? entry.blockNumber)
+      return { conflictSeq: entry.seq, blockNumber }
     }
     const appended = appendSubmission(flow, entry.nodes)
     if (appended.startChunk !== entry.startChunk) {

@@ -24,11 +24,14 @@ type FlowViewDeps = {
   readonly entries: EntryIndex
   readonly state: () => FlowState
   readonly nextSeq: () => number
+  /** Changes when the log was taken back: what was found before may be wrong. */
+  readonly era: () => number
 }
 
 export function createFlowView(deps: FlowViewDeps): FlowView {
   const lookup = (height: number, index: number): Uint8Array | undefined => deps.index.get(flowNodeKey(height, index))
   const known = new Map<string, number>()
+  let era = deps.era()
   let context: { readonly state: FlowState; readonly root: Uint8Array } | undefined
 
   const lengthAfter = (entry: Entry): number => entry.startChunk + entry.paddedChunkCount
@@ -42,6 +45,10 @@ export function createFlowView(deps: FlowViewDeps): FlowView {
       return { root: context.root, lengthChunks: state.length }
     },
     lengthOfRoot(root) {
+      if (era !== deps.era()) {
+        era = deps.era()
+        known.clear()
+      }
       const kept = known.get(root)
       if (kept !== undefined) return kept
       const wanted = fromHex(root)

@@ -1,15 +1,27 @@
-import type { Abortable, Address, Clock, Entry, Hex, Index, IndexChange, Logger, Membership } from '@weightless/core'
+import type {
+  Abortable,
+  Address,
+  Clock,
+  Entry,
+  Failure,
+  Hex,
+  Index,
+  IndexChange,
+  Logger,
+  Membership,
+} from '@weightless/core'
 import { invariant, isFailure } from '@weightless/core'
 import type { Rpc } from '@weightless/sdk'
 import { fail } from '../errors.ts'
+import { blockRows, chainMarkChange, knownBlocks, lastOnChain, readChainMark, REORG_BLOCKS_MAX } from './blockLog.ts'
 import type { ChainReader } from './chainReader.ts'
 import type { BlockMark, Cursor } from './cursor.ts'
 import { cursorBefore, cursorChange, NO_BLOCK, readCursor } from './cursor.ts'
 import { createEntryIndex, type EntryIndex } from './entries.ts'
-import { checkFlowRoot, extendFlow, type Gap } from './extend.ts'
+import { checkFlowRoot, extendFlow, type Conflict, type Extension, type Gap } from './extend.ts'
 import { createFlowView, type FlowView } from './flowView.ts'
-import { numberKey, numberRange } from './keys.ts'
-import { logPages, type LogPage } from './logPages.ts'
+import { numberKey } from './keys.ts'
+import { createLogPages, LOG_PAGE_BLOCKS_MAX, type LogPage } from './logPages.ts'
 import {
   createMembershipLog,
   encodeMemberChange,
@@ -17,26 +29,38 @@ import {
   type MemberChange,
   type MembershipView,
 } from './membership.ts'
+import { planRollBack } from './rollBack.ts'
 
 /** Follows the flow and the registry of one chain without a gap; both roles read the log through it. */
 export type Follower = {
   readonly entries: EntryIndex
   readonly flow: FlowView
   readonly membership: MembershipView
-  /** Runs until `signal` aborts. Throws only what no waiting can mend: another chain, a gap, a flow that differs. */
+  /** Runs until `signal` aborts. Throws only what no waiting can mend while nothing was followed yet, or what says that the log
+   *  itself is broken: a gap, a flow that differs. */
   run(options: { readonly signal: AbortSignal }): Promise<void>
   /** The last block whose logs are in the index. */
   head(): BlockMark
   nextSeq(): number
   /** True once the log was followed up to the newest block known, and as long as it stays so. */
   isCaughtUp(): boolean
+  /** What the follower is doing, for status and health. */
+  state(): FollowerState
   /** Resolves when entry `seq` is in the index. Rejects with the signal's reason. */
   waitForSeq(seq: number, options: Abortable): Promise<void>
   /** Called after each commit, in order. Returns the function that ends it. */
   onCommit(listener: (commit: Commit) => void): () => void
 }
 
+/** `behind`: reads the log. `following`: has read it up to the newest block. `delayed`: the endpoint fails, asked again soon.
+ *  `halted`: goes on only when the endpoint serves the chain of this directory again; what is stored is served meanwhile. */
+export type FollowerState =
+  | { readonly kind: 'behind' | 'following' }
+  | { readonly kind: 'delayed' | 'halted'; readonly failure: Failure }
+
 export type Commit = {
+  /** Entries that are on no block any more, ascending; then those that are new. */
+  readonly removed: readonly Entry[]
   readonly entries: readonly Entry[]
   readonly head: BlockMark
   readonly membership: Membership | undefined
@@ -47,6 +71,9 @@ export type FollowerOptions = {
   readonly flow: Address
   readonly registry: Address | undefined
   readonly startBlock: number
+  /** Blocks that must follow one before it is read: 0 unless the configuration says otherwise. */
+  readonly confirmations?: number | undefined
+  readonly logPageBlocks?: number | undefined
 }
 
 /** The newest block, and where the endpoint tells them the logs of all blocks from `from` up to it (host `headFeed`). */
@@ -69,18 +96,32 @@ const GAP_ATTEMPTS_MAX = 3
 const RETRY_MS_MIN = 200
 /** A chain that is away is asked again at this pace; the role stays up and says that it is not ready. */
 const RETRY_MS_MAX = 5_000
+/** A halted follower asks this rarely: a person has to act, or an endpoint to come back from another chain. */
+const HALTED_RETRY_MS = 30_000
 /** Silent blocks that a restart may read again. */
 const SILENT_BLOCKS_MAX = 64
-/** Hashes of followed blocks that are kept, so that a later reader can find where two chains part. */
-const BLOCKS_KEPT = 1024
+/** Blocks that are read once more with the next ones where logs are not pushed: machines behind a balancer lag by a few blocks,
+ *  and one that does gives fewer logs without saying so. */
+const SECOND_LOOK_BLOCKS = 16
+/** A chain that ends below what was read is an endpoint that lags; after this long it is a chain that went back. */
+const SHRUNK_AFTER_MS = 15_000
+/** How often an endpoint is asked whether it still serves this chain. */
+const CHAIN_CHECK_MS = 15_000
 
 export function createFollower(options: FollowerOptions, deps: FollowerDeps): Follower {
   const { rpc, reader, index, clock, logger } = deps
+  const { startBlock, confirmations = 0 } = options
   const entries = createEntryIndex(index)
   const membership = createMembershipLog(readMemberChanges(index))
-  let cursor: Cursor = readCursor(index) ?? cursorBefore(options.startBlock)
+  const logPages = createLogPages(rpc, { pageBlocksMax: options.logPageBlocks ?? LOG_PAGE_BLOCKS_MAX })
+  let cursor: Cursor = readCursor(index) ?? cursorBefore(startBlock)
   let committedBlock = cursor.block.number
   let newest: ChainHead | undefined
+  let isAtNewest = false
+  let failure: Failure | undefined
+  let shrunkSinceMs: number | undefined
+  let checkedMs = -Infinity
+  let era = 0
   let started = false
   const listeners = new Set<(commit: Commit) => void>()
   const waiters = new Set<{ readonly seq: number; readonly done: () => void }>()
@@ -89,65 +130,123 @@ export function createFollower(options: FollowerOptions, deps: FollowerDeps): Fo
   async function run({ signal }: { readonly signal: AbortSignal }): Promise<void> {
     invariant(!started, 'a follower runs once')
     started = true
-    await persist(() => checkChain(signal), signal)
-    for (;;) {
-      for await (const head of deps.heads({ signal })) {
-        newest = head
-        await persist(() => catchUp(signal), signal)
-      }
-      signal.throwIfAborted()
-      // A feed ends only when its endpoint is gone for good; asking again costs nothing.
-      await clock.sleep(RETRY_MS_MAX, { signal })
-    }
-  }
-
-  /** Tries again whatever waiting can mend, for as long as the role lives; anything else ends the role. */
-  async function persist(work: () => Promise<void>, signal: AbortSignal): Promise<void> {
-    for (let delayMs = RETRY_MS_MIN; ; delayMs = Math.min(2 * delayMs, RETRY_MS_MAX)) {
-      try {
-        await work()
-        return
-      } catch (error) {
+    const over = new AbortController()
+    const feed = deps.heads({ signal: AbortSignal.any([signal, over.signal]) })[Symbol.asyncIterator]()
+    let coming = feed.next()
+    try {
+      // Before the first head: an endpoint that is away, or another chain, is known at once.
+      for (let delayMs = await attempt(0, signal); ; delayMs = await attempt(delayMs, signal)) {
+        const head = await within(coming, { delayMs, signal })
         signal.throwIfAborted()
-        if (isFailure(error) && !error.retryable && !isEndpointFault(error.code)) throw error
-        logger.warn('follower.delayed', { block: cursor.block.number, delayMs, error })
+        if (head === undefined) continue
+        coming = feed.next()
+        // A feed ends only when its endpoint is gone for good; asking again costs nothing.
+        if (head.done === true) await clock.sleep(RETRY_MS_MAX, { signal })
+        else if (head.value.hash !== newest?.hash) {
+          newest = head.value
+          isAtNewest = false
+        }
       }
-      await clock.sleep(delayMs, { signal })
+    } finally {
+      coming.catch(() => undefined)
+      over.abort()
     }
   }
 
+  /** The next head. While the endpoint fails, a newer one is news but no reason to ask it more often; while it is silent, it is
+   *  asked now and then whether it is still there. */
+  async function within<T>(
+    coming: Promise<T>,
+    { delayMs, signal }: { readonly delayMs: number; readonly signal: AbortSignal },
+  ): Promise<T | undefined> {
+    const come = new AbortController()
+    const pause = clock
+      .sleep(delayMs > 0 ? delayMs : CHAIN_CHECK_MS, { signal: AbortSignal.any([signal, come.signal]) })
+      .catch(() => undefined)
+    if (delayMs > 0) await pause
+    const first = await Promise.race([coming, pause])
+    come.abort()
+    return first as T | undefined
+  }
+
+  /** Follows up to the newest head; answers how long to wait before that is tried again, 0 when it was done. */
+  async function attempt(lastDelayMs: number, signal: AbortSignal): Promise<number> {
+    try {
+      await checkChain(signal)
+      await catchUp(signal)
+      if (failure !== undefined) logger.info('follower.recovered', { block: cursor.block.number })
+      failure = undefined
+      return 0
+    } catch (error) {
+      signal.throwIfAborted()
+      isAtNewest = false
+      if (!isFailure(error)) throw error
+      const isHalted = isOtherChain(error) && cursor.block.hash !== NO_BLOCK
+      if (!isHalted && !error.retryable && !isEndpointFault(error.code)) throw error
+      // Asked anew whether it is the right chain before anything it says is believed again.
+      checkedMs = -Infinity
+      const delayMs = isHalted
+        ? HALTED_RETRY_MS
+        : Math.min(Math.max(2 * Math.min(lastDelayMs, RETRY_MS_MAX), RETRY_MS_MIN), RETRY_MS_MAX)
+      if (isHalted && failure?.code !== error.code)
+        logger.error('follower.halted', { block: cursor.block.number, error })
+      else logger.warn('follower.delayed', { block: cursor.block.number, delayMs, error })
+      failure = error
+      return delayMs
+    }
+  }
+
+  /** Throws `CHAIN_ID_MISMATCH` or `CHAIN_CHANGED` when the endpoint serves another chain than the one followed so far. */
   async function checkChain(signal: AbortSignal): Promise<void> {
+    if (clock.nowMs() - checkedMs < CHAIN_CHECK_MS) return
     const chainId = await reader.chainId({ signal })
     if (chainId !== options.chainId) throw fail('CHAIN_ID_MISMATCH', { chainId, expectedChainId: options.chainId })
-    if (cursor.block.hash === NO_BLOCK) return
-    const hash = await reader.blockHash(cursor.block.number, { signal })
-    if (hash !== cursor.block.hash) {
-      throw fail('CHAIN_CHANGED', { block: cursor.block.number, hash, expectedHash: cursor.block.hash })
-    }
+    const genesis = await reader.blockHash(0, { signal })
+    const expected = readChainMark(index)
+    // An endpoint that has pruned its first block cannot be told apart by it.
+    if (genesis !== undefined && expected === undefined)
+      await index.transaction([chainMarkChange({ chainId, genesis })], { durability: 'written' })
+    if (genesis !== undefined && expected !== undefined && genesis !== expected.genesis)
+      throw fail('CHAIN_CHANGED', { block: 0, hash: genesis, expectedHash: expected.genesis })
+    checkedMs = clock.nowMs()
   }
 
   async function catchUp(signal: AbortSignal): Promise<void> {
     let gaps = 0
-    while (newest !== undefined && cursor.block.number < newest.number) {
-      const target = newest
-      const from = gaps === 0 ? cursor.block.number + 1 : lastGoodBlock()
-      let gap: Gap | undefined
+    const target = await confirmed(newest, signal)
+    while (target !== undefined && target.hash !== cursor.block.hash) {
       const told = toldPage(target)
-      if (told !== undefined) {
+      if (told !== undefined && gaps === 0) {
         // What is missing in a push is asked for.
-        gap = await takePage(told, target.hash, signal)
-        if (gap === undefined) continue
+        if ((await takePage(told, target.hash, signal)) === undefined) break
       }
-      for await (const page of logPages(rpc, { from, to: target.number, addresses, topics: reader.topics, signal })) {
-        gap = await takePage(page, page.to === target.number ? target.hash : undefined, signal)
-        if (gap !== undefined) break
+      if (await leftChain(target, signal)) continue
+      if (target.number <= cursor.block.number) break
+      let problem: Gap | Conflict | undefined
+      const from = gaps === 0 ? secondLook() : lastGoodBlock()
+      const range = { from: Math.min(from, cursor.block.number + 1), to: target.number }
+      for await (const page of logPages({ ...range, addresses, topics: reader.topics, signal })) {
+        problem = await takeAskedPage(page, target, signal)
+        if (problem !== undefined) break
       }
-      if (gap === undefined) continue
+      if (problem === undefined) break
+      if ('conflictSeq' in problem) {
+        await resolveConflict(problem, signal)
+        continue
+      }
       gaps += 1
-      logger.warn('follower.gapFound', { ...gap, attempt: gaps, rereadFrom: lastGoodBlock() })
-      if (gaps > GAP_ATTEMPTS_MAX) throw fail('FLOW_GAP', { ...gap, startBlock: options.startBlock })
+      logger.warn('follower.gapFound', { ...problem, attempt: gaps, rereadFrom: lastGoodBlock() })
+      if (gaps > GAP_ATTEMPTS_MAX) throw fail('FLOW_GAP', { ...problem, startBlock })
       await clock.sleep(RETRY_MS_MIN * 2 ** gaps, { signal })
     }
+    isAtNewest = newest !== undefined && cursor.block.number >= newest.number - confirmations
+  }
+
+  /** The newest block that enough others follow. */
+  async function confirmed(head: ChainHead | undefined, signal: AbortSignal): Promise<ChainHead | undefined> {
+    if (head === undefined || confirmations === 0) return head
+    const number = head.number - confirmations
+    return number < startBlock ? undefined : { number, hash: await hashOf(number, signal) }
   }
 
   /** The page that came with a head, if it goes on exactly where the cursor is: such a block costs no question. */
@@ -159,17 +258,117 @@ export function createFollower(options: FollowerOptions, deps: FollowerDeps): Fo
 
   /** The block of the last entry: an endpoint may have hidden logs of any block after it. */
   function lastGoodBlock(): number {
-    return entries.bySeq(cursor.nextSeq - 1)?.blockNumber ?? options.startBlock
+    return entries.bySeq(cursor.nextSeq - 1)?.blockNumber ?? startBlock
   }
 
-  async function takePage(page: LogPage, hash: Hex | undefined, signal: AbortSignal): Promise<Gap | undefined> {
+  function secondLook(): number {
+    return Math.max(startBlock, cursor.block.number + 1 - SECOND_LOOK_BLOCKS)
+  }
+
+  /** Whether the block of the cursor is no longer on the chain; then the log was taken back to the last one that is. */
+  async function leftChain(head: BlockMark, signal: AbortSignal): Promise<boolean> {
+    const { block } = cursor
+    if (block.hash === NO_BLOCK) return false
+    const hash = await reader.blockHash(block.number, { signal })
+    if (hash === block.hash) {
+      shrunkSinceMs = undefined
+      return false
+    }
+    if (hash === undefined) {
+      if (head.number >= block.number) throw fail('CHAIN_LAGGING', { block: block.number })
+      shrunkSinceMs ??= clock.nowMs()
+      if (clock.nowMs() - shrunkSinceMs < SHRUNK_AFTER_MS)
+        throw fail('CHAIN_LAGGING', { block: block.number, newestBlock: head.number })
+    }
+    await rollBack(Math.min(block.number - 1, head.number), signal)
+    shrunkSinceMs = undefined
+    return true
+  }
+
+  /** Two logs of one number, or a log that does not fit: whichever of the known blocks is not on the chain goes. */
+  async function resolveConflict(conflict: Conflict, signal: AbortSignal): Promise<void> {
+    const from = cursor.block.number - REORG_BLOCKS_MAX
+    const marks = knownBlocks(index, entries, { from, to: cursor.block.number, nextSeq: cursor.nextSeq })
+    for (const mark of marks.filter(({ number }) => number >= conflict.blockNumber)) {
+      const hash = await reader.blockHash(mark.number, { signal })
+      if (hash === mark.hash) continue
+      if (hash === undefined) throw fail('CHAIN_LAGGING', { block: mark.number })
+      await rollBack(mark.number - 1, signal)
+      return
+    }
+    // All that is known is on the chain, so the answer was not: from a machine that has not left the other branch yet.
+    throw fail('CHAIN_UNSTEADY', { seq: conflict.conflictSeq, block: conflict.blockNumber })
+  }
+
+  /** Back to the last known block at or below `ceiling` that is on the chain. Throws `REORG_TOO_DEEP`. */
+  async function rollBack(ceiling: number, signal: AbortSignal): Promise<void> {
+    // An endpoint that changed chains says so; a reorganisation does not change the first block.
+    checkedMs = -Infinity
+    await checkChain(signal)
+    const from = cursor.block.number - REORG_BLOCKS_MAX
+    const marks = knownBlocks(index, entries, { from, to: ceiling, nextSeq: cursor.nextSeq })
+    const found = await lastOnChain(
+      marks,
+      async (mark) => (await reader.blockHash(mark.number, { signal })) === mark.hash,
+      { signal },
+    )
+    const start = cursorBefore(startBlock).block
+    const ancestor = found ?? (start.number >= from ? start : undefined)
+    if (ancestor === undefined)
+      throw fail('REORG_TOO_DEEP', { block: cursor.block.number, blocksMax: REORG_BLOCKS_MAX })
+    const depth = cursor.block.number - ancestor.number
+    const plan = planRollBack(cursor, ancestor, { index, entries, members: membership.changes() })
+    await index.transaction(plan.changes, { durability: 'written' })
+    signal.throwIfAborted()
+    cursor = plan.cursor
+    committedBlock = ancestor.number
+    era += 1
+    entries.forget(cursor.nextSeq)
+    const isMembershipChanged = membership.rollBack(ancestor.number)
+    logger.warn('follower.reorganised', {
+      block: ancestor.number,
+      depth,
+      removedCount: plan.removed.length,
+      nextSeq: cursor.nextSeq,
+    })
+    announce({
+      removed: plan.removed,
+      entries: [],
+      head: ancestor,
+      membership: isMembershipChanged ? membership.current() : undefined,
+    })
+  }
+
+  /** A page that was asked for, and the block that it ends in: both of one chain, or neither is taken. */
+  async function takeAskedPage(
+    page: LogPage,
+    target: BlockMark,
+    signal: AbortSignal,
+  ): Promise<Gap | Conflict | undefined> {
+    const hash = page.to <= cursor.block.number ? cursor.block.hash : await hashOf(page.to, signal)
+    if (page.to === target.number && page.to > cursor.block.number && hash !== target.hash)
+      throw fail('CHAIN_UNSTEADY', { block: page.to, hash, expectedHash: target.hash })
+    try {
+      return await takePage(page, hash, signal)
+    } catch (error) {
+      // Before the log is called broken: it may be that of a chain that is no more.
+      if (!isFailure(error, 'FLOW_MISMATCH') && !isFailure(error, 'MEMBERSHIP_MISMATCH')) throw error
+      const known = { conflictSeq: cursor.nextSeq, blockNumber: cursor.block.number - REORG_BLOCKS_MAX }
+      await resolveConflict(known, signal).catch((other: unknown) => {
+        throw isFailure(other, 'CHAIN_UNSTEADY') ? error : other
+      })
+      throw fail('CHAIN_UNSTEADY', { block: page.to, reason: error.code })
+    }
+  }
+
+  async function takePage(page: LogPage, hash: Hex, signal: AbortSignal): Promise<Gap | Conflict | undefined> {
     const events = page.logs.map(reader.decode).filter((event) => event !== undefined)
     const extension = extendFlow(
       cursor,
       events.filter((event) => event.kind === 'entry').map((event) => event.entry),
       entries.bySeq,
     )
-    if ('foundSeq' in extension) return extension
+    if (!isExtension(extension)) return extension
     const members = events
       .filter((event) => event.kind === 'member')
       .map((event) => event.change)
@@ -177,14 +376,14 @@ export function createFollower(options: FollowerOptions, deps: FollowerDeps): Fo
     for (const check of extension.checks) checkFlowRoot(check, await reader.flowRootBySeq(check.seq, { signal }))
     await checkMembership(members, signal)
 
-    // A page read again after a gap ends below the cursor as often as not: the cursor only ever moves forward.
-    const block: BlockMark =
-      page.to <= cursor.block.number ? cursor.block : { number: page.to, hash: hash ?? (await hashOf(page.to, signal)) }
+    // A page read again ends below the cursor as often as not: the cursor only ever moves forward.
+    const block: BlockMark = page.to <= cursor.block.number ? cursor.block : { number: page.to, hash }
     const next: Cursor = { block, nextSeq: extension.nextSeq, flow: extension.flow }
     // Blocks without a word for us only move the cursor: committed now and then, so that an idle chain costs no disk.
     const isSilent = extension.changes.length === 0 && members.length === 0
     if (!isSilent || block.number - committedBlock >= SILENT_BLOCKS_MAX) {
-      await index.transaction([...extension.changes, ...memberRows(members), ...blockRows(block), cursorChange(next)], {
+      const marks = block === cursor.block ? [] : blockRows(index, block)
+      await index.transaction([...extension.changes, ...memberRows(members), ...marks, cursorChange(next)], {
         durability: 'written',
       })
       committedBlock = block.number
@@ -193,6 +392,7 @@ export function createFollower(options: FollowerOptions, deps: FollowerDeps): Fo
     cursor = next
     if (members.length > 0) membership.append(members)
     announce({
+      removed: [],
       entries: extension.entries,
       head: block,
       membership: members.length > 0 ? membership.current() : undefined,
@@ -218,16 +418,6 @@ export function createFollower(options: FollowerOptions, deps: FollowerDeps): Fo
       throw fail('MEMBERSHIP_MISMATCH', { version: last.version, reason: 'the hashes differ' })
   }
 
-  function blockRows(block: BlockMark): readonly IndexChange[] {
-    if (block === cursor.block) return []
-    // Two go for each one that comes, so the rows stay few however far a restart jumps.
-    const old = index.range({ ...numberRange('block', 0, Math.max(0, block.number - BLOCKS_KEPT)), limit: 2 })
-    return [
-      { key: numberKey('block', block.number), value: new TextEncoder().encode(block.hash) },
-      ...[...old].map(({ key }) => ({ key: Uint8Array.from(key), value: undefined })),
-    ]
-  }
-
   function announce(commit: Commit): void {
     for (const waiter of waiters) {
       if (waiter.seq < cursor.nextSeq) waiter.done()
@@ -243,14 +433,21 @@ export function createFollower(options: FollowerOptions, deps: FollowerDeps): Fo
     }
   }
 
+  const isCaughtUp = (): boolean =>
+    isAtNewest && newest !== undefined && cursor.block.number >= newest.number - confirmations
+
   return {
     entries,
-    flow: createFlowView({ index, entries, state: () => cursor.flow, nextSeq: () => cursor.nextSeq }),
+    flow: createFlowView({ index, entries, state: () => cursor.flow, nextSeq: () => cursor.nextSeq, era: () => era }),
     membership,
     run,
     head: () => cursor.block,
     nextSeq: () => cursor.nextSeq,
-    isCaughtUp: () => newest !== undefined && cursor.block.number >= newest.number,
+    isCaughtUp,
+    state() {
+      if (failure !== undefined) return { kind: isOtherChain(failure) ? 'halted' : 'delayed', failure }
+      return { kind: isCaughtUp() ? 'following' : 'behind' }
+    },
     waitForSeq: (seq, { signal }) =>
       new Promise((resolve, reject) => {
         if (seq < cursor.nextSeq) {
@@ -286,6 +483,15 @@ export function createFollower(options: FollowerOptions, deps: FollowerDeps): Fo
 /** Errors that the endpoint states about itself may pass (a node that restarts, a missing state): they are not about the flow. */
 function isEndpointFault(code: string): boolean {
   return code === 'RPC_ERROR' || code === 'RPC_ANSWER_INVALID' || code === 'BODY_TOO_LARGE'
+}
+
+/** What says that the endpoint does not serve the chain that was followed so far. */
+function isOtherChain({ code }: Failure): boolean {
+  return code === 'CHAIN_ID_MISMATCH' || code === 'CHAIN_CHANGED' || code === 'REORG_TOO_DEEP'
+}
+
+function isExtension(found: Extension | Gap | Conflict): found is Extension {
+  return 'changes' in found
 }
 
 function memberRows(changes: readonly MemberChange[]): readonly IndexChange[] {

@@ -9,11 +9,11 @@ const KIND = {
   entryByStart: 'a',
   flowNode: 'f',
   block: 'b',
+  chain: 'g',
   member: 'm',
   whole: 'w',
   receipt: 's',
   delivery: 'd',
-  deliveryPending: 'p',
 } as const
 export type KeyKind = keyof typeof KIND
 
@@ -21,6 +21,10 @@ const SEQ_SIZE_BYTES = 8
 
 export function cursorKey(): Uint8Array {
   return keyOf('cursor')
+}
+
+export function chainKey(): Uint8Array {
+  return keyOf('chain')
 }
 
 export function numberKey(kind: KeyKind, value: number): Uint8Array {

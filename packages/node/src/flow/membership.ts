@@ -24,6 +24,9 @@ export type MembershipView = {
 
 export type MembershipLog = MembershipView & {
   append(changes: readonly MemberChange[]): void
+  /** Takes back what happened in blocks above this one; whether there was anything. */
+  rollBack(blockNumber: number): boolean
+  changes(): readonly MemberChange[]
   /** What `append` would make of it. */
   after(changes: readonly MemberChange[]): Membership
 }
@@ -60,6 +63,16 @@ export function createMembershipLog(changes: readonly MemberChange[]): Membershi
 
   return {
     append,
+    changes: () => history,
+    rollBack(blockNumber) {
+      const kept = history.filter((change) => change.blockNumber <= blockNumber)
+      if (kept.length === history.length) return false
+      history.length = 0
+      active.clear()
+      since.clear()
+      append(kept)
+      return true
+    },
     after(more) {
       const members = new Map(active)
       for (const change of more) apply(members, change)

@@ -16,7 +16,9 @@ export type Dispersal = {
   /** The entry is whole: it goes on until it is final. An entry is known once, however often it is offered. */
   offer(entry: Entry): void
   /** The membership changed: entries that were short of holders are tried at once. */
-  retry(entries: (seq: number) => Entry | undefined): void
+  retry(): void
+  /** These are on the chain no more: whatever is under way for them ends. Should they come back, they are offered again. */
+  forget(entries: readonly Entry[]): void
   states(): ReadonlyMap<number, DispersalState>
   /** Resolves when `signal` aborts. */
   run(options: { readonly signal: AbortSignal }): Promise<void>
@@ -63,6 +65,9 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
   const { bodies, ledger, membership, peers, clock, logger } = deps
   const states = new Map<number, DispersalState>()
   const attempts = new Map<number, number>()
+  /** The entry that a state speaks of: a number may be that of another one after a reorganisation. */
+  const current = new Map<number, Entry>()
+  const isCurrent = (entry: Entry): boolean => current.get(entry.seq) === entry
   const lives = new Map<number, Live>()
   const queue: Entry[] = []
   let wake: () => void = () => undefined
@@ -73,9 +78,9 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
     // What fits one request is sent when it is whole.
     if (layoutOf(entry.sizeBytes).segmentCount <= BATCH_SEGMENTS_MAX) return
     let live = lives.get(entry.seq)
-    if (live === undefined) {
+    if (live?.entry.root !== entry.root) {
       // One that stopped half way makes room: its spooled segments are sent if it is ever whole.
-      if (lives.size >= LIVE_MAX) lives.delete(lives.keys().next().value!)
+      if (live === undefined && lives.size >= LIVE_MAX) lives.delete(lives.keys().next().value!)
       live = { entry, fed: new Set(), pending: [], open: undefined, pump: undefined }
       lives.set(entry.seq, live)
     }
@@ -107,13 +112,23 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
 
   function offer(entry: Entry): void {
     if (states.has(entry.seq) || ledger.isFinal(entry)) return
+    current.set(entry.seq, entry)
     states.set(entry.seq, 'queued')
     queue.push(entry)
     wake()
   }
 
+  function forget(entries: readonly Entry[]): void {
+    for (const { seq } of entries) {
+      current.delete(seq)
+      states.delete(seq)
+      attempts.delete(seq)
+      lives.delete(seq)
+    }
+  }
+
   function requeue(entry: Entry): void {
-    if (states.get(entry.seq) !== 'short') return
+    if (!isCurrent(entry) || states.get(entry.seq) !== 'short') return
     states.set(entry.seq, 'queued')
     queue.push(entry)
     wake()
@@ -138,15 +153,17 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
 
   /** One turn of one entry; a turn that falls short comes back later and leaves its place to others meanwhile. */
   async function deliver(entry: Entry, signal: AbortSignal): Promise<void> {
+    if (!isCurrent(entry)) return
     states.set(entry.seq, 'sending')
     try {
       const live = lives.get(entry.seq)
       lives.delete(entry.seq)
       await live?.pump
       if (live !== undefined) await pump(live, 1, signal)
-      if (await disperse(entry, signal)) {
-        states.delete(entry.seq)
-        attempts.delete(entry.seq)
+      const isDelivered = await disperse(entry, signal)
+      if (!isCurrent(entry)) return
+      if (isDelivered) {
+        forget([entry])
         deps.onFinal(entry)
         return
       }
@@ -167,7 +184,7 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
         () => undefined,
       )
     } catch (error) {
-      states.delete(entry.seq)
+      if (isCurrent(entry)) forget([entry])
       if (!signal.aborted) logger.error('dispersal.failed', { seq: entry.seq, root: entry.root, error })
     }
   }
@@ -175,7 +192,7 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
   /** Fills the slots round by round: homes first, then the next reachable node in the order of each slot. */
   async function disperse(entry: Entry, signal: AbortSignal): Promise<boolean> {
     const tried = new Set<number>()
-    for (;;) {
+    while (isCurrent(entry)) {
       if (await ledger.settle(entry)) return true
       const targets = chooseTargets(entry, tried)
       if (targets.length === 0) return false
@@ -187,6 +204,7 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
       if (open.length > 0) await send(entry, open, signal)
       signal.throwIfAborted()
     }
+    return false
   }
 
   function chooseTargets(entry: Entry, tried: ReadonlySet<number>): readonly Target[] {
@@ -236,7 +254,7 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
   async function send(entry: Entry, targets: readonly Target[], signal: AbortSignal): Promise<void> {
     let open: readonly Target[] = targets.filter((target) => !peers.isAvoided(target.member))
     const { segmentCount } = layoutOf(entry.sizeBytes)
-    for (let from = 0; from < segmentCount && open.length > 0; from += BATCH_SEGMENTS_MAX) {
+    for (let from = 0; from < segmentCount && open.length > 0 && isCurrent(entry); from += BATCH_SEGMENTS_MAX) {
       const indexes = Array.from({ length: Math.min(BATCH_SEGMENTS_MAX, segmentCount - from) }, (_, i) => from + i)
       open = await sendBatch(entry, indexes, open, signal)
     }
@@ -279,12 +297,10 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
   return {
     feed,
     offer,
-    retry(entries) {
-      for (const [seq, state] of states) {
-        const entry = state === 'short' ? entries(seq) : undefined
-        if (entry !== undefined) requeue(entry)
-      }
+    retry() {
+      for (const entry of Array.from(current.values())) requeue(entry)
     },
+    forget,
     states: () => states,
     run,
   }

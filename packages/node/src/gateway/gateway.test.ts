@@ -269,6 +269,52 @@ describe('uploads of official clients through the gateway', () => {
   })
 })
 
+describe('uploads whose entry a reorganisation takes back', () => {
+  test('are not final while it is gone, and are final again when it comes back, under whatever number', async () => {
+    const at = await network(3)
+    const block = at.world.chain.head
+    const object = objectOf(600_000, 41)
+    await submit(at, objectOf(1000, 42))
+    const entry = await submit(at, object)
+    await uploadOfficially(at.gateway, object, entry)
+    await untilFinal(at.gateway, entry)
+    at.world.chain.rewind(block)
+    at.world.chain.advance(4)
+    await at.gateway.caughtUp()
+    expect(await isFinal(at.gateway, entry)).toBe(false)
+    expect((await at.gateway.rpc('zgs_getFileInfo', [entry.root, true])).result).toBeNull()
+    const back = await submit(at, object)
+    expect(back.seq).toBe(0)
+    await untilFinal(at.gateway, back)
+    expect((await at.gateway.rpc('zgs_downloadSegmentByTxSeq', [0, 0, 4])).result).toBe(
+      encodeBase64(object.segments[0]!.data.subarray(0, 1024)),
+    )
+  })
+
+  test('go on from the spool when they were on their way', async () => {
+    const at = await network(3)
+    const block = at.world.chain.head
+    const object = objectOf(600_000, 43)
+    const entry = await submit(at, object)
+    for (const node of at.nodes)
+      at.world.faults.set(node.url, async () => Promise.reject(new TypeError('fetch failed')))
+    await uploadOfficially(at.gateway, object, entry)
+    at.world.chain.rewind(block)
+    at.world.chain.advance(4)
+    await at.gateway.caughtUp()
+    for (const node of at.nodes) at.world.faults.delete(node.url)
+    // Another upload has its number first.
+    const other = objectOf(1000, 44)
+    const first = await submit(at, other)
+    await uploadOfficially(at.gateway, other, first)
+    const back = await submit(at, object)
+    expect([first.seq, back.seq]).toEqual([0, 1])
+    await untilFinal(at.gateway, first)
+    await untilFinal(at.gateway, back)
+    expect(await holders(at.nodes, back)).toEqual([0, 1, 2])
+  })
+})
+
 describe('entries that our own clients brought to the holders themselves', () => {
   test('become final at the gateway when somebody asks', async () => {
     const at = await network(3)

@@ -90,7 +90,7 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
 
   const shelf = createShelf({ store: spool, kernels, index, entries: follower.entries, logger })
   const peers = createPeers({ net: deps.net, clock, logger })
-  const ledger = createLedger({ chainId, registry, replicas }, { index, membership, logger })
+  const ledger = createLedger({ chainId, registry, replicas }, { index, entries: follower.entries, membership, logger })
   const window = createSegmentWindow({ bytesMax: WINDOW_BYTES_MAX })
   const bodiesOut = createBatchBodies({ shelf, window })
   const dispersal = createDispersal(
@@ -270,9 +270,20 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
     ),
     isReady: () => follower.isCaughtUp() && !spool.usage().readOnly,
     brokenBy: () => spool.usage().brokenBy,
+    chain: follower.state,
     metrics,
     signal: deps.signal,
   })
+
+  /** What was brought to its holders, or was on its way, is on the chain no more. Should it come back, under this number or
+   *  another, its bytes are here or with its holders, and it starts again. */
+  function onRemoved(removed: readonly Entry[]): void {
+    ledger.forget(removed)
+    dispersal.forget(removed)
+    for (const { root } of removed) {
+      if (spool.presence(root).heldCount > 0 && follower.entries.byRoot(root).length === 0) early.abandon(root)
+    }
+  }
 
   function onEntries(entries: readonly Entry[], signal: AbortSignal): void {
     early.settle(entries.map((entry) => entry.root))
@@ -296,9 +307,10 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
     handle,
     onLost: (root) => void shelf.unmark(root).catch((error: unknown) => logger.warn('spool.unmarked', { root, error })),
     async run({ signal }) {
-      const end = follower.onCommit(({ entries, membership: changed }) => {
+      const end = follower.onCommit(({ removed, entries, membership: changed }) => {
+        if (removed.length > 0) onRemoved(removed)
         onEntries(entries, signal)
-        if (changed !== undefined) dispersal.retry(follower.entries.bySeq)
+        if (changed !== undefined) dispersal.retry()
       })
       const parts = [dispersal.run({ signal }), search.run({ signal })]
       try {

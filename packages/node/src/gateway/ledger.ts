@@ -1,6 +1,7 @@
 import type { Address, Entry, Index, Logger, Receipt } from '@weightless/core'
 import { placeHomes, receiptFromJson, verifyReceipt } from '@weightless/core'
 import { fail } from '../errors.ts'
+import { isReceiptOf, isSameEntry, type EntryIndex } from '../flow/entries.ts'
 import { numberKey } from '../flow/keys.ts'
 import type { MembershipView } from '../flow/membership.ts'
 
@@ -13,6 +14,8 @@ export type Ledger = {
   receipts(entry: Entry): readonly Receipt[]
   /** Those of them whose signers are members now: only these count towards the copies that are needed. */
   counted(entry: Entry): readonly Receipt[]
+  /** These are on the chain no more; their rows went with them. */
+  forget(entries: readonly Entry[]): void
   /** Counts again, because the network may have shrunk to what is there; true when the entry is final. */
   settle(entry: Entry): Promise<boolean>
   /** Copies that this entry must have: the policy's, or fewer when the network is smaller. */
@@ -34,16 +37,25 @@ const DECODED_MAX = 4096
 
 export function createLedger(
   options: LedgerOptions,
-  deps: { readonly index: Index; readonly membership: MembershipView; readonly logger: Logger },
+  deps: {
+    readonly index: Index
+    readonly entries: Pick<EntryIndex, 'bySeq'>
+    readonly membership: MembershipView
+    readonly logger: Logger
+  },
 ): Ledger {
   const { index, membership } = deps
   const decoded = new Map<number, Delivery>()
   // One write per entry after the other: three holders answer at once.
   const writing = new Map<number, Promise<unknown>>()
 
-  function delivery(seq: number): Delivery {
-    const kept = decoded.get(seq)
-    if (kept !== undefined) return kept
+  function delivery(entry: Entry): Delivery {
+    const { seq } = entry
+    const kept = decoded.get(seq) ?? stored(seq)
+    // What was signed for another entry that had this number before a reorganisation says nothing of this one.
+    return kept.receipts.every((receipt) => isReceiptOf(receipt, entry)) ? kept : NOTHING
+  }
+  function stored(seq: number): Delivery {
     const value = index.get(numberKey('delivery', seq))
     return remember(seq, value === undefined ? NOTHING : decode(value))
   }
@@ -67,13 +79,17 @@ export function createLedger(
     if (options.registry !== undefined && receipt.registry !== options.registry) throw refuse('registry')
     if (receipt.dataRoot !== entry.root) throw refuse('dataRoot')
     if (receipt.entrySeq !== entry.seq) throw refuse('entrySeq')
+    if (receipt.blockNumber !== entry.blockNumber) throw refuse('blockNumber')
     const members = membership.at(receipt.registryVersion)?.members ?? membership.current().members
     if (!members.some((member) => member.signer === receipt.signer)) throw refuse('the signer is no member')
     verifyReceipt(receipt)
   }
 
   async function write(entry: Entry, receipt: Receipt | undefined): Promise<boolean> {
-    const before = delivery(entry.seq)
+    const onChain = deps.entries.bySeq(entry.seq)
+    // Taken back while its holders answered: its number may be that of another entry by now.
+    if (onChain === undefined || !isSameEntry(onChain, entry)) return false
+    const before = delivery(entry)
     const isKnown = receipt === undefined || before.receipts.some((known) => known.signer === receipt.signer)
     const receipts = isKnown ? before.receipts : [...before.receipts, receipt]
     const next: Delivery = { final: before.final || count(receipts).length >= neededCount(entry), receipts }
@@ -100,12 +116,15 @@ export function createLedger(
   }
 
   return {
-    isFinal: (entry) => delivery(entry.seq).final,
-    receipts: (entry) => delivery(entry.seq).receipts,
+    isFinal: (entry) => delivery(entry).final,
+    receipts: (entry) => delivery(entry).receipts,
     neededCount,
-    counted: (entry) => count(delivery(entry.seq).receipts),
+    counted: (entry) => count(delivery(entry).receipts),
+    forget(entries) {
+      for (const { seq } of entries) decoded.delete(seq)
+    },
     async settle(entry) {
-      return delivery(entry.seq).final || (await inTurn(entry, undefined))
+      return delivery(entry).final || (await inTurn(entry, undefined))
     },
     async add(entry, receipt) {
       check(entry, receipt)

@@ -42,17 +42,19 @@ const WATCH_WINDOW = 16
 
 export function createReceiptSearch(options: { readonly replicas: number }, deps: ReceiptSearchDeps): ReceiptSearch {
   const { ledger, membership, peers, clock, signal } = deps
-  const asked = new Map<number, { readonly atMs: number; readonly work: Promise<void> }>()
+  const asked = new Map<string, { readonly atMs: number; readonly work: Promise<void> }>()
   const watched: { readonly entry: Entry; readonly turn: number; readonly dueMs: number }[] = []
   let wake: () => void = () => undefined
 
   function ask(entry: Entry): Promise<void> {
     if (ledger.isFinal(entry)) return Promise.resolve()
-    const before = asked.get(entry.seq)
+    // Another entry may have this number after a reorganisation.
+    const key = `${entry.seq} ${entry.blockHash}`
+    const before = asked.get(key)
     if (before !== undefined && clock.nowMs() - before.atMs < ASKED_AGAIN_MS) return before.work
     const work = search(entry)
-    asked.delete(entry.seq)
-    asked.set(entry.seq, { atMs: clock.nowMs(), work })
+    asked.delete(key)
+    asked.set(key, { atMs: clock.nowMs(), work })
     if (asked.size > ASKED_MAX) asked.delete(asked.keys().next().value!)
     return work
   }

@@ -1,6 +1,7 @@
 import type { Logger } from '@weightless/core'
 import { isFailure } from '@weightless/core'
 import { fail } from '../errors.ts'
+import type { FollowerState } from '../flow/follow.ts'
 import { answer, answerFailure, answerJson, answerPreflight } from './answer.ts'
 
 /** What a reader of a body asks of the server behind its request. */
@@ -40,6 +41,8 @@ export type ServiceDeps = {
   readonly isReady: () => boolean
   /** Why the store of this service takes no more writes. */
   readonly brokenBy: () => string | null
+  /** What the follower is doing: told with the health while it cannot go on. */
+  readonly chain: () => FollowerState
   readonly metrics: Pick<RoleMetrics, 'contentType' | 'render'>
   /** Aborts when the service stops. */
   readonly signal: AbortSignal
@@ -69,9 +72,12 @@ export function createService(deps: ServiceDeps): Service {
     const { request, url } = call
     const isRead = request.method === 'GET' || request.method === 'HEAD'
     if (isRead && url.pathname === '/health') {
+      const ready = deps.isReady()
       const brokenBy = deps.brokenBy()
-      const body = { ready: deps.isReady(), ...(brokenBy === null ? {} : { readOnly: brokenBy }) }
-      return answerJson(body, body.ready ? 200 : 503)
+      const chain = deps.chain()
+      const readOnly = brokenBy === null ? {} : { readOnly: brokenBy }
+      const halted = 'failure' in chain ? { chain: describeChain(chain) } : {}
+      return answerJson({ ready, ...readOnly, ...halted }, ready ? 200 : 503)
     }
     if (isRead && url.pathname === '/metrics') {
       return answer(await deps.metrics.render(), { headers: { 'content-type': deps.metrics.contentType } })
@@ -82,4 +88,11 @@ export function createService(deps: ServiceDeps): Service {
     if (answered !== undefined) return await answered
     throw fail('ROUTE_UNKNOWN', { method: request.method.slice(0, 16), path: url.pathname.slice(0, 80) })
   }
+}
+
+/** The state of the follower as health and status give it: with its code and the next step while it cannot go on. */
+export function describeChain(state: FollowerState): object {
+  if (!('failure' in state)) return { state: state.kind }
+  const { code, message, next } = state.failure
+  return { state: state.kind, code, message, next }
 }

@@ -1,5 +1,5 @@
 import type { Clock, Logger, Root } from '@weightless/core'
-import { EARLY_EXPIRY_MS, EARLY_TOTAL_BYTES_MAX } from '@weightless/core'
+import { EARLY_EXPIRY_MS, EARLY_TOTAL_BYTES_MAX, UNREFERENCED_EXPIRY_MS } from '@weightless/core'
 import { fail } from '../errors.ts'
 import type { EntryIndex } from '../flow/entries.ts'
 import type { ClaimedSegment, Shelf } from './shelf.ts'
@@ -14,6 +14,9 @@ export type Early = {
   admit(root: Root, sizeBytes: number): () => void
   /** Roots that came on chain: they are on nobody's account any more. */
   settle(roots: Iterable<Root>): void
+  /** A root that was on chain and is no more, after a reorganisation: its bytes are nobody's early ones, and stay for a while
+   *  longer, because as a rule the same transaction comes again. */
+  abandon(root: Root): void
   /** Forgets what nobody submitted in time; resolves when its bytes are gone. */
   expire(options: { readonly signal: AbortSignal }): Promise<void>
   usage(): { readonly rootCount: number; readonly usedBytes: number }
@@ -31,7 +34,7 @@ export function createEarly(
   deps: EarlyDeps,
 ): Early {
   const { clock, logger, entries } = deps
-  const accounts = new Map<Root, { sizeBytes: number; expiresMs: number }>()
+  const accounts = new Map<Root, { sizeBytes: number; expiresMs: number; isAbandoned: boolean }>()
   let usedBytes = 0
 
   const forget = (root: Root): void => {
@@ -39,9 +42,9 @@ export function createEarly(
     accounts.delete(root)
   }
   const charge = (root: Root, sizeBytes: number): void => {
-    const account = accounts.get(root) ?? { sizeBytes: 0, expiresMs: 0 }
+    const account = accounts.get(root) ?? { sizeBytes: 0, expiresMs: 0, isAbandoned: false }
     account.sizeBytes += sizeBytes
-    account.expiresMs = clock.nowMs() + EARLY_EXPIRY_MS
+    account.expiresMs = Math.max(account.expiresMs, clock.nowMs() + EARLY_EXPIRY_MS)
     accounts.set(root, account)
     usedBytes += sizeBytes
   }
@@ -58,8 +61,12 @@ export function createEarly(
         if (account === undefined) return
         account.sizeBytes -= sizeBytes
         usedBytes -= sizeBytes
-        if (account.sizeBytes === 0) accounts.delete(root)
+        if (account.sizeBytes === 0 && !account.isAbandoned) accounts.delete(root)
       }
+    },
+    abandon(root) {
+      const sizeBytes = accounts.get(root)?.sizeBytes ?? 0
+      accounts.set(root, { sizeBytes, expiresMs: clock.nowMs() + UNREFERENCED_EXPIRY_MS, isAbandoned: true })
     },
     settle(roots) {
       for (const root of roots) forget(root)

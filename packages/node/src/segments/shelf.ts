@@ -1,8 +1,10 @@
 import type { Entry, Index, Kernels, Layout, Logger, ProvenSegment, Root } from '@weightless/core'
 import {
   checkSegment,
+  concat,
   equal,
   fail as failCore,
+  fromHex,
   isFailure,
   layoutOf,
   leafCountOf,
@@ -59,7 +61,8 @@ export function createShelf(deps: ShelfDeps): Shelf {
   const { store, kernels, index: marks, logger } = deps
   const wanted = deps.wanted ?? (() => ({ first: 0, step: 1 }))
   // Whole entries, so that polls of official clients read no disk; the rows on disk are the truth.
-  const whole = new Map<number, boolean>()
+  // A number may be that of another entry after a reorganisation, so a mark says of which bytes it speaks.
+  const whole = new Map<number, { readonly entry: Entry; readonly value: boolean }>()
   const finishing = new Map<number, Promise<boolean>>()
 
   function layoutIfAny(entry: Entry): Layout | undefined {
@@ -71,15 +74,18 @@ export function createShelf(deps: ShelfDeps): Shelf {
     }
   }
 
-  function remember(seq: number, value: boolean): boolean {
+  function remember(entry: Entry, value: boolean): boolean {
     if (whole.size >= MARKS_MAX) whole.delete(whole.keys().next().value!)
-    whole.set(seq, value)
+    whole.set(entry.seq, { entry, value })
     return value
   }
 
-  const isWhole = (entry: Entry): boolean =>
-    whole.get(entry.seq) ??
-    remember(entry.seq, wantedCount(entry) === 0 || marks.get(numberKey('whole', entry.seq)) !== undefined)
+  function isWhole(entry: Entry): boolean {
+    const known = whole.get(entry.seq)
+    if (known !== undefined && isSameData(known.entry, entry)) return known.value
+    const mark = marks.get(numberKey('whole', entry.seq))
+    return remember(entry, wantedCount(entry) === 0 || (mark !== undefined && equal(mark, markOf(entry))))
+  }
 
   function wantedCount(entry: Entry): number {
     const layout = layoutIfAny(entry)
@@ -130,9 +136,9 @@ export function createShelf(deps: ShelfDeps): Shelf {
     // Not waited for: the mark says nothing that the store's rows do not say again after a crash, and a commit costs the sender
     // of a small object as much as the sync that it does need (docs/bench/put.md).
     marks
-      .transaction([{ key: numberKey('whole', entry.seq), value: Uint8Array.of(1) }], { durability: 'written' })
+      .transaction([{ key: numberKey('whole', entry.seq), value: markOf(entry) }], { durability: 'written' })
       .catch((error: unknown) => logger.error('entry.markFailed', { seq: entry.seq, error }))
-    return remember(entry.seq, true)
+    return remember(entry, true)
   }
 
   async function check(file: FileClaim, layout: Layout, segment: ClaimedSegment, signal: AbortSignal): Promise<void> {
@@ -211,6 +217,18 @@ export function createShelf(deps: ShelfDeps): Shelf {
     },
     unmark,
   }
+}
+
+/** The bytes that an entry stands for: a root does not commit to the size. In `solo` the start decides which segments are wanted. */
+function isSameData(a: Entry, b: Entry): boolean {
+  return a.root === b.root && a.sizeBytes === b.sizeBytes && a.startChunk === b.startChunk
+}
+
+function markOf({ root, sizeBytes, startChunk }: Entry): Uint8Array {
+  const numbers = new Uint8Array(16)
+  new DataView(numbers.buffer).setBigUint64(0, BigInt(sizeBytes))
+  new DataView(numbers.buffer).setBigUint64(8, BigInt(startChunk))
+  return concat([fromHex(root), numbers])
 }
 
 /** Marks kept in memory: a few bytes each. */

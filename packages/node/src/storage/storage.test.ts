@@ -238,6 +238,96 @@ describe('membership sources', () => {
   })
 })
 
+describe('after a reorganisation', () => {
+  afterEach(endWorlds)
+
+  async function stored() {
+    const world = createTestWorld()
+    const [node] = await world.members(1)
+    const object = objectOf(1000, 31)
+    const block = world.chain.head
+    world.chain.submit(objectOf(1000, 32).submission)
+    const [entry] = world.chain.submit(object.submission)
+    const { receipt } = (await (await putBinary(node!, entry!, object.segments, 1)).json()) as { receipt: Receipt }
+    expect(receipt.entrySeq).toBe(1)
+    return { world, node: node!, object, block, receipt }
+  }
+  type Stored = Awaited<ReturnType<typeof stored>>
+  const ask = ({ node, object }: Stored, seq: number): Promise<Response> =>
+    node.fetch(`/v1/entries/${object.tree.root}/receipt?seq=${seq}&slot=1`)
+
+  test('the receipt of an entry that is gone is not served, nor for another entry that has its number', async () => {
+    const at = await stored()
+    at.world.chain.rewind(at.block)
+    at.world.chain.advance(3)
+    await at.node.caughtUp()
+    expect([(await ask(at, 1)).status, (await ask(at, 0)).status]).toEqual([404, 404])
+    expect((await at.node.rpc('zgs_getFileInfo', [at.object.tree.root, true])).result).toBeNull()
+    // Two others take the numbers 0 and 1; the second has the very root, in another block.
+    at.world.chain.submit(objectOf(1000, 33).submission)
+    const [again] = at.world.chain.submit(at.object.submission)
+    await at.node.caughtUp()
+    const answer = receiptFromJson(await (await ask(at, 1)).json())
+    expect(answer).toMatchObject({ entrySeq: 1, blockNumber: again!.blockNumber })
+    expect(answer).not.toEqual(at.receipt)
+    verifyReceipt(answer)
+  })
+
+  test('an entry that comes back under another number is whole at once, with a receipt of its own', async () => {
+    const at = await stored()
+    at.world.chain.rewind(at.block)
+    const [back] = at.world.chain.submit(at.object.submission)
+    expect(back!.seq).toBe(0)
+    await at.node.caughtUp()
+    await until(async () => (await at.node.rpc('zgs_checkFileFinalized', [0])).result === true, 'it is whole')
+    expect(receiptFromJson(await (await ask(at, 0)).json())).toMatchObject({ entrySeq: 0 })
+  })
+
+  test('a number that another file has is not whole by the bytes of the first', async () => {
+    const at = await stored()
+    at.world.chain.rewind(at.block)
+    at.world.chain.submit(objectOf(1000, 34).submission, objectOf(1000, 35).submission)
+    await at.node.caughtUp()
+    expect((await at.node.rpc('zgs_checkFileFinalized', [1])).result).toBe(false)
+  })
+
+  test('bytes that no entry refers to any more stay for an hour and are dropped then', async () => {
+    const at = await stored()
+    at.world.chain.rewind(at.block)
+    at.world.chain.advance(3)
+    await at.node.caughtUp()
+    at.world.clock.jump(50 * 60_000)
+    at.world.clock.jump(60_000)
+    await until(() => at.node.follower.isCaughtUp())
+    expect(at.node.store.usage().segmentCount).toBe(1)
+    at.world.clock.jump(12 * 60_000)
+    await until(() => at.node.store.usage().segmentCount === 0, 'the bytes are gone')
+  })
+
+  test('a chain that takes back too much, or is another one, is told in health and status; what is stored is read', async () => {
+    const at = await stored()
+    at.world.chain.chainId = 1
+    at.world.chain.rewind(at.block)
+    at.world.chain.advance(3)
+    const health = async (): Promise<{ ready: boolean; chain?: { state: string; code: string; next: string } }> =>
+      (await (await at.node.fetch('/health')).json()) as never
+    await until(async () => (await health()).chain?.code === 'CHAIN_ID_MISMATCH', 'health names the other chain')
+    expect(await health()).toMatchObject({ ready: false, chain: { state: 'halted', next: expect.any(String) } })
+    expect(await (await at.node.fetch('/v1/status')).json()).toMatchObject({
+      ready: false,
+      chain: { state: 'halted', code: 'CHAIN_ID_MISMATCH' },
+    })
+    const read = await at.node.fetch(`/v1/entries/${at.object.tree.root}/segments?from=0&count=1`)
+    expect(read.status).toBe(200)
+    await read.body?.cancel()
+    // The endpoint serves the right chain again.
+    at.world.chain.chainId = CHAIN_ID
+    at.world.clock.jump(30_000)
+    await at.node.caughtUp()
+    expect(await health()).toEqual({ ready: true })
+  })
+})
+
 describe('early segments', () => {
   afterEach(endWorlds)
 

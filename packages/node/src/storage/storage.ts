@@ -6,7 +6,7 @@ import type { Commit, Follower } from '../flow/follow.ts'
 import type { MembershipView } from '../flow/membership.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
 import { ANSWER_PACE, BODY_PACE, createGate } from '../http/gate.ts'
-import { createService, type RoleMetrics, type Service } from '../http/service.ts'
+import { createService, describeChain, type RoleMetrics, type Service } from '../http/service.ts'
 import { createSpareBuffers } from '../http/spareBuffers.ts'
 import { createPeers, type Peers } from '../peers/peers.ts'
 import { createEarly } from '../segments/early.ts'
@@ -191,6 +191,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     nextSeq: follower.nextSeq(),
     store: store.usage(),
     sync: sync.status(),
+    chain: describeChain(follower.state()),
     ready: isReady(),
   })
 
@@ -224,6 +225,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     }),
     isReady,
     brokenBy: () => store.usage().brokenBy,
+    chain: follower.state,
     metrics,
     signal: deps.signal,
   })
@@ -250,6 +252,17 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     }
   }
 
+  /** Bytes of entries that are on the chain no more stay for a while: as a rule the same transaction comes again. */
+  function onRemoved({ removed, membership: changed }: Commit, signal: AbortSignal): void {
+    for (const { root } of removed) {
+      if (store.presence(root).heldCount > 0 && follower.entries.byRoot(root).length === 0) early.abandon(root)
+    }
+    if (changed === undefined) return
+    receipts.forgetAbove(changed.version, { signal }).catch((error: unknown) => {
+      if (!signal.aborted) logger.error('receipts.unforgotten', { error })
+    })
+  }
+
   return {
     handle,
     sync,
@@ -261,6 +274,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
         .catch((error: unknown) => logger.warn('entry.unmarked', { root, error })),
     async run({ signal }) {
       const end = follower.onCommit((commit: Commit) => {
+        if (commit.removed.length > 0) onRemoved(commit, signal)
         if (commit.entries.length === 0) return
         early.settle(commit.entries.map((entry) => entry.root))
         settle(commit.entries, signal).catch(() => undefined)

@@ -1,0 +1,57 @@
+import type { Entry, Index, IndexChange } from '@weightless/core'
+import { appendSubmission, flowStateAt } from '@weightless/core'
+import { cursorChange, type BlockMark, type Cursor } from './cursor.ts'
+import { entryRowKeys, type EntryIndex } from './entries.ts'
+import { flowNodeKey, numberKey, numberRange } from './keys.ts'
+import type { MemberChange } from './membership.ts'
+
+/** What going back to an earlier block does to the index: a decision, no side effect. */
+export type RollBack = {
+  readonly cursor: Cursor
+  /** Entries that are on no block any more, ascending. */
+  readonly removed: readonly Entry[]
+  readonly changes: readonly IndexChange[]
+}
+
+/** Takes back everything above `to`: entries, the nodes that they placed in the flow, members, block hashes, and what this node
+ *  wrote down about those entries (whole, signed, delivered), because their numbers will be those of others. */
+export function planRollBack(
+  cursor: Pick<Cursor, 'nextSeq'>,
+  to: BlockMark,
+  log: { readonly index: Index; readonly entries: EntryIndex; readonly members: readonly MemberChange[] },
+): RollBack {
+  const { index, entries } = log
+  const removed: Entry[] = []
+  let nextSeq = cursor.nextSeq
+  for (let entry = entries.bySeq(nextSeq - 1); entry !== undefined && entry.blockNumber > to.number;) {
+    removed.push(entry)
+    nextSeq -= 1
+    entry = entries.bySeq(nextSeq - 1)
+  }
+  removed.reverse()
+  const last = entries.bySeq(nextSeq - 1)
+  const lengthChunks = last === undefined ? 1 : last.startChunk + last.paddedChunkCount
+  const flow = flowStateAt(lengthChunks, (height, at) => index.get(flowNodeKey(height, at)))
+
+  const gone: Uint8Array[] = []
+  let state = flow
+  for (const entry of removed) {
+    const appended = appendSubmission(state, entry.nodes)
+    state = appended.state
+    gone.push(
+      ...entryRowKeys(entry),
+      ...appended.placed.map((node) => flowNodeKey(node.height, node.index)),
+      ...(['whole', 'receipt', 'delivery'] as const).map((kind) => numberKey(kind, entry.seq)),
+    )
+  }
+  for (const change of log.members) if (change.blockNumber > to.number) gone.push(numberKey('member', change.version))
+  for (const { key } of index.range(numberRange('block', to.number + 1, Number.MAX_SAFE_INTEGER)))
+    gone.push(Uint8Array.from(key))
+
+  const next: Cursor = { block: to, nextSeq, flow }
+  return {
+    cursor: next,
+    removed,
+    changes: [...gone.map((key) => ({ key, value: undefined })), cursorChange(next)],
+  }
+}
