@@ -21,6 +21,7 @@ const suites = {
   chain: { gate: true, paths: ['packages/chain'] },
   sdk: { gate: true, paths: ['packages/sdk'] },
   node: { gate: true, paths: ['packages/node'] },
+  remote: { gate: true, paths: ['sim/remote'] },
   cli: { gate: true, paths: ['packages/cli'] },
   fuzz: { gate: true, paths: ['sim/fuzz'] },
   interop: { gate: true, paths: ['sim/interop/gate'] },

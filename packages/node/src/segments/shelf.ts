@@ -171,10 +171,10 @@ export function createShelf(deps: ShelfDeps): Shelf {
   }
 
   async function unmark(root: Root): Promise<void> {
-    const seqs = deps.entries.byRoot(root).map((entry) => entry.seq)
+    const sharing = deps.entries.byRoot(root)
     // Said at once: until the rows are gone, a question meanwhile would find the old marks and remember them.
-    for (const seq of seqs) remember(seq, false)
-    const changes = seqs.map((seq) => ({ key: numberKey('whole', seq), value: undefined }))
+    for (const entry of sharing) remember(entry, false)
+    const changes = sharing.map(({ seq }) => ({ key: numberKey('whole', seq), value: undefined }))
     await marks.transaction(changes, { durability: 'written' })
   }
 
