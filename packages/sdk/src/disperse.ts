@@ -41,6 +41,8 @@ import type { PutAnswer } from './storageNodeClient.ts'
 /** One entry on chain, and the bytes it stands for. */
 export type Dispersal = {
   readonly seq: number
+  /** Of the entry: a receipt that names another block speaks of one that a reorganisation took away. */
+  readonly blockNumber: number
   readonly root: Root
   readonly tree: FileTree
   readonly source: ReadAt
@@ -266,6 +268,7 @@ function checked(
     registry: expected.registry,
     dataRoot: job.root,
     entrySeq: job.seq,
+    blockNumber: job.blockNumber,
     signer: expected.signer,
   }
   for (const [name, value] of Object.entries(facts)) {

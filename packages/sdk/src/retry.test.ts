@@ -58,3 +58,16 @@ test('jitter takes away at most half', () => {
   expect(jittered(100, { bytes: () => Uint8Array.of(0, 0) })).toBe(50)
   expect(jittered(100, random)).toBe(100)
 })
+
+test('a peer that asks for patience gets it, within a limit', async () => {
+  const all = deps()
+  const asked = [7_000, 600_000, undefined]
+  await reasonOf(
+    retry(
+      (attempt) => Promise.reject(fail('AGAIN', { retryAfterMs: asked[attempt - 1] })),
+      { ...options, attemptsMax: 4 },
+      all,
+    ),
+  )
+  expect(all.slept).toEqual([7_000, 30_000, 35])
+})

@@ -362,7 +362,7 @@ async function store(
       return await storeAt(client, object, at, settings, signal)
     } catch (error) {
       if (!isFailure(error, 'ENTRY_REORGED')) throw error
-      at = { entry: await anchorAgain(client, at.entry, error, signal), reused: true }
+      at = { entry: await anchorAgain(client, at.entry, error, signal), reused: at.reused, isAgain: true }
     }
   }
 }
@@ -387,7 +387,7 @@ const AGAIN_DELAY_MS_MAX = 4_000
 async function storeAt(
   client: Client,
   object: Accepted,
-  { entry, reused }: Anchored,
+  { entry, reused, isAgain = false }: Anchored,
   settings: Settings,
   signal: AbortSignal,
 ): Promise<StoredResult> {
@@ -399,7 +399,7 @@ async function storeAt(
   if (until === 'anchored') return { ...base, stage: 'anchored', receipts: [] }
   const receipts = await disperse(
     client,
-    { seq, root, tree, source, replicas, mayBeHeld: reused || steps?.isResumed() === true },
+    { seq, blockNumber, root, tree, source, replicas, mayBeHeld: reused || isAgain || steps?.isResumed() === true },
     { signal, onStored: (doneBytes) => tell({ phase: 'store', doneBytes, totalBytes: sizeBytes, root }) },
   )
   await steps?.reached('durable', { entry, reused }, { signal })

@@ -79,7 +79,12 @@ export type StepOptions = {
 }
 
 /** An entry of the log, ours or one that was there. */
-export type Anchored = { readonly entry: Entry; readonly reused: boolean }
+export type Anchored = {
+  readonly entry: Entry
+  readonly reused: boolean
+  /** Its block was replaced on the way: holders may have its bytes. */
+  readonly isAgain?: boolean
+}
 
 /** What an upload is about, once its source is hashed. */
 export type StepObject = { readonly root: Root; readonly sizeBytes: number; readonly submission: Submission }
