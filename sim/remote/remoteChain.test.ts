@@ -234,6 +234,12 @@ test('the engine `remote` gives heads in order and what is final, and refuses an
   expect(engine.finalized()!.number).toBeGreaterThan(0)
   expect(engine).toMatchObject({ chainId: CHAIN_ID, rpcUrl: faulty.url, pid: undefined, restartCount: 0 })
   expect(seen.length).toBeGreaterThan(0)
+  expect(engine.fault).toBeUndefined()
+  faulty.faults.chainId = 16601
+  await mine(1)
+  await until(() => engine.fault?.code === 'REMOTE_CHAIN_ID_DIFFERENT', 'it says that this is another chain')
+  expect(engine.head()!.number).toBe(newest)
+  faulty.faults.chainId = undefined
   await engine.stop()
   await expect(createRemoteEngine({ ...options, chainId: 1 }, deps).start()).rejects.toSatisfy((error) =>
     isFailure(error, 'REMOTE_CHAIN_ID_DIFFERENT'),

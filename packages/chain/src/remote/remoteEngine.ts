@@ -1,6 +1,7 @@
 import {
   type Abortable,
   type Clock,
+  type Failure,
   type Hex,
   isFailure,
   type Logger,
@@ -31,6 +32,7 @@ export function createRemoteEngine(options: RemoteEngineOptions, deps: RemoteEng
   let head: Block | undefined
   let finalized: Block | undefined
   let knowsFinalized = true
+  let fault: Failure | undefined
   let life: { readonly over: AbortController; readonly ended: Promise<void> } | undefined
 
   async function start({ signal }: Abortable = {}): Promise<void> {
@@ -66,7 +68,9 @@ export function createRemoteEngine(options: RemoteEngineOptions, deps: RemoteEng
       try {
         await checkChain({ signal })
         await advance(`0x${number.toString(16)}`, { signal })
+        fault = undefined
       } catch (error) {
+        if (isFailure(error, 'REMOTE_CHAIN_ID_DIFFERENT')) fault = error
         // The next head brings the next try; until then what is known stays.
         if (!signal.aborted) logger?.warn('remote.headFailed', { number, error })
       }
@@ -110,6 +114,9 @@ export function createRemoteEngine(options: RemoteEngineOptions, deps: RemoteEng
     wsUrl: wsUrl ?? rpcUrl.replace(/^http/, 'ws'),
     pid: undefined,
     restartCount: 0,
+    get fault() {
+      return fault
+    },
     start,
     stop,
     head: () => head,
