@@ -1,6 +1,15 @@
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
-import { createHash } from 'node:crypto'
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { createHash, randomBytes } from 'node:crypto'
+import {
+  appendFileSync,
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { readdir, readlink } from 'node:fs/promises'
 import { request as httpRequest } from 'node:http'
 import { tmpdir } from 'node:os'
@@ -8,6 +17,7 @@ import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { ObjectInfo } from '@weightless/sdk'
+import type { Finding } from './doctor/checks.ts'
 import type { NetworkStatus } from './local/status.ts'
 import { freePorts } from '@weightless/host'
 import { isAlive, parseNetwork, type NetworkDescription, type StorageNodeDescription } from './networkFile.ts'
@@ -337,7 +347,7 @@ describe('when processes die', () => {
   })
 
   test('a holder that was killed and emptied is rebuilt by the others, and the object outlives them', async () => {
-    const bytes = content(20_000_000, 4)
+    const bytes = randomBytes(20_000_000)
     writeFileSync(join(folder, 'rebuilt'), bytes)
     const { root, receipts } = await json<Put>('put', join(folder, 'rebuilt'))
     const signerOf = async (url: string): Promise<string> =>
@@ -387,6 +397,42 @@ describe('when processes die', () => {
       await json('node', 'start', node.id)
     },
   )
+
+  test('the log of every role is cut, that of the chain and of up too, while they write on', async () => {
+    const logs = ['up', 'chain', 'gateway', 'node-0'].map((role) => join(dir, 'logs', `${role}.log`))
+    const filler = Buffer.alloc(17 * 1024 ** 2, 'x')
+    for (const log of logs) appendFileSync(log, filler)
+    await until('all are cut', () => logs.every((log) => statSync(log).size < 1024 ** 2))
+    for (const log of logs) expect(statSync(`${log}.1`).size).toBeLessThanOrEqual(33 * 1024 ** 2)
+  })
+
+  test('doctor finds nothing wrong with a running network, and names what is', async () => {
+    const doctor = async (): Promise<{ code: number | null; findings: Finding[] }> => {
+      const { code, out } = await weightless(['doctor', '--json'])
+      return { code, findings: (JSON.parse(out) as { findings: Finding[] }).findings }
+    }
+    await until('it is well', async () => (await doctor()).code === 0)
+    const { findings } = await doctor()
+    expect(findings.filter(({ level }) => level === 'fail')).toEqual([])
+    for (const check of ['network', 'network.json', 'ports', 'disk', 'chain', 'clock', 'keys', 'gateway', 'node-0'])
+      expect(findings.find((finding) => finding.check === check)?.level, check).toBe('ok')
+    chmodSync(join(dir, 'keys', 'node-0.key'), 0o644)
+    await json('node', 'stop', 'node-2')
+    const ill = await doctor()
+    expect(ill.code).toBe(1)
+    expect(ill.findings.filter(({ level }) => level !== 'ok' && level !== undefined)).toEqual(
+      expect.arrayContaining([
+        expect.objectContaining({ check: 'keys', level: 'fail', remedy: expect.stringContaining('chmod 600') }),
+        expect.objectContaining({
+          check: 'node-2',
+          level: 'warn',
+          remedy: expect.stringContaining('node start node-2'),
+        }),
+      ]),
+    )
+    chmodSync(join(dir, 'keys', 'node-0.key'), 0o600)
+    await json('node', 'start', 'node-2')
+  })
 
   test('the gateway comes back by itself', async () => {
     const before = (await json<NetworkStatus>('status')).gateway.pid as number

@@ -66,7 +66,8 @@ const NODES_DEFAULT = 6
 const PORTS_FREE_MS_MAX = 10_000
 const REGISTERED_MS_MAX = 30_000
 const STEP_MS = 25
-const LOG_CAP_STEP_MS = 30_000
+/** A role that fails in a loop writes some MB a second; looking at ten files takes no time. */
+const LOG_CAP_STEP_MS = 5_000
 
 /** Starts the network and resolves when it has proved itself. What was started is stopped again when anything fails. */
 export async function startLocalNetwork(
@@ -96,6 +97,7 @@ export async function startLocalNetwork(
   try {
     const found = await claimDirectory(layout, options, cleanups)
     logger = createLogger({ file: layout.log('up'), fileBytesMax: LOG_BYTES_MAX, level: 'info' })
+    startLogCap(layout, cleanups)
     enter('choosing ports')
     const state = await prepareState(layout, options, clock, scope)
     const stage: Stage = { options, layout, state, parts, cleanups, clock, logger, signal: scope }
@@ -138,7 +140,6 @@ export async function startLocalNetwork(
     const proof = { network: describe(running), privateKey: deployer, signers }
     logger.info('network.proved', await proveNetwork(proof, { clock }, { signal: scope }))
 
-    startLogCap(layout, cleanups)
     cleanups.push(() => networkFile.withdraw())
     await networkFile.publish()
     parts.ready = true

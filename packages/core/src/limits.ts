@@ -34,6 +34,9 @@ export const EARLY_EXPIRY_MS = 300_000
 /** Bytes of an entry that a reorganisation took off the chain: a transaction that is mined again comes within minutes, and a
  *  holder that still has them then needs nothing sent. */
 export const UNREFERENCED_EXPIRY_MS = 3_600_000
+/** An upload whose entry is on chain, and so paid for, may stop half way for so long; then the gateway frees what it had spooled of
+ *  it. Never sooner, however full the spool is: what was acknowledged is kept, and new uploads wait instead (DESIGN D8). */
+export const UPLOAD_IDLE_MS: number = 24 * 3_600_000
 /** Copies of an entry under the policy `replicate` (DESIGN D7, issue "the foundation and the log"). */
 export const REPLICA_COUNT = 3
 /** Active members of a registry: bounds the gas of a membership change and the size of a certificate. */
@@ -70,4 +73,5 @@ invariant(
   JSON_BODY_BYTES_MAX > 10 * ((SEGMENT_SIZE_BYTES * 4) / 3 + 8192),
   'ten segments of an official client fit in one body',
 )
+invariant(UPLOAD_IDLE_MS > EARLY_EXPIRY_MS, 'what is paid for is kept longer than what is not')
 invariant(ENTRY_WAIT_MS < RPC_ANSWER_MS_MAX, 'a wait for an entry ends before the client gives up')

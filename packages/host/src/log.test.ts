@@ -1,6 +1,6 @@
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, stat, truncate } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createFail } from '@weightless/core'
 import { createLogger } from './log.ts'
@@ -11,7 +11,7 @@ beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'weightless-log-'))
   file = join(directory, 'role.log')
 })
-afterEach(() => rm(directory, { recursive: true }))
+afterEach(() => rm(directory, { recursive: true, force: true }))
 
 async function lines(): Promise<Record<string, unknown>[]> {
   return (await readFile(file, 'utf8'))
@@ -75,6 +75,19 @@ test('long texts, long lists and circles are cut', async () => {
   const logger = createLogger({ level: 'info', file })
   logger.info('a.happened', { circle, text: 'x'.repeat(100_000), list: Array.from({ length: 10_000 }, (_, i) => i) })
   expect((await readFile(file, 'utf8')).length).toBeLessThan(10_000)
+})
+
+test('a log whose directory was deleted, or that somebody else has cut, goes on and stays bounded', async () => {
+  const logger = createLogger({ level: 'info', file, fileBytesMax: 2_000 })
+  for (let i = 0; i < 20; i++) logger.info('tick.passed', { i })
+  await truncate(file)
+  for (let i = 20; i < 40; i++) logger.info('tick.passed', { i })
+  // Cut by somebody else, it is not full: nothing is moved aside before it is.
+  await expect(stat(`${file}.1`)).rejects.toThrow('ENOENT')
+  await rm(dirname(file), { recursive: true })
+  expect(() => {
+    for (let i = 0; i < 100; i++) logger.info('tick.passed', { i })
+  }).not.toThrow()
 })
 
 test('a full file is moved aside, and one such is kept', async () => {

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, ftruncateSync, openSync, renameSync, writeSync } from 'node:fs'
 import type { Logger, LogFields } from '@weightless/core'
 import { isFailure, toHex } from '@weightless/core'
 import { pino } from 'pino'
@@ -90,14 +90,28 @@ function rotatingFile(path: string, sizeBytesMax: number): DestinationStream {
     write(line) {
       const lineBytes = Buffer.byteLength(line)
       if (sizeBytes > 0 && sizeBytes + lineBytes > sizeBytesMax) {
-        closeSync(descriptor)
-        renameSync(path, `${path}.1`)
-        descriptor = openSync(path, 'a', 0o600)
-        sizeBytes = 0
+        // Somebody else may have cut it, or write to it as well.
+        sizeBytes = fstatSync(descriptor).size
+        if (sizeBytes + lineBytes > sizeBytesMax) descriptor = moveAside(path, descriptor)
+        sizeBytes = fstatSync(descriptor).size
       }
       writeLine(descriptor, line)
       sizeBytes += lineBytes
     },
+  }
+}
+
+/** The descriptor of a new file. Where none can be made (the directory was deleted, the disk is full) the old one is emptied: the
+ *  log stays bounded, and a log never ends a process. */
+function moveAside(path: string, full: number): number {
+  try {
+    renameSync(path, `${path}.1`)
+    const next = openSync(path, 'a', 0o600)
+    closeSync(full)
+    return next
+  } catch {
+    ftruncateSync(full)
+    return full
   }
 }
 

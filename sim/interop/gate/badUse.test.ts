@@ -219,7 +219,6 @@ describe('the command line', () => {
       [['da', 'put', 'x'], 'NOT_BUILT'],
       [['models'], 'NOT_BUILT'],
       [['chat', 'hello'], 'NOT_BUILT'],
-      [['doctor'], 'NOT_BUILT'],
       [['tour'], 'NOT_BUILT'],
     ]
     for (let at = 0; at < wrong.length; at += 3) {

@@ -22,6 +22,10 @@ const SCENARIOS: Readonly<Record<string, { readonly about: string; load(): Promi
     about: 'time to ready and memory of the network',
     load: async () => (await import('../bench/upTime.ts')).upTime,
   },
+  rebuild: {
+    about: 'one lost replica fetched from the others',
+    load: async () => (await import('../bench/rebuild.ts')).rebuild,
+  },
   put: {
     about: 'latency of a 50 KB put to durable',
     load: async () => (await import('../bench/putSmall.ts')).putSmall,

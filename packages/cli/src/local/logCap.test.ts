@@ -1,4 +1,4 @@
-import { mkdtemp, open, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, open, readFile, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -27,6 +27,40 @@ test('a log over its cap is moved aside once and its writer goes on in the same 
   await capLogs(folder, { bytesMax: 100 })
   expect((await readdir(folder)).sort()).toEqual(['gateway.log', 'node-0.log', 'node-0.log.1'])
   expect(await readFile(`${path}.1`, 'utf8')).toBe(`after\n${'z'.repeat(100)}`)
+})
+
+test('however much a log has grown, of every role, its copy stays small and ends as the log did', async () => {
+  for (const role of ['up', 'chain', 'gateway', 'node-0']) {
+    const path = join(folder, `${role}.log`)
+    // Sparse: a gigabyte that takes no room here.
+    await writeFile(path, '')
+    await truncate(path, 1024 ** 3)
+    await using log = await open(path, 'a')
+    await log.write(`the last line of ${role}\n`)
+  }
+  expect([...(await capLogs(folder, { bytesMax: 1000 }))].sort()).toEqual([
+    'chain.log',
+    'gateway.log',
+    'node-0.log',
+    'up.log',
+  ])
+  for (const role of ['up', 'chain', 'gateway', 'node-0']) {
+    expect((await stat(join(folder, `${role}.log`))).size).toBe(0)
+    const copy = join(folder, `${role}.log.1`)
+    expect((await stat(copy)).size).toBeLessThanOrEqual(3000)
+    expect(await readFile(copy, 'utf8')).toMatch(new RegExp(`the last line of ${role}\\n$`))
+  }
+  expect((await readdir(folder)).filter((name) => name.endsWith('.part'))).toEqual([])
+})
+
+test('a log is cut also when it cannot be copied, as on a full disk', async () => {
+  await writeFile(join(folder, 'a.log'), 'x'.repeat(2000))
+  await writeFile(join(folder, 'b.log'), 'x'.repeat(2000))
+  // Nothing takes the name of a directory that is not empty.
+  await mkdir(join(folder, 'a.log.1', 'inside'), { recursive: true })
+  expect([...(await capLogs(folder, { bytesMax: 1000 }))].sort()).toEqual(['a.log', 'b.log'])
+  expect((await stat(join(folder, 'a.log'))).size).toBe(0)
+  expect((await stat(join(folder, 'b.log.1'))).size).toBeGreaterThan(1000)
 })
 
 test('a folder that is not there has no logs to cap', async () => {

@@ -240,6 +240,66 @@ describe('uploads of official clients through the gateway', () => {
     await untilFinal(at.gateway, b)
   })
 
+  test('that stop half way are kept for a day, in a full spool too, and then make room', async () => {
+    const net = await network(3, { spoolBytesMax: 12 * 270_336 })
+    const { world, gateway } = net
+    const object = objectOf(12 * SEGMENT_SIZE_BYTES, 70)
+    const entry = await submit(net, object)
+    const send = async (index: number): Promise<unknown> =>
+      (await gateway.rpc('zgs_uploadSegmentsByTxSeq', [[officialSegment(object, index)], entry.seq])).result
+    for (let index = 0; index < 11; index++) expect(await send(index)).toBe(0)
+    for (let hour = 0; hour < 23; hour++) {
+      world.clock.jump(3_600_000)
+      await gateway.rpc('zgs_getStatus')
+    }
+    expect(gateway.store.usage().usedBytes).toBeGreaterThan(0.9 * gateway.store.usage().capacityBytes)
+    expect(gateway.store.usage().segmentCount).toBe(11)
+    world.clock.jump(2 * 3_600_000)
+    await until(() => gateway.store.usage().segmentCount === 0, 'the spool is empty')
+    // A late segment is taken, and the status says what is there: not the eleven that were given up.
+    expect(await send(0)).toBe(0)
+    expect((await gateway.rpc('zgs_getFileInfoByTxSeq', [entry.seq])).result).toMatchObject({
+      finalized: false,
+      uploadedSegNum: 1,
+    })
+    for (let index = 1; index < 12; index++) expect(await send(index)).toBe(0)
+    await untilFinal(gateway, entry)
+  })
+
+  test('that are whole are never given up, however long their holders are away', async () => {
+    const net = await network(3)
+    const { world, gateway, nodes } = net
+    const object = objectOf(600_000, 71)
+    const entry = await submit(net, object)
+    await nodes[0]!.kill()
+    await uploadOfficially(gateway, object, entry)
+    for (let day = 0; day < 3; day++) {
+      world.clock.jump(25 * 3_600_000)
+      await gateway.rpc('zgs_getStatus')
+    }
+    expect(await isFinal(gateway, entry)).toBe(false)
+    expect(gateway.store.presence(entry.root).heldCount).toBe(3)
+    const again = await world.storage('node-0', { machine: nodes[0]!.machine })
+    await again.caughtUp()
+    world.clock.jump(60_000)
+    await untilFinal(gateway, entry)
+  })
+
+  test('whose root never comes on chain are given up after five minutes, and may begin again', async () => {
+    const net = await network(3)
+    const { world, gateway } = net
+    const object = objectOf(5000, 72)
+    const send = async (): Promise<unknown> =>
+      (await gateway.rpc('zgs_uploadSegments', [[officialSegment(object, 0)]])).result
+    expect(await send()).toBe(0)
+    expect(gateway.store.usage().segmentCount).toBe(1)
+    world.clock.jump(400_000)
+    await until(() => gateway.store.usage().segmentCount === 0, 'it is given up')
+    expect(await send()).toBe(0)
+    const entry = await submit(net, object)
+    await untilFinal(gateway, entry)
+  })
+
   test('that are large are passed on while they come in', async () => {
     const at = await network(3)
     const object = objectOf(40 * SEGMENT_SIZE_BYTES, -1)

@@ -1,5 +1,5 @@
 import type { Address, Clock, Entry, Index, Kernels, Logger, Net, Root } from '@weightless/core'
-import { SEGMENT_SIZE_BYTES } from '@weightless/core'
+import { SEGMENT_SIZE_BYTES, UPLOAD_IDLE_MS } from '@weightless/core'
 import { lookupByRoot } from '../flow/entries.ts'
 import type { Follower } from '../flow/follow.ts'
 import type { MembershipView } from '../flow/membership.ts'
@@ -75,17 +75,13 @@ const QUEUE_MS_MAX = 20_000
 /** One place per connection that the server allows. */
 const QUEUE_COUNT_MAX = 4096
 const SWEEP_MS = 30_000
-/** An upload that stopped half way may go on within a day. */
-const IDLE_MS_MAX = 24 * 3_600_000
-/** When the spool is nearly full, only one that went on a short while ago is spared. */
-const IDLE_MS_WHEN_FULL = 600_000
-const NEARLY_FULL = 0.9
 
 /** The front door (DESIGN D8): one node to official clients, a writer and reader to the storage nodes behind it. */
 export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRoleDeps): GatewayRole {
   const { follower, membership, spool, index, kernels, clock, logger, bytes, metrics } = deps
   const { replicas, chainId, flow, registry } = options
   const touchedMs = new Map<Root, number>()
+  let expiredCount = 0
   const touch = (root: Root): void => void touchedMs.set(root, clock.nowMs())
 
   const shelf = createShelf({ store: spool, kernels, index, entries: follower.entries, logger })
@@ -177,8 +173,6 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
 
   async function sweep(signal: AbortSignal): Promise<void> {
     await early.expire({ signal })
-    const { usedBytes, capacityBytes } = spool.usage()
-    const idleMs = usedBytes > NEARLY_FULL * capacityBytes ? IDLE_MS_WHEN_FULL : IDLE_MS_MAX
     for (const root of Array.from(spool.roots())) {
       const entries = follower.entries.byRoot(root)
       // Its removal may have found no room: on a full disk not even a row can be changed.
@@ -186,13 +180,27 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
         free(entries[0]!)
         continue
       }
-      // Unknown roots are on the account of the early ones; whole ones are a promise that only holders can take over.
-      if (entries.length === 0 || entries.some((entry) => shelf.isWhole(entry) && !ledger.isFinal(entry))) continue
-      if (clock.nowMs() - (touchedMs.get(root) ?? 0) < idleMs) continue
+      const { heldCount } = spool.presence(root)
+      // Nobody pays for it, or not any more: a reorganisation took its entry away.
+      if (entries.length === 0) early.adopt(root, heldCount * SEGMENT_SIZE_BYTES)
+      if (entries.length === 0 || clock.nowMs() - (touchedMs.get(root) ?? 0) < UPLOAD_IDLE_MS) continue
+      // Whole ones are a promise that only holders can take over.
+      if (await isPromised(entries, signal)) continue
       touchedMs.delete(root)
-      logger.info('spool.expired', { root, segmentCount: spool.presence(root).heldCount })
+      expiredCount += 1
+      logger.info('spool.expired', { root, segmentCount: heldCount })
       await shelf.drop(root, { signal })
     }
+  }
+
+  async function isPromised(entries: readonly Entry[], signal: AbortSignal): Promise<boolean> {
+    let promised = false
+    for (const entry of entries) {
+      if (ledger.isFinal(entry) || !(await shelf.finish(entry, { signal }))) continue
+      dispersal.offer(entry)
+      promised = true
+    }
+    return promised
   }
 
   metrics.gaugeOf('weightless_follower_block', 'Last block whose logs are in the index.', () => follower.head().number)
@@ -218,6 +226,13 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
     'weightless_early_bytes',
     'Bytes of segments whose root is not on chain yet.',
     () => early.usage().usedBytes,
+  )
+  metrics.gaugeOf('weightless_early_roots', 'Such roots.', () => early.usage().rootCount)
+  metrics.gaugeOf('weightless_early_expired_total', 'Such roots that were given up.', () => early.usage().expiredCount)
+  metrics.gaugeOf(
+    'weightless_spool_expired_total',
+    'Uploads on chain that stopped half way and were given up.',
+    () => expiredCount,
   )
   metrics.gaugeOf('weightless_bodies_bytes', 'Bytes of request bodies in memory.', () => bodies.usage().usedBytes)
   metrics.gaugeOf('weightless_bodies_waiting', 'Requests whose body waits unread.', () => bodies.usage().waitingCount)

@@ -19,7 +19,10 @@ export type Early = {
   abandon(root: Root): void
   /** Forgets what nobody submitted in time; resolves when its bytes are gone. */
   expire(options: { readonly signal: AbortSignal }): Promise<void>
-  usage(): { readonly rootCount: number; readonly usedBytes: number }
+  /** Bytes here of a root that is on nobody's account and not on chain any more: they expire like the others. */
+  adopt(root: Root, sizeBytes: number): void
+  /** `expiredCount`: roots given up since the start. */
+  usage(): { readonly rootCount: number; readonly usedBytes: number; readonly expiredCount: number }
 }
 
 export type EarlyDeps = {
@@ -36,6 +39,7 @@ export function createEarly(
   const { clock, logger, entries } = deps
   const accounts = new Map<Root, { sizeBytes: number; expiresMs: number; isAbandoned: boolean }>()
   let usedBytes = 0
+  let expiredCount = 0
 
   const forget = (root: Root): void => {
     usedBytes -= accounts.get(root)?.sizeBytes ?? 0
@@ -77,11 +81,15 @@ export function createEarly(
         if (account.expiresMs > now) continue
         forget(root)
         if (entries.byRoot(root).length > 0) continue
+        expiredCount += 1
         logger.info('early.expired', { root, sizeBytes: account.sizeBytes })
         await deps.drop(root, { signal })
       }
     },
-    usage: () => ({ rootCount: accounts.size, usedBytes }),
+    adopt(root, sizeBytes) {
+      if (!accounts.has(root) && entries.byRoot(root).length === 0) charge(root, sizeBytes)
+    },
+    usage: () => ({ rootCount: accounts.size, usedBytes, expiredCount }),
   }
 }
 

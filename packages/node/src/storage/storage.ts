@@ -156,6 +156,8 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     'Bytes of segments whose root is not on chain yet.',
     () => early.usage().usedBytes,
   )
+  metrics.gaugeOf('weightless_early_roots', 'Such roots.', () => early.usage().rootCount)
+  metrics.gaugeOf('weightless_early_expired_total', 'Such roots that were given up.', () => early.usage().expiredCount)
   metrics.gaugeOf(
     'weightless_sync_missing_bytes',
     'Bytes of entries that belong on this node and are not here yet.',
