@@ -145,7 +145,8 @@ describe('sources that do not help', () => {
   test('wrong bytes are refused, their sender is asked no more, and another one serves', async () => {
     const world = createTestWorld()
     const nodes = await world.members(3)
-    const object = objectOf(3 * MIB, 25)
+    // Four requests, by turns of the sources.
+    const object = objectOf(13 * MIB, 25)
     const entry = await store(world, object, nodes)
     await nodes[0]!.kill()
     let lies = 0
@@ -249,6 +250,8 @@ describe('bytes that go bad', () => {
     // As a scrub or a repair would: the store no longer holds the segment.
     await nodes[0]!.store.remove(entry.root)
     nodes[0]!.lost(entry.root)
+    // Whoever asks before the mark is gone must not bring it back.
+    await isComplete(nodes[0]!, entry)
     await until(() => nodes[0]!.store.presence(entry.root).heldCount === 1)
     await until(() => isComplete(nodes[0]!, entry))
   })
