@@ -33,6 +33,8 @@ const status = {
 const told: NonNullable<NodeFacts['told']> = {
   ready: true,
   readOnly: false,
+  brokenBy: undefined,
+  damagedCount: 0,
   nextSeq: 20,
   usedBytes: GIB,
   capacityBytes: 64 * GIB,
@@ -205,6 +207,7 @@ const cases: readonly [string, Check, Partial<DoctorFacts>, 'ok' | 'warn' | 'fai
     'fail',
     /has stopped. CHAIN_JOURNAL_FAILED: block=7 reason=DISK_FULL/,
   ],
+  ['a node with damaged bytes', checkNodes, { nodes: [node({ damagedCount: 3 })] }, 'warn', /3 segments/],
   ['a chain without the contracts', checkChain, { chain: { ...chain, hasFlow: false } }, 'fail', /no contract/],
   ['a chain that stands still', checkChain, { nowMs: chain.headMs + 90_001 }, 'fail', /min old/],
   ['a block that is 90 s old', checkChain, { nowMs: chain.headMs + 90_000 }, 'ok', /block 7/],
@@ -242,7 +245,13 @@ const cases: readonly [string, Check, Partial<DoctorFacts>, 'ok' | 'warn' | 'fai
     /node-0 is down/,
   ],
   ['a node that does not answer', checkNodes, { nodes: [{ ...node(), told: undefined }] }, 'fail', /does not answer/],
-  ['a node with a broken disk', checkNodes, { nodes: [node({ readOnly: true })] }, 'fail', /no more writes/],
+  [
+    'a node with a broken disk',
+    checkNodes,
+    { nodes: [node({ readOnly: true, brokenBy: 'STORE_SYNC_FAILED' })] },
+    'fail',
+    /no more writes: STORE_SYNC/,
+  ],
   [
     'a node that is behind',
     checkNodes,

@@ -251,8 +251,16 @@ export const checkNodes: Check = ({ nodes }) => {
       found.push(
         fail(
           id,
-          `${id} takes no more writes: its disk failed.`,
+          `${id} takes no more writes: ${told.brokenBy ?? 'its disk failed'}.`,
           `Read \`weightless logs ${id}\`, repair the disk, then \`weightless node stop ${id}\` and \`start\`.`,
+        ),
+      )
+    if (told.damagedCount > 0)
+      found.push(
+        warn(
+          id,
+          `Bytes of ${told.damagedCount} segments on ${id} went bad; they are fetched from the other holders.`,
+          'Wait; if it happens again, replace the disk.',
         ),
       )
     if (newest - told.nextSeq > BEHIND_MAX)

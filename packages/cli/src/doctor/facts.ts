@@ -70,6 +70,9 @@ export type NodeFacts = {
     | {
         readonly ready: boolean
         readonly readOnly: boolean
+        /** Code of what made it read-only. */
+        readonly brokenBy: string | undefined
+        readonly damagedCount: number
         readonly nextSeq: number
         readonly usedBytes: number
         readonly capacityBytes: number

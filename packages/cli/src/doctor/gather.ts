@@ -28,6 +28,8 @@ const SYNC_PROBES = 9
 const PROBE_BYTES = 4096
 /** What a node says of itself has a few hundred bytes; a lock has one line. */
 const ANSWER_BYTES_MAX = 1024 * 1024
+/** An error code of a node. */
+const TEXT_CHARS_MAX = 64
 const TRY_FILE = '.doctor'
 
 /** Looks at a directory and its network, running or not. Writes one small file beside its data and removes it again. */
@@ -232,6 +234,8 @@ async function nodeFacts(node: StatusNode, signal: AbortSignal): Promise<NodeFac
       told: {
         ready: told.ready === true,
         readOnly: told.store?.['readOnly'] === true,
+        brokenBy: textOf(told.store?.['brokenBy']),
+        damagedCount: whole(told.store?.['damagedCount']) ?? 0,
         nextSeq: whole(told.nextSeq) ?? 0,
         usedBytes: whole(told.store?.['usedBytes']) ?? 0,
         capacityBytes: whole(told.store?.['capacityBytes']) ?? Infinity,
@@ -248,6 +252,10 @@ async function nodeFacts(node: StatusNode, signal: AbortSignal): Promise<NodeFac
 
 function whole(value: unknown): number | undefined {
   return Number.isSafeInteger(value) ? (value as number) : undefined
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' ? value.slice(0, TEXT_CHARS_MAX) : undefined
 }
 
 async function logFacts(layout: Layout): Promise<readonly LogFacts[]> {

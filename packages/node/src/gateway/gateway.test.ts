@@ -92,17 +92,17 @@ describe('uploads of official clients through the gateway', () => {
     const at = await network(4)
     const object = objectOf(600_000, 3)
     const entry = await submit(at, object)
-    // Two of four are away: at most two copies can exist.
-    const away = at.nodes.slice(0, 2)
-    for (const node of away) at.world.faults.set(node.url, async () => Promise.reject(new TypeError('fetch failed')))
+    // Two of four are gone: at most two copies can exist.
+    for (const node of at.nodes.slice(0, 2)) await node.kill()
+    const left = at.nodes.slice(2)
     await uploadOfficially(at.gateway, object, entry)
-    await until(async () => (await holders(at.nodes, entry)).length === 2, 'two copies')
+    await until(async () => (await holders(left, entry)).length === 2, 'two copies')
     expect(await isFinal(at.gateway, entry)).toBe(false)
     expect(at.gateway.store.usage().segmentCount).toBe(3)
     // One comes back: it is the third.
-    at.world.faults.delete(away[0]!.url)
+    const back = await at.world.storage('node-0', { machine: at.nodes[0]!.machine })
     await untilFinal(at.gateway, entry)
-    expect(await holders(at.nodes, entry)).toEqual([0, 2, 3])
+    await until(async () => (await holders([back, ...left], entry)).length === 3, 'three copies')
   })
 
   test('go to the next node when the disk of a home has failed', async () => {

@@ -180,15 +180,13 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
         free(entries[0]!)
         continue
       }
-      const { heldCount } = spool.presence(root)
-      // Nobody pays for it, or not any more: a reorganisation took its entry away.
-      if (entries.length === 0) early.adopt(root, heldCount * SEGMENT_SIZE_BYTES)
+      // Unknown roots are on the account of the early ones.
       if (entries.length === 0 || clock.nowMs() - (touchedMs.get(root) ?? 0) < UPLOAD_IDLE_MS) continue
       // Whole ones are a promise that only holders can take over.
       if (await isPromised(entries, signal)) continue
       touchedMs.delete(root)
       expiredCount += 1
-      logger.info('spool.expired', { root, segmentCount: heldCount })
+      logger.info('spool.expired', { root, segmentCount: spool.presence(root).heldCount })
       await shelf.drop(root, { signal })
     }
   }

@@ -19,8 +19,6 @@ export type Early = {
   abandon(root: Root): void
   /** Forgets what nobody submitted in time; resolves when its bytes are gone. */
   expire(options: { readonly signal: AbortSignal }): Promise<void>
-  /** Bytes here of a root that is on nobody's account and not on chain any more: they expire like the others. */
-  adopt(root: Root, sizeBytes: number): void
   /** `expiredCount`: roots given up since the start. */
   usage(): { readonly rootCount: number; readonly usedBytes: number; readonly expiredCount: number }
 }
@@ -85,9 +83,6 @@ export function createEarly(
         logger.info('early.expired', { root, sizeBytes: account.sizeBytes })
         await deps.drop(root, { signal })
       }
-    },
-    adopt(root, sizeBytes) {
-      if (!accounts.has(root) && entries.byRoot(root).length === 0) charge(root, sizeBytes)
     },
     usage: () => ({ rootCount: accounts.size, usedBytes, expiredCount }),
   }

@@ -197,6 +197,8 @@ export function createSync(deps: SyncDeps): Sync {
   async function run({ signal }: { readonly signal: AbortSignal }): Promise<void> {
     const end = follower.onCommit((commit) => {
       if (!hasStarted) return
+      // A number may come back with another entry.
+      for (const { seq } of commit.removed) stop(seq)
       if (commit.membership !== undefined) onMembers()
       if (commit.entries.length > 0) onNew(commit.entries)
     })
@@ -221,6 +223,11 @@ export function createSync(deps: SyncDeps): Sync {
       end()
       await Promise.all(works)
     }
+  }
+
+  function stop(seq: number): boolean {
+    running.get(seq)?.over.abort(fail('SERVICE_STOPPING'))
+    return missing.delete(seq)
   }
 
   /** Sleeps until it is time, something new is known, or the end. */
@@ -380,10 +387,7 @@ export function createSync(deps: SyncDeps): Sync {
       add(entry, 'asked', { dueMs: clock.nowMs(), ...(range === undefined ? {} : { range }) })
       wake()
     },
-    stop(seq) {
-      running.get(seq)?.over.abort(fail('SERVICE_STOPPING'))
-      return missing.delete(seq)
-    },
+    stop,
     async locate(seq, { signal: over, timeoutMs }) {
       const signal = AbortSignal.any([over, clock.deadline(timeoutMs)])
       const members = othersOf(membership.current().members)
