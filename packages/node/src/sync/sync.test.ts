@@ -268,3 +268,26 @@ describe('bytes that go bad', () => {
     await until(() => isComplete(again, entry))
   })
 })
+
+describe('an entry that a reorganisation took away', () => {
+  test('is looked for no more, and the one that got its number is fetched instead', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(3)
+    await nodes[0]!.kill()
+    const block = world.chain.head
+    const [gone, other] = [objectOf(1000, 81), objectOf(2000, 82)]
+    world.chain.submit(gone.submission)
+    const empty = await world.storage('node-0')
+    await until(async () => (await syncOf(empty)).unavailableEntryCount === 1, 'it is looked for')
+    world.chain.rewind(block)
+    const [entry] = world.chain.submit(other.submission)
+    world.chain.advance(1)
+    expect(entry!.seq).toBe(0)
+    await empty.caughtUp()
+    for (const node of nodes.slice(1)) expect((await putBinary(node, entry!, other.segments)).status).toBe(200)
+    world.clock.jump(60_000)
+    await until(() => isComplete(empty, entry!))
+    expect([...empty.store.roots()]).toEqual([other.tree.root])
+    await until(async () => (await syncOf(empty)).state === 'complete')
+  })
+})
