@@ -261,6 +261,7 @@ export function storageNodeCompliance(name: string, make: () => Promise<StorageN
             txHash,
             complete: true,
             heldSegmentCount: 1,
+            contiguousSegmentCount: 1,
           }),
         ),
       )
@@ -271,7 +272,9 @@ export function storageNodeCompliance(name: string, make: () => Promise<StorageN
       const entry = await at.submit(object.submission)
       await (await putSegments(object, entry.seq, object.segments.slice(0, 1))).arrayBuffer()
       const { entries } = (await (await get(`/v1/entries/${object.tree.root}`)).json()) as { entries: object[] }
-      expect(entries).toMatchObject([{ seq: entry.seq, complete: false, heldSegmentCount: 1 }])
+      expect(entries).toMatchObject([
+        { seq: entry.seq, complete: false, heldSegmentCount: 1, contiguousSegmentCount: 1 },
+      ])
       const unknown = await get(`/v1/entries/0x${'ab'.repeat(32)}`)
       expect([unknown.status, await codeOf(unknown)]).toEqual([404, 'ENTRY_UNKNOWN'])
     })
@@ -280,6 +283,8 @@ export function storageNodeCompliance(name: string, make: () => Promise<StorageN
       const object = objectOf(2 * SEGMENT_SIZE_BYTES, 51)
       const entry = await at.submit(object.submission)
       await (await putSegments(object, entry.seq, object.segments.slice(1))).arrayBuffer()
+      const { entries } = (await (await get(`/v1/entries/${object.tree.root}`)).json()) as { entries: object[] }
+      expect(entries).toMatchObject([{ heldSegmentCount: 1, contiguousSegmentCount: 0 }])
       const half = await get(`/v1/entries/${object.tree.root}/segments?from=0&count=2`)
       expect([half.status, await codeOf(half)]).toEqual([404, 'SEGMENT_MISSING'])
       const held = await get(`/v1/entries/${object.tree.root}/segments?from=1&count=1`)

@@ -51,6 +51,11 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
 
   const known = (root: Root): readonly Known[] => entries.get(root) ?? []
   const heldOf = (root: Root): Map<number, ProvenSegment> => segments.get(root) ?? new Map<number, ProvenSegment>()
+  const contiguousOf = (root: Root): number => {
+    let count = 0
+    while (heldOf(root).has(count)) count += 1
+    return count
+  }
   const isComplete = ({ entry }: Known): boolean => heldOf(entry.root).size === layoutOf(entry.sizeBytes).segmentCount
 
   async function entryOf(root: Root, seq: number): Promise<Known> {
@@ -152,7 +157,12 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
       entries: [...list]
         .sort((a, b) => a.entry.seq - b.entry.seq)
         .slice(0, 64)
-        .map((one) => ({ ...logged(one.entry), complete: isComplete(one), heldSegmentCount: heldOf(root).size })),
+        .map((one) => ({
+          ...logged(one.entry),
+          complete: isComplete(one),
+          heldSegmentCount: heldOf(root).size,
+          contiguousSegmentCount: contiguousOf(root),
+        })),
     })
   }
 

@@ -90,7 +90,12 @@ export type LoggedEntry = {
   readonly blockNumber: number
   readonly txHash: TxHash
 }
-export type HeldEntry = LoggedEntry & { readonly complete: boolean; readonly heldSegmentCount: number }
+export type HeldEntry = LoggedEntry & {
+  readonly complete: boolean
+  readonly heldSegmentCount: number
+  /** Held from the first on, up to one that is missing. */
+  readonly contiguousSegmentCount: number
+}
 export type PutAnswer = { readonly receipt: Receipt | undefined }
 
 /** Small questions: a node that needs longer is as good as down. */
@@ -182,10 +187,15 @@ export function createStorageNodeClient(
     throw fail('NODE_ANSWER_INVALID', { node: base, field: 'entries', value: preview(value) })
   }
   function parseHeld(value: unknown, root: Root): HeldEntry {
-    const { complete, heldSegmentCount } = fieldsOf(value)
+    const { complete, heldSegmentCount, contiguousSegmentCount = 0 } = fieldsOf(value)
     const logged = parseLogged({ ...fieldsOf(value), root })
     if (typeof complete !== 'boolean') throw wrong('complete', complete)
-    return { ...logged, complete, heldSegmentCount: whole(heldSegmentCount, 'heldSegmentCount') }
+    return {
+      ...logged,
+      complete,
+      heldSegmentCount: whole(heldSegmentCount, 'heldSegmentCount'),
+      contiguousSegmentCount: whole(contiguousSegmentCount, 'contiguousSegmentCount'),
+    }
   }
   function parseLogged(value: unknown): LoggedEntry {
     const entry = fieldsOf(value)

@@ -27,7 +27,7 @@ export type Transactor = {
    *  `TX_REVERTED` (from the estimate), `NETWORK_MISMATCH` (a wallet on another chain). */
   prepare(call: Call, options: Abortable): Promise<PreparedCall>
   /** Resolves when the transaction is mined and succeeded. Throws what `prepare` throws; once it is out: `TX_REVERTED`,
-   *  `TX_NOT_MINED` with the hash, `NONCE_CONFLICT`. */
+   *  `TX_REPLACED`, `TX_DROPPED`, `TX_NOT_MINED` with the hash, `NONCE_CONFLICT`; `STEP_NOT_SAVED` before. */
   send(call: Call | PreparedCall, options: SendOptions): Promise<MinedTransaction>
   /** The same for a transaction that `onPending` told before, maybe to another process: sends the same bytes again if nobody has
    *  them, and signs nothing but a higher fee for the same nonce. Throws what `settle` throws. */

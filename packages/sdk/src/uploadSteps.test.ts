@@ -93,6 +93,27 @@ describe('an upload in steps', () => {
     expect(network.chain.calls.get('eth_sendRawTransaction')).toBe(1)
   })
 
+  test('killed while storing, it does not send again what the holders have', async () => {
+    const network = createFakeNetwork()
+    const large = content(40 * SEGMENT_SIZE_BYTES, 8)
+    const life = new AbortController()
+    let saved: UploadStep | undefined
+    const work = upload(network.client(), large, {
+      signal: life.signal,
+      onStep: (step) => void (saved = asJson(step)),
+      onProgress: ({ phase, doneBytes }) => {
+        if (phase === 'store' && doneBytes >= 20 * SEGMENT_SIZE_BYTES) life.abort('killed')
+      },
+    })
+    expect(await reasonOf(work)).toBe('killed')
+    const putCount = (): number => network.log.filter((line) => line.startsWith('PUT')).length
+    const before = putCount()
+    expect(await upload(network.client(), large, { resume: saved })).toMatchObject({ stage: 'durable', seq: 0 })
+    // Batches of 1, 2, 4 and five of 8 and less: from the start it would be eight for each of three holders.
+    expect(putCount() - before).toBeLessThanOrEqual(3 * 5)
+    expect(Buffer.from(await downloadBytes(network.client(), saved!.root)).equals(Buffer.from(large))).toBe(true)
+  })
+
   test('steps kept by root are asked for once the root is known', async () => {
     const network = createFakeNetwork()
     const { step } = await killedAt('signed', network.client())

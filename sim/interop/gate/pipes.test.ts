@@ -10,9 +10,9 @@ import { until } from '../processes.ts'
 
 // Sources and outputs that can be read or written once, against a network started by `weightless up`.
 
-/** A process of Node with our code and its workers takes about 90 MB before it does anything; a file of this size in memory, or
- *  half of it twice, would show. The same with 5 GB: `npm run interop:full`. */
-const FILE_BYTES = 192 * 1024 ** 2
+/** A process of Node with our code and its workers takes about 90 MB before it does anything: a file of this size in memory would
+ *  show. The same with 5 GB: `npm run interop:full`. */
+const FILE_BYTES = 128 * 1024 ** 2
 const PEAK_BYTES_MAX = 200 * 1024 ** 2
 
 let network: Network

@@ -201,6 +201,8 @@ export function createShelf(deps: ShelfDeps): Shelf {
     contiguousCount(entry) {
       const presence = store.presence(entry.root)
       const segmentCount = Math.min(presence.heldCount, layoutIfAny(entry)?.segmentCount ?? 0)
+      // Every upload and download asks: what is whole is not counted again.
+      if (wanted(entry).step === 1 && isWhole(entry)) return segmentCount
       let count = 0
       for (const index of presence.indexes()) {
         if (index !== count || count === segmentCount) break

@@ -145,6 +145,7 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
         ...logged(entry),
         complete: shelf.isWhole(entry),
         heldSegmentCount: shelf.heldCount(entry),
+        contiguousSegmentCount: shelf.contiguousCount(entry),
       })),
     })
   }
