@@ -35,6 +35,7 @@ const told: NonNullable<NodeFacts['told']> = {
   readOnly: false,
   brokenBy: undefined,
   damagedCount: 0,
+  chainFault: undefined,
   nextSeq: 20,
   usedBytes: GIB,
   capacityBytes: 64 * GIB,
@@ -251,6 +252,13 @@ const cases: readonly [string, Check, Partial<DoctorFacts>, 'ok' | 'warn' | 'fai
     { nodes: [node({ readOnly: true, brokenBy: 'STORE_SYNC_FAILED' })] },
     'fail',
     /no more writes: STORE_SYNC/,
+  ],
+  [
+    'a node that does not follow the chain',
+    checkNodes,
+    { nodes: [node({ chainFault: 'CHAIN_ID_MISMATCH: chainId=1. Next: Point rpc_url at the chain.' })] },
+    'fail',
+    /does not follow the chain: CHAIN_ID_MISMATCH/,
   ],
   [
     'a node that is behind',

@@ -263,6 +263,10 @@ export const checkNodes: Check = ({ nodes }) => {
           'Wait; if it happens again, replace the disk.',
         ),
       )
+    if (told.chainFault !== undefined) {
+      const [what, next] = told.chainFault.split(' Next: ')
+      found.push(fail(id, `${id} does not follow the chain: ${what}`, next ?? `Read \`weightless logs ${id}\`.`))
+    }
     if (newest - told.nextSeq > BEHIND_MAX)
       found.push(
         warn(

@@ -73,6 +73,8 @@ export type NodeFacts = {
         /** Code of what made it read-only. */
         readonly brokenBy: string | undefined
         readonly damagedCount: number
+        /** Why it cannot follow the chain, with the next step. */
+        readonly chainFault: string | undefined
         readonly nextSeq: number
         readonly usedBytes: number
         readonly capacityBytes: number

@@ -223,6 +223,7 @@ async function nodeFacts(node: StatusNode, signal: AbortSignal): Promise<NodeFac
   try {
     const told = (await ask(`${url}/v1/status`, {}, signal)) as {
       readonly ready?: unknown
+      readonly chain?: { readonly message?: unknown }
       readonly nextSeq?: unknown
       readonly store?: { readonly [name: string]: unknown }
       readonly sync?: { readonly [name: string]: unknown }
@@ -236,6 +237,7 @@ async function nodeFacts(node: StatusNode, signal: AbortSignal): Promise<NodeFac
         readOnly: told.store?.['readOnly'] === true,
         brokenBy: textOf(told.store?.['brokenBy']),
         damagedCount: whole(told.store?.['damagedCount']) ?? 0,
+        chainFault: typeof told.chain?.message === 'string' ? told.chain.message : undefined,
         nextSeq: whole(told.nextSeq) ?? 0,
         usedBytes: whole(told.store?.['usedBytes']) ?? 0,
         capacityBytes: whole(told.store?.['capacityBytes']) ?? Infinity,

@@ -78,7 +78,7 @@ async function nodeStatus(node: StorageNode, signal: AbortSignal): Promise<NodeS
     roleStatus({ url: node.url, pid, state: node.state, restarts }),
     pid === undefined ? undefined : askNode(node.url, signal),
   ])
-  const { store, sync, nextSeq } = told ?? {}
+  const { store, sync, nextSeq, chain } = told ?? {}
   return {
     id: node.id,
     ...role,
@@ -90,12 +90,14 @@ async function nodeStatus(node: StorageNode, signal: AbortSignal): Promise<NodeS
     nextSeq: whole(nextSeq),
     missingBytes: whole(sync?.missingBytes),
     etaSeconds: whole(sync?.etaSeconds),
+    chainFault: typeof chain?.message === 'string' ? chain.message : null,
   }
 }
 
 type Told = {
   readonly nextSeq?: unknown
   readonly store?: { readonly [name: string]: unknown }
+  readonly chain?: { readonly message?: unknown }
   readonly sync?: { readonly missingBytes?: unknown; readonly etaSeconds?: unknown }
 }
 

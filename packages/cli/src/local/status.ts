@@ -49,6 +49,8 @@ export type NodeStatus = RoleStatus & {
   readonly missingBytes: number | null
   /** Until they are there; `null` while nothing is fetched. */
   readonly etaSeconds: number | null
+  /** Why it cannot follow the chain, with the next step; `null` while it does. */
+  readonly chainFault: string | null
 }
 
 export function describeStatus(status: NetworkStatus): string {
@@ -71,6 +73,9 @@ export function describeStatus(status: NetworkStatus): string {
   return [
     table(rows),
     '',
+    ...storage.nodes.flatMap(({ id, chainFault }) =>
+      chainFault === null ? [] : [`${id} does not follow the chain. ${chainFault}`, ''],
+    ),
     ...(chain.fault === null ? [] : [`The chain has stopped. ${chain.fault}`, '']),
     `${storage.entryCount ?? '?'} entries in the log, ${formatBytes(status.disk.freeBytes)} free on disk, directory ${status.dir}`,
   ].join('\n')
