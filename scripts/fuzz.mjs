@@ -1,7 +1,7 @@
 // Fuzzes every parser of outside bytes, or the one that is named; each in a process of its own with little memory.
 //   npm run fuzz -- [NAME...] [--inputs N] [--seed S] [--jobs N] [--record]     --record writes docs/bench/fuzz.md
 import { spawn } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -82,27 +82,31 @@ function run(args) {
   })
 }
 
+/** Rows of targets that this run did not try stay as they are. */
 function record() {
-  const rows = [...results]
-    .sort((a, b) => names.indexOf(a.name) - names.indexOf(b.name))
-    .map((result) =>
-      [
-        result.name,
-        result.from ?? '',
-        result.inputs.toLocaleString('en-US'),
-        (result.seconds ?? 0).toFixed(0),
-        result.keptCount ?? 0,
-        result.seenCount ?? 0,
-        result.outcomeCount ?? 0,
-        (result.slowestMs ?? 0).toFixed(1),
-        ((result.grownBytes ?? 0) / 1024 ** 2).toFixed(0),
-        result.finding ? `**${result.finding.reason.slice(0, 80)}**` : 'nothing',
-      ].join(' | '),
-    )
-  const total = results.reduce((sum, result) => sum + result.inputs, 0)
+  const path = join(top, 'docs/bench/fuzz.md')
+  const known = existsSync(path) ? readFileSync(path, 'utf8').split('\n') : []
+  const rows = names.flatMap((name) => {
+    const result = results.find((one) => one.name === name)
+    if (result === undefined) return known.filter((line) => line.startsWith(`| ${name} |`))
+    const cells = [
+      result.name,
+      result.from ?? '',
+      result.inputs.toLocaleString('en-US'),
+      (result.seconds ?? 0).toFixed(0),
+      result.keptCount ?? 0,
+      result.seenCount ?? 0,
+      result.outcomeCount ?? 0,
+      (result.slowestMs ?? 0).toFixed(1),
+      ((result.grownBytes ?? 0) / 1024 ** 2).toFixed(0),
+      result.finding ? `**${result.finding.reason.slice(0, 80)}**` : 'nothing',
+    ]
+    return [`| ${cells.join(' | ')} |`]
+  })
+  const total = rows.reduce((sum, row) => sum + Number(row.split('|')[3].replaceAll(',', '')), 0)
   const text = `# Fuzzing: what parsers do with a million inputs each
 
-\`npm run fuzz -- --inputs ${values.inputs} --seed ${values.seed} --record\` on Node ${process.version}, ${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), at the lowest priority beside other work: times are upper bounds.
+\`npm run fuzz -- [NAME...] --inputs N --seed ${values.seed} --record\` on Node ${process.version}, ${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), at the lowest priority beside other work: times are upper bounds.
 
 Each target runs in a process of its own with a heap of ${HEAP_MB} MiB. Inputs are at most 64 KiB, made from good ones by changes of bits, bytes, words, lengths, numbers and whole trees of JSON. Coverage guides the first fiftieth: V8's own block coverage says which inputs reached a part of code that none had reached before, and those are kept and changed further, as are all that give a new outcome (*kept*; *parts* is how many parts of code the guided inputs reached). Targets that are a whole role or a whole store, and not one parser, get a tenth of the inputs: every parser inside them has a row of its own. A finding is an error without a code, an answer that another reader of the same bytes does not give (JSON.parse, Node's base64, writing again what was read), more than 3 s for one input, more than 256 MiB of growth, or no progress.
 
@@ -110,8 +114,7 @@ ${total.toLocaleString('en-US')} inputs in all; \`slowest\` is the slowest singl
 
 | target | whose bytes | inputs | s | kept | parts | outcomes | slowest ms | grew MiB | found |
 |---|---|---|---|---|---|---|---|---|---|
-${rows.map((row) => `| ${row} |`).join('\n')}
+${rows.join('\n')}
 `
-  mkdirSync(join(top, 'docs/bench'), { recursive: true })
-  writeFileSync(join(top, 'docs/bench/fuzz.md'), text)
+  writeFileSync(path, text)
 }

@@ -1,0 +1,60 @@
+// Many clients of every kind at once against one local network, slow and half-open connections among them.
+//   npm run load -- [--clients 64] [--minutes 10] [--seed S] [--record]     --record writes docs/bench/load.md
+import { spawn } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { availableParallelism, cpus } from 'node:os'
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { bundleSim } from './bundleSim.mjs'
+
+const top = resolve(import.meta.dirname, '..')
+const { values } = parseArgs({
+  options: {
+    clients: { type: 'string', default: '64' },
+    minutes: { type: 'string', default: '10' },
+    seed: { type: 'string', default: '1' },
+    record: { type: 'boolean', default: false },
+  },
+})
+const bundle = await bundleSim('load/main.ts')
+const args = ['--clients', values.clients, '--minutes', values.minutes, '--seed', values.seed]
+const child = spawn(process.execPath, [bundle, ...args], { cwd: top, stdio: ['ignore', 'pipe', 'inherit'] })
+let out = ''
+child.stdout.on('data', (chunk) => (out += chunk))
+const code = await new Promise((done) => child.once('close', done))
+if (out === '') process.exit(code ?? 1)
+const result = JSON.parse(out)
+process.stdout.write(`${JSON.stringify(result, null, 2)}\n`)
+if (values.record) record()
+process.exit(code)
+
+function record() {
+  const clients = Object.entries(result.clients).map(([name, count]) => `${count} ${name}`)
+  const latencies = Object.entries(result.latencies)
+    .sort(([a], [b]) => a.localeCompare(b))
+    .map(
+      ([name, at]) =>
+        `| ${name} | ${at.count} | ${at.p50.toFixed(0)} | ${at.p95.toFixed(0)} | ${at.p99.toFixed(0)} | ${at.most.toFixed(0)} |`,
+    )
+  const memory = Object.entries(result.memory).map(
+    ([name, at]) =>
+      `| ${name} | ${at.first.toFixed(0)} | ${at.last.toFixed(0)} | ${at.most.toFixed(0)} | ${at.slopePerMinute.toFixed(2)} |`,
+  )
+  const text = `# Load: ${values.clients} clients at once
+
+\`npm run load -- --clients ${values.clients} --minutes ${values.minutes} --seed ${values.seed} --record\` on Node ${process.version}, ${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), network, clients and other work on the same machine. Official clients poll with pauses of seconds: their times are mostly their own.
+
+Clients: ${clients.join(', ')}; beside them ${result.slowOpened} connections that sent half a header, half a body or nothing (72 at a time, opened again when the server ended them: ${result.slowEnded} times).
+
+**${result.errorCount} errors** in ${result.seconds.toFixed(0)} s; ${result.storedCount} uploads (${(result.storedBytes / 1e6).toFixed(0)} MB), each download compared byte for byte.
+${result.errors.map((error) => `\n* ${error}`).join('')}
+| milliseconds | times | p50 | p95 | p99 | most |
+|---|---|---|---|---|---|
+${latencies.join('\n')}
+
+| memory, MiB | at first | at last | most | slope per minute, second half |
+|---|---|---|---|---|
+${memory.join('\n')}
+`
+  writeFileSync(join(top, 'docs/bench/load.md'), text)
+}
