@@ -1,7 +1,7 @@
 // Kills real processes of a network in the middle of a mixed load, and compares all that was acknowledged.
 //   npm run crash -- [--seed S] [--kills N] [--kinds 'gateway,up'] [--record]     N of each kind; --record writes docs/bench/crash.md
 import { spawn } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -16,6 +16,12 @@ const { values } = parseArgs({
     record: { type: 'boolean', default: false },
   },
 })
+const INTRODUCTION = `# Crashes for real
+
+\`kill -9\` of each kind of process in the middle of uploads and downloads by our SDK and by both official ones, on a network of four storage nodes; then every acknowledged upload is read from its holders and over the gateway and compared byte for byte, every transaction that was told and every block that was seen is looked up again, and every balance is compared with what the account's mined transactions cost.
+
+*Refused* are steps that failed or took too long because what they needed had just been killed; nobody was told that they had succeeded. An official client that waits for a dead answer waits for ever, so each step is given up after 45 s.
+`
 const bundle = await bundleSim('crash/main.ts')
 const child = spawn(
   process.execPath,
@@ -41,11 +47,10 @@ function record() {
     return `| ${kind} | ${count} | ${at(0.5)} | ${at(1)} |`
   })
   const counts = Object.entries(result.counts).sort(([a], [b]) => a.localeCompare(b))
-  const text = `# Crashes for real
+  const title = `## ${Object.keys(result.kills).join(', ')}`
+  const section = `${title}
 
 \`npm run crash -- --seed ${values.seed} --kills ${values.kills}${values.kinds ? ` --kinds '${values.kinds}'` : ''} --record\` on Node ${process.version}, ${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), beside other work.
-
-\`kill -9\` of each kind of process in the middle of uploads and downloads by our SDK and by both official ones, on a network of four storage nodes; then every acknowledged upload is read from its holders and over the gateway and compared byte for byte, every transaction that was told and every block that was seen is looked up again, and every balance is compared with what the account's mined transactions cost.
 
 **${result.losses.length} losses** among ${result.storedCount} acknowledged uploads (${(result.storedBytes / 1e6).toFixed(1)} MB) in ${result.blockCount} blocks, ${result.seconds.toFixed(0)} s.
 
@@ -57,7 +62,13 @@ ${rows.join('\n')}
 |---|---|
 ${counts.map(([name, count]) => `| ${name} | ${count} |`).join('\n')}
 
-*Refused* are steps that failed or took too long because what they needed had just been killed; nobody was told that they had succeeded. An official client that waits for a dead answer waits for ever, so each step is given up after 45 s.
-${result.losses.length > 0 ? `\n${result.losses.map((loss) => `* ${loss}`).join('\n')}\n` : ''}`
-  writeFileSync(join(top, 'docs/bench/crash.md'), text)
+${result.losses.map((loss) => `* ${loss}\n`).join('')}`
+  const path = join(top, 'docs/bench/crash.md')
+  const known = existsSync(path)
+    ? readFileSync(path, 'utf8')
+        .split(/^(?=## )/m)
+        .slice(1)
+    : []
+  const others = known.filter((one) => !one.startsWith(`${title}\n`))
+  writeFileSync(path, `${INTRODUCTION}\n${[...others.map((one) => one.trim()), section.trim()].join('\n\n')}\n`)
 }

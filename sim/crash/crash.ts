@@ -10,8 +10,8 @@ import { wrongBalances } from './money.ts'
 
 /** Who starts it again: a storage node by `node start`, `up` by us; the others come back by themselves. */
 export type Kind = 'storage node' | 'gateway' | 'chain' | 'up'
-/** What is killed. The chain dies with `up`, and neither comes back whole without a journal of its blocks. */
-export const kinds: readonly Kind[] = ['storage node', 'gateway']
+/** What is killed. With `up` the chain dies, and every role with it. */
+export const kinds: readonly Kind[] = ['storage node', 'gateway', 'chain', 'up']
 
 export type CrashOptions = {
   readonly kinds: readonly Kind[]

@@ -50,14 +50,18 @@ describe('the directory of a network', () => {
     expect(await inspectDirectory(top, { reset: true })).toBe('ours')
   })
 
-  test.each(['', '{}', '{"format":"weightless network"}', '{"format":"weightless network","version":"1"}', 'null'])(
-    'whose format file says %j is damaged, and can only be reset',
-    async (text) => {
-      await writeFile(join(top, 'format.json'), text)
-      await expect(inspectDirectory(top, { reset: false })).rejects.toMatchObject({ code: 'DIRECTORY_DAMAGED' })
-      expect(await inspectDirectory(top, { reset: true })).toBe('ours')
-    },
-  )
+  test.each([
+    '',
+    '{}',
+    '{"format":"weightless network"}',
+    '{"format":"weightless network","version":"1"}',
+    '{"format":"weightless network","version":0}',
+    'null',
+  ])('whose format file says %j is damaged, and can only be reset', async (text) => {
+    await writeFile(join(top, 'format.json'), text)
+    await expect(inspectDirectory(top, { reset: false })).rejects.toMatchObject({ code: 'DIRECTORY_DAMAGED' })
+    expect(await inspectDirectory(top, { reset: true })).toBe('ours')
+  })
 
   test('a reset removes everything but the lock and the log that the running up holds open', async () => {
     await prepareDirectory(layout)

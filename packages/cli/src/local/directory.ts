@@ -109,7 +109,8 @@ export async function resetDirectory(layout: Layout): Promise<void> {
 function parseFormat(text: string): number | undefined {
   try {
     const { format, version } = JSON.parse(text) as { format?: unknown; version?: unknown }
-    return format === 'weightless network' && Number.isSafeInteger(version) ? (version as number) : undefined
+    const isOurs = format === 'weightless network' && Number.isSafeInteger(version) && (version as number) >= 1
+    return isOurs ? (version as number) : undefined
   } catch {
     return undefined
   }

@@ -1,6 +1,6 @@
 import { statfs } from 'node:fs/promises'
 import type { ChainEngine } from '@weightless/chain'
-import type { Abortable, Clock } from '@weightless/core'
+import { preview, type Abortable, type Clock } from '@weightless/core'
 import { processUsage } from '../processUsage.ts'
 import type { RoleProcess } from './roleProcess.ts'
 import type { NetworkStatus, NodeStatus, RoleStatus } from './status.ts'
@@ -87,6 +87,7 @@ async function nodeStatus(node: StorageNode, signal: AbortSignal): Promise<NodeS
     usedBytes: whole(store?.usedBytes),
     capacityBytes: whole(store?.capacityBytes),
     readOnly: typeof store?.readOnly === 'boolean' ? store.readOnly : null,
+    brokenBy: typeof store?.brokenBy === 'string' ? preview(store.brokenBy) : null,
     nextSeq: whole(nextSeq),
     missingBytes: whole(sync?.missingBytes),
     etaSeconds: whole(sync?.etaSeconds),

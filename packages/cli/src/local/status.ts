@@ -44,6 +44,8 @@ export type NodeStatus = RoleStatus & {
   readonly usedBytes: number | null
   readonly capacityBytes: number | null
   readonly readOnly: boolean | null
+  /** The code of what made it read-only. */
+  readonly brokenBy: string | null
   readonly nextSeq: number | null
   /** Bytes that belong on this node and are not there yet; it fetches them from the others. */
   readonly missingBytes: number | null
@@ -62,7 +64,7 @@ export function describeStatus(status: NetworkStatus): string {
     ['gateway', describeState(gateway), pid(gateway), rss(gateway), '', '', gateway.url],
     ...storage.nodes.map((node) => [
       node.id,
-      `${describeState(node)}${node.readOnly === true ? ', read-only' : ''}${describeMissing(node)}`,
+      `${describeState(node)}${node.readOnly === true ? `, read-only${node.brokenBy === null ? '' : `: ${node.brokenBy}`}` : ''}${describeMissing(node)}`,
       pid(node),
       rss(node),
       String(node.segmentCount ?? '?'),

@@ -256,6 +256,22 @@ describe('bytes that go bad', () => {
     await until(() => isComplete(nodes[0]!, entry))
   })
 
+  test('on the disk are found by a read, fetched from another holder and rewritten', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(3)
+    const object = objectOf(1000, 35)
+    const entry = await store(world, object, nodes)
+    await until(async () => (await syncOf(nodes[0]!)).state === 'complete')
+    nodes[0]!.machine.disk.flipBit('/data/slots-4096-000000.dat', 300)
+    const path = `/v1/entries/${entry.root}/segments?from=0&count=1`
+    expect((await nodes[0]!.fetch(path)).status).toBe(404)
+    await until(() => nodes[0]!.store.usage().damagedCount === 0 && nodes[0]!.store.presence(entry.root).has(0))
+    const again = await nodes[0]!.fetch(path)
+    expect(again.status).toBe(200)
+    expect(Buffer.from(await again.arrayBuffer()).includes(Buffer.from(object.segments[0]!.data))).toBe(true)
+    await until(() => isComplete(nodes[0]!, entry))
+  })
+
   test('of a store that was deleted beside its index are noticed at the start', async () => {
     const world = createTestWorld()
     const nodes = await world.members(3)
