@@ -23,7 +23,7 @@ const suites = {
   node: { gate: true, paths: ['packages/node'] },
   remote: { gate: true, paths: ['sim/remote'] },
   cli: { gate: true, paths: ['packages/cli'] },
-  crash: { gate: true, paths: ['sim/crash'] },
+  crash: { gate: true, paths: ['sim/crash', 'sim/load'] },
   fuzz: { gate: true, paths: ['sim/fuzz'] },
   interop: { gate: true, paths: ['sim/interop/gate'] },
   'interop-full': { gate: false, paths: ['sim/interop'] },

@@ -197,6 +197,8 @@ async function compareAll(load: Load, file: NetworkFile): Promise<readonly strin
       if (typeof bytes === 'string') losses.push(`${one.root} of ${one.by} is not at ${from}: ${bytes}`)
       else if (!bytes.equals(expected)) losses.push(`${one.root} of ${one.by} has other bytes at ${from}`)
     }
+    // SDK 1.2.8 tells none when a try of its own was cut short and the next one found the entry.
+    if (one.txHash === '') continue
     const { result } = await call(chain.rpcUrl, 'eth_getTransactionReceipt', [one.txHash])
     if (result?.status !== '0x1') losses.push(`transaction ${one.txHash} of ${one.by} is not in a block any more`)
   }

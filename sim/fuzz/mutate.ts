@@ -126,6 +126,16 @@ type Place = { readonly holder: Record<string, Tree> | Tree[]; readonly key: str
 
 /** One to three changes of values, keys and lists; `undefined` when the parent is no JSON. */
 function mutateTree(parent: Uint8Array, corpus: readonly Uint8Array[], chance: Chance): Uint8Array | undefined {
+  try {
+    return changedTree(parent, corpus, chance)
+  } catch (error) {
+    // A value that JSON.parse reads and JSON.stringify cannot write so deep.
+    if (error instanceof RangeError) return undefined
+    throw error
+  }
+}
+
+function changedTree(parent: Uint8Array, corpus: readonly Uint8Array[], chance: Chance): Uint8Array | undefined {
   const root = treeOf(parent)
   if (root === undefined) return undefined
   const top = { root: root.tree }
@@ -180,15 +190,10 @@ function mutateTree(parent: Uint8Array, corpus: readonly Uint8Array[], chance: C
         if (typeof value === 'string') holder[place.key] = oddText(value, chance)
     }
   }
-  try {
-    // Not what may be nested by the thousand: its indentation alone would fill the memory.
-    const indent = parent.length < 5_000 && chance.below(8) === 0 ? 2 : undefined
-    const text = JSON.stringify(top.root, null, indent) ?? 'null'
-    // A value that JSON.stringify cannot write so deep.
-    return encoder.encode(chance.below(400) === 0 ? deepen(text, chance) : text)
-  } catch {
-    return undefined
-  }
+  // Not what may be nested by the thousand: its indentation alone would fill the memory.
+  const indent = parent.length < 5_000 && chance.below(8) === 0 ? 2 : undefined
+  const text = JSON.stringify(top.root, null, indent) ?? 'null'
+  return encoder.encode(chance.below(400) === 0 ? deepen(text, chance) : text)
 }
 
 function treeOf(bytes: Uint8Array): { readonly tree: Tree } | undefined {
