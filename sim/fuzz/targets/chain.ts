@@ -1,3 +1,10 @@
+import { concat, toHex } from '@weightless/core'
+import {
+  encodeBlock,
+  encodeSegmentHeader,
+  readSegment,
+  type JournalBlock,
+} from '../../../packages/chain/src/journal/segment.ts'
 import { createProxy, type Subscriber } from '../../../packages/chain/src/proxy.ts'
 import { allowedMethods } from '../../../packages/chain/src/rpcFilter.ts'
 import { matches, parseSubscription } from '../../../packages/chain/src/subscriptions.ts'
@@ -96,4 +103,35 @@ const subscriptions: FuzzTarget = {
     }),
 }
 
-export const chainTargets: readonly FuzzTarget[] = [proxyTarget, subscriptions]
+const journalHeader = { chainId: 31337, base: { number: 4, hash: `0x${'ab'.repeat(32)}` as const }, salt: 77 }
+const journalBlocks = [5, 6, 7].map((number) => ({
+  number,
+  hash: `0x${'0'}${String(number).repeat(63)}` as const,
+  timestampS: 1_700_000_000 + number,
+  baseFeeWei: 10n ** 9n,
+  transactions: Array.from({ length: number - 5 }, (_, i) => new Uint8Array(100 + i).fill(number)),
+}))
+const journal = concat([
+  encodeSegmentHeader(journalHeader),
+  ...journalBlocks.map((block) => encodeBlock(block, journalHeader.salt)),
+])
+/** What a block says, whichever file it stands in. */
+const written = (block: (typeof journalBlocks)[number] | JournalBlock): string =>
+  toHex(encodeBlock(block, journalHeader.salt))
+const journalled = new Set(journalBlocks.map(written))
+const journals: FuzzTarget = {
+  name: 'journal-segments',
+  from: 'the own disk, after a crash or with bits that rot',
+  kind: 'bytes',
+  corpus: [journal, encodeSegmentHeader(journalHeader), concat([journal, new Uint8Array(1024)]), new Uint8Array(0)],
+  run: (input) => {
+    const reading = readSegment(input)
+    if (reading.kind !== 'read') return reading.kind
+    // Each record has a checksum: what is read was written.
+    if (reading.header.salt === journalHeader.salt)
+      for (const block of reading.blocks) insist(journalled.has(written(block)), 'a block that was read was written')
+    return `read ${reading.blocks.length} ${reading.tail}`
+  },
+}
+
+export const chainTargets: readonly FuzzTarget[] = [proxyTarget, subscriptions, journals]

@@ -1,7 +1,8 @@
 import { concat, encodeFrames, type Address, type Clock, type Net, type Random } from '@weightless/core'
 import { createRpc, createStorageNodeClient, readMembers, readOwnMember } from '@weightless/sdk'
 import { readMarket, readPrice } from '../../../packages/sdk/src/flowChain.ts'
-import { insist, laterOutcomeOf, type FuzzTarget } from '../engine.ts'
+import { parseUploadStep } from '../../../packages/sdk/src/uploadSteps.ts'
+import { insist, laterOutcomeOf, outcomeOf, type FuzzTarget } from '../engine.ts'
 import { goodReceipt, smallObject } from './core.ts'
 
 /** Pauses before another try pass at once; deadlines never come. */
@@ -114,4 +115,38 @@ const nodeAnswers: FuzzTarget = {
   },
 }
 
-export const sdkTargets: readonly FuzzTarget[] = [rpcAnswers, nodeAnswers]
+const txHash = `0x${'34'.repeat(32)}`
+const about = { version: 1, chainId: 31337, flow: registry, root, sizeBytes: 700, tags: '0x', sinceBlock: 3 }
+const uploadSteps: FuzzTarget = {
+  name: 'upload-steps',
+  from: 'whoever wrote the file of an unfinished upload',
+  kind: 'json',
+  corpus: [
+    JSON.stringify({ ...about, step: 'rooted', seal: `0x${'12'.repeat(48)}` }),
+    JSON.stringify({ ...about, step: 'asked', transaction: { by: 'wallet', from: registry, txHash } }),
+    JSON.stringify({
+      ...about,
+      step: 'signed',
+      transaction: { by: 'key', from: registry, nonce: 1, raw: '0x02c0', txHash, earlier: [] },
+    }),
+    JSON.stringify({ ...about, step: 'anchored', entry: { seq: 1, txHash, blockNumber: 3 } }),
+  ],
+  words: ['"step":"final"', '"transaction":', '"earlier":[', '"entry":{', '"version":2'],
+  run: (input) => {
+    let value: unknown
+    try {
+      value = JSON.parse(new TextDecoder().decode(input))
+    } catch {
+      return 'no JSON'
+    }
+    return outcomeOf(() => {
+      const step = parseUploadStep(value)
+      insist(
+        JSON.stringify(parseUploadStep(JSON.parse(JSON.stringify(step)))) === JSON.stringify(step),
+        'a step is plain JSON',
+      )
+    }).slice(0, 60)
+  },
+}
+
+export const sdkTargets: readonly FuzzTarget[] = [rpcAnswers, nodeAnswers, uploadSteps]

@@ -26,6 +26,13 @@ describe('logs', () => {
     expect(await follower.next()).toEqual([])
   })
 
+  test('a line whose values are nested by the thousand is shown without them', () => {
+    const deep = `${'['.repeat(50_000)}${']'.repeat(50_000)}`
+    expect(renderLine(`{"event":"x.happened","level":${deep},"value":${deep},"other":1}`)).toMatch(
+      /… +x\.happened value=… other=1$/,
+    )
+  })
+
   test('a log that was rotated away is followed from its new start', async () => {
     await writeFile(path, 'old\n')
     const follower = createFollower(path, (await tailLines(path, 0)).position)

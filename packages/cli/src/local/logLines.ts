@@ -80,10 +80,18 @@ export function renderLine(line: string): string {
   }
   if (typeof event !== 'object' || event === null) return line
   const { time, level, event: name, ...fields } = event
-  const facts = Object.entries(fields).map(
-    ([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
-  )
-  return [timeOf(time), String(level ?? '').padEnd(5), String(name ?? ''), ...facts].join(' ')
+  const facts = Object.entries(fields).map(([key, value]) => `${key}=${shown(value)}`)
+  return [timeOf(time), shown(level ?? '').padEnd(5), shown(name ?? ''), ...facts].join(' ')
+}
+
+/** Of any depth: what a log says may come from anybody. */
+function shown(value: unknown): string {
+  if (typeof value === 'string') return value
+  try {
+    return JSON.stringify(value) ?? String(value)
+  } catch {
+    return '…'
+  }
 }
 
 /** Milliseconds of a line, for merging logs; `undefined` where a line says nothing about time. */
