@@ -15,5 +15,5 @@ test.each([1, 2])(
     expect([...kinds.values()].reduce((sum, count) => sum + count, 0)).toBe(12)
     await directory[Symbol.asyncDispose]()
   },
-  300_000,
+  600_000,
 )

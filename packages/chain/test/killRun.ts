@@ -10,7 +10,7 @@ import { account, ask, eventually, listen, processesWith, signed } from './local
 const SENDERS = [1, 2, 3, 4]
 /** Receipts before the blow: among the first blocks now and then, and in the middle of things. */
 const RECEIPTS_MIN = 3
-const RECEIPTS_MORE = 40
+const RECEIPTS_MORE = 15
 
 export type KillRun = { readonly receipts: number; readonly heads: number; readonly kinds: ReadonlyMap<string, number> }
 

@@ -9,4 +9,4 @@ test('kill -9 at random moments of a load, from a seed: every receipt stands and
   expect(receipts).toBeGreaterThanOrEqual(12)
   expect(heads).toBeGreaterThan(0)
   await directory[Symbol.asyncDispose]()
-})
+}, 240_000)
