@@ -129,7 +129,7 @@ describe('a home that missed an upload', () => {
     const world = createTestWorld()
     const nodes = await world.members(3)
     await until(async () => (await syncOf(nodes[0]!)).state === 'complete')
-    const object = objectOf(600_000, 24)
+    const object = objectOf(1000, 24)
     const [entry] = world.chain.submit(object.submission)
     await nodes[0]!.caughtUp()
     world.log.length = 0
