@@ -11,7 +11,7 @@ export type {
 } from './config.ts'
 export { nodeErrors } from './errors.ts'
 export { startRoles } from './node.ts'
-export type { RolesDeps, RunningRoles } from './node.ts'
+export type { Machine, RolesDeps, RunningRoles } from './node.ts'
 export { createSegmentStore } from './store/store.ts'
 export type { SegmentStore, SegmentStoreDeps, SegmentStoreOptions } from './store/store.ts'
 

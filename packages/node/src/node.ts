@@ -1,5 +1,5 @@
-import type { Address, Clock, Disk, Index, Logger, Net, Random } from '@weightless/core'
-import { addressOfPrivateKey, domainOf, isFailure, receiptSigner, SEGMENT_SIZE_BYTES } from '@weightless/core'
+import type { Abortable, Address, Clock, Disk, Index, Kernels, Logger, Net, Random } from '@weightless/core'
+import { domainOf, isFailure, receiptSigner, SEGMENT_SIZE_BYTES } from '@weightless/core'
 import {
   crc32,
   createKernelPool,
@@ -16,7 +16,7 @@ import {
   systemRandom,
   type HttpHandler,
   type HttpServer,
-  type KernelPool,
+  type ServeHttpOptions,
 } from '@weightless/host'
 import { createRpc, createTransactor, privateKeySigner, type Rpc } from '@weightless/sdk'
 import { createAdminService } from './admin/adminService.ts'
@@ -40,6 +40,23 @@ export type RolesDeps = {
   readonly random?: Random | undefined
   readonly net?: Net | undefined
   readonly disk?: Disk | undefined
+  /** Ended with the roles unless it was given. */
+  readonly kernels?: Kernels | undefined
+  readonly machine?: Partial<Machine> | undefined
+}
+
+/** What a machine gives besides the ports of core, each by what `host` calls it. */
+export type Machine = {
+  lockDirectory(path: string, options: Abortable): Promise<{ release(): Promise<void> }>
+  openIndex(path: string, options: Abortable): Promise<Index>
+  readPrivateKey(path: string, options: Abortable): Promise<Uint8Array>
+  serveHttp(options: ServeHttpOptions): Promise<Pick<HttpServer, 'url' | 'close'>>
+}
+const thisMachine: Machine = {
+  lockDirectory,
+  openIndex: openLmdbIndex,
+  readPrivateKey,
+  serveHttp,
 }
 
 export type RunningRoles = AsyncDisposable & {
@@ -74,6 +91,11 @@ export async function startRoles(
   let reject: (error: unknown) => void = () => undefined
   const failed = new Promise<never>((_, no) => (reject = no))
   failed.catch(() => undefined)
+  const pool = (): Kernels => {
+    const made = createKernelPool({ threads: KERNEL_THREADS })
+    closers.push(async () => made[Symbol.asyncDispose]())
+    return made
+  }
   const stage: Stage = {
     signal: over.signal,
     logger,
@@ -81,7 +103,8 @@ export async function startRoles(
     random: deps.random ?? systemRandom,
     net: deps.net ?? systemNet,
     disk: deps.disk ?? nodeDisk(),
-    kernels: createKernelPool({ threads: KERNEL_THREADS }),
+    kernels: deps.kernels ?? pool(),
+    machine: { ...thisMachine, ...deps.machine },
     closeLater: (close) => void closers.push(close),
     run(name, work) {
       const done = work().catch((error: unknown) => {
@@ -94,8 +117,6 @@ export async function startRoles(
     fail: reject,
     requestStop: () => stopRequested.abort(fail('SERVICE_STOPPING')),
   }
-  stage.closeLater(async () => stage.kernels[Symbol.asyncDispose]())
-
   let stopping: Promise<void> | undefined
   const stop = (): Promise<void> => (stopping ??= stopAll(over, closers, logger))
   const onAbort = (): void => over.abort(signal.reason)
@@ -123,7 +144,8 @@ type Stage = {
   readonly random: Random
   readonly net: Net
   readonly disk: Disk
-  readonly kernels: KernelPool
+  readonly kernels: Kernels
+  readonly machine: Machine
   /** Closers run last to first. */
   closeLater(close: () => Promise<unknown>): void
   /** Runs until the stage is over; an error before that is the end of the process. */
@@ -147,7 +169,7 @@ async function stopAll(
 async function startStorage(chain: ChainConfig, config: StorageConfig, stage: Stage): Promise<string> {
   const logger = stage.logger.child({ role: 'storage' })
   const { signal, clock, kernels, net } = stage
-  const key = config.keyFile === undefined ? undefined : await readPrivateKey(config.keyFile, { signal })
+  const key = config.keyFile === undefined ? undefined : await stage.machine.readPrivateKey(config.keyFile, { signal })
   const signer = key && receiptSigner(key)
   const metrics = createMetrics()
   const index = await openData(config.dataDir, stage)
@@ -193,13 +215,13 @@ async function startStorage(chain: ChainConfig, config: StorageConfig, stage: St
   }
   stage.run('storage', () => role.run({ signal }))
   stage.run('follower', () => follower.run({ signal }))
-  if (source === 'registry' && key !== undefined && chain.registry !== undefined) {
+  if (source === 'registry' && key !== undefined && signer !== undefined && chain.registry !== undefined) {
     const member = {
       registry: chain.registry,
-      signer: addressOfPrivateKey(key),
+      signer: signer.address,
       endpoint: config.endpoint ?? server.url,
       // A node that names no domain fails alone.
-      domain: domainOf(config.domain ?? addressOfPrivateKey(key)),
+      domain: domainOf(config.domain ?? signer.address),
       capacitySegments: BigInt(Math.max(1, Math.floor(config.capacityBytes / SEGMENT_SIZE_BYTES))),
       stakeWei: config.stakeWei,
     }
@@ -253,9 +275,9 @@ async function startGateway(chain: ChainConfig, config: GatewayConfig, stage: St
 
 /** One process per data directory; the index of the log, the marks and the store's rows share one lmdb. */
 async function openData(dataDir: string, stage: Stage): Promise<Index> {
-  const lock = await lockDirectory(dataDir, { signal: stage.signal })
+  const lock = await stage.machine.lockDirectory(dataDir, { signal: stage.signal })
   stage.closeLater(() => lock.release())
-  const index = await openLmdbIndex(`${dataDir}/index`, { signal: stage.signal })
+  const index = await stage.machine.openIndex(`${dataDir}/index`, { signal: stage.signal })
   stage.closeLater(() => index.close())
   return index
 }
@@ -356,9 +378,9 @@ async function listen(
   at: PrivateListen,
   handler: HttpHandler,
   deps: { readonly logger: Logger; readonly stage: Stage },
-): Promise<HttpServer> {
+): Promise<Pick<HttpServer, 'url' | 'close'>> {
   const where = 'socketPath' in at ? { port: 0, socketPath: at.socketPath } : { host: at.host, port: at.port }
-  const server = await serveHttp({ ...where, handler, logger: deps.logger })
+  const server = await deps.stage.machine.serveHttp({ ...where, handler, logger: deps.logger })
   deps.stage.closeLater(() => server.close())
   return server
 }
