@@ -3,7 +3,8 @@
 export type Abortable = { readonly signal?: AbortSignal | undefined }
 
 export type Clock = {
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch by the machine's clock when this process started, and steady from then on: somebody who sets that
+   *  clock back must not make a peer avoided, a wait or a cache last for as long (sim seed 361). */
   nowMs(): number
   /** Rejects with the signal's reason when aborted. */
   sleep(ms: number, options: Abortable): Promise<void>

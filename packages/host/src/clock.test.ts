@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { systemClock } from './clock.ts'
 
 test('a sleep ends when it is aborted, with the reason, and leaves no timer or listener', async () => {
@@ -15,4 +15,15 @@ test('a deadline aborts with a TimeoutError', async () => {
   const signal = systemClock.deadline(1)
   await new Promise((resolve) => signal.addEventListener('abort', resolve))
   expect((signal.reason as Error).name).toBe('TimeoutError')
+})
+
+test('a machine whose clock is set back by an hour does not take the process back', () => {
+  const before = systemClock.nowMs()
+  expect(Math.abs(before - Date.now())).toBeLessThan(60_000)
+  const setBack = vi.spyOn(Date, 'now').mockReturnValue(before - 3_600_000)
+  try {
+    expect(systemClock.nowMs()).toBeGreaterThanOrEqual(before)
+  } finally {
+    setBack.mockRestore()
+  }
 })

@@ -1,7 +1,7 @@
 import type { Clock } from '@weightless/core'
 
 export const systemClock: Clock = {
-  nowMs: () => Date.now(),
+  nowMs: () => Math.floor(performance.timeOrigin + performance.now()),
   sleep: (ms, { signal }) =>
     new Promise((resolve, reject) => {
       if (signal?.aborted) {

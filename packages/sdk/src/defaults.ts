@@ -5,7 +5,7 @@ import type { Clock, Logger, Net, Random } from '@weightless/core'
 export const webNet: Net = { fetch: (request) => fetch(request) }
 
 export const webClock: Clock = {
-  nowMs: () => Date.now(),
+  nowMs: () => Math.floor(performance.timeOrigin + performance.now()),
   sleep: (ms, { signal }) =>
     new Promise((resolve, reject) => {
       if (signal?.aborted) {
