@@ -221,10 +221,18 @@ async function askHead(url: string, deps: HeadFeedDeps, options: { readonly sign
   const request = new Request(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body, signal })
   const response = await (deps.net ?? systemNet).fetch(request)
   const text = await readText(response)
-  const answer = JSON.parse(text) as { result?: unknown }
-  const head = parseHead(answer?.result)
+  const head = parseHead(resultOf(text))
   if (head === undefined) throw fail('HEAD_FEED_ANSWER_INVALID', { status: response.status, answer: preview(text) })
   return head
+}
+
+/** A proxy in front of an endpoint that is away answers with a page. */
+function resultOf(text: string): unknown {
+  try {
+    return (JSON.parse(text) as { result?: unknown } | null)?.result
+  } catch {
+    return undefined
+  }
 }
 
 async function readText(response: Response): Promise<string> {
