@@ -94,7 +94,8 @@ function createContact(
       if (!isFailure(error)) return
       if (error.blame !== 'peer' && !isFailure(error, 'DEADLINE_PASSED') && !isFailure(error, 'NETWORK_MISMATCH'))
         return
-      const isLiar = LIES.has(error.code)
+      // What a node refuses of ours is not what it lies about: a line that damages bytes is not its fault (sim seed 487).
+      const isLiar = LIES.has(error.code) && error.facts['status'] === undefined
       const untilMs = clock.nowMs() + (isLiar ? AVOID_LIAR_MS : AVOID_MS)
       if (untilMs > avoidUntilMs)
         logger.warn('holder.avoided', { node: node.url, code: error.code, ms: isLiar ? AVOID_LIAR_MS : AVOID_MS })

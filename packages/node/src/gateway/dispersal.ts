@@ -197,10 +197,8 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
       const targets = chooseTargets(entry, tried)
       if (targets.length === 0) return false
       for (const { member } of targets) tried.add(member.id)
-      const asked = await Promise.all(
-        targets.map(async (target) => ((await ask(entry, target, signal)) ? undefined : target)),
-      )
-      const open = asked.filter((target) => target !== undefined)
+      const answers = await Promise.all(targets.map((target) => ask(entry, target, signal)))
+      const open = targets.filter((_, i) => answers[i] === 'open')
       if (open.length > 0) await send(entry, open, signal)
       signal.throwIfAborted()
     }
@@ -217,6 +215,10 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
       (member) => !signed.has(member.signer) && !tried.has(member.id) && peers.of(member) !== undefined,
     )
     const homes = placeHomes({ key: entry.root, slotCount: options.replicas }, members)
+    // A home that is still to be tried for its own slot is not taken for another. One whose slot somebody else has filled is as
+    // good as any (sim seed 487: with the third home away and the others replaced, nobody was left to ask).
+    const isReserved = (member: Member): boolean =>
+      homes.some((home) => home.member.id === member.id && !filled.has(home.slot) && !tried.has(member.id))
     const chosen: Target[] = []
     const used = new Set<number>()
     for (const { slot, member: home } of homes) {
@@ -224,7 +226,7 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
       if (filled.has(slot)) continue
       const order = [home, ...placementOrder({ key: entry.root, slot }, members)]
       const candidates = order.filter(
-        (member) => free.includes(member) && !used.has(member.id) && (member === home || !isHome(homes, member, tried)),
+        (member) => free.includes(member) && !used.has(member.id) && (member === home || !isReserved(member)),
       )
       const member = candidates.find((one) => !peers.isAvoided(one)) ?? candidates[0]
       if (member === undefined) continue
@@ -235,24 +237,28 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
   }
 
   /** A holder may have everything already: our own clients send to it, and a gateway may have crashed before it wrote that down. */
-  async function ask(entry: Entry, { slot, member }: Target, signal: AbortSignal): Promise<boolean> {
+  async function ask(
+    entry: Entry,
+    { slot, member }: Target,
+    signal: AbortSignal,
+  ): Promise<'signed' | 'open' | 'failed'> {
     try {
       const receipt = await peers
         .of(member)!
         .receipt(entry.root, { seq: entry.seq, slot }, { signal, timeoutMs: ASK_TIMEOUT_MS })
-      if (receipt === undefined) return false
+      if (receipt === undefined) return 'open'
       await ledger.add(entry, receipt)
-      return true
+      return 'signed'
     } catch (error) {
       signal.throwIfAborted()
       peers.failed(member, error)
-      return false
+      return 'failed'
     }
   }
 
   /** All segments of an entry; one that fails is left behind, the others go on. */
   async function send(entry: Entry, targets: readonly Target[], signal: AbortSignal): Promise<void> {
-    let open: readonly Target[] = targets.filter((target) => !peers.isAvoided(target.member))
+    let open = targets
     const { segmentCount } = layoutOf(entry.sizeBytes)
     for (let from = 0; from < segmentCount && open.length > 0 && isCurrent(entry); from += BATCH_SEGMENTS_MAX) {
       const indexes = Array.from({ length: Math.min(BATCH_SEGMENTS_MAX, segmentCount - from) }, (_, i) => from + i)
@@ -304,9 +310,4 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
     states: () => states,
     run,
   }
-}
-
-/** A home that is still to be tried for its own slot is not taken for another. */
-function isHome(homes: readonly Target[], member: Member, tried: ReadonlySet<number>): boolean {
-  return homes.some((home) => home.member.id === member.id && !tried.has(member.id))
 }

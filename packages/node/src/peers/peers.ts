@@ -60,7 +60,9 @@ export function createPeers(deps: { readonly net: Net; readonly clock: Clock; re
     failed(member, error) {
       const code = isFailure(error) ? error.code : 'unknown'
       if (HONEST.has(code)) return
-      const ms = LIES.has(code) ? AVOID_LIAR_MS : AVOID_MS
+      // What a node refuses of ours is not what it lies about: a line that damages bytes is not its fault (sim seed 487).
+      const isRefusal = isFailure(error) && error.facts['status'] !== undefined
+      const ms = LIES.has(code) && !isRefusal ? AVOID_LIAR_MS : AVOID_MS
       if (avoided.size >= PEERS_MAX) avoided.delete(avoided.keys().next().value!)
       avoided.set(member.endpoint, Math.max(avoided.get(member.endpoint) ?? 0, clock.nowMs() + ms))
       logger.warn('holder.avoided', { holder: member.id, endpoint: member.endpoint, code, ms })
