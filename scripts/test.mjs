@@ -25,6 +25,17 @@ const suites = {
   cli: { gate: true, paths: ['packages/cli'] },
   crash: { gate: true, paths: ['sim/crash', 'sim/load'] },
   fuzz: { gate: true, paths: ['sim/fuzz'] },
+  sim: {
+    gate: true,
+    paths: [
+      'sim/seeds',
+      'sim/planted.test.ts',
+      'sim/trustThePeer.test.ts',
+      'sim/forgetTheReorg.test.ts',
+      'sim/determinism.test.ts',
+      'sim/chain.anvil.test.ts',
+    ],
+  },
   interop: { gate: true, paths: ['sim/interop/gate'] },
   'interop-full': { gate: false, paths: ['sim/interop'] },
   'kill-chain': { gate: false, paths: ['sim/kill/chain.test.ts'] },

@@ -1,0 +1,23 @@
+import { execFile } from 'node:child_process'
+import { resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { expect, test } from 'vitest'
+import { runWorld } from './world.ts'
+
+const top = resolve(import.meta.dirname, '..')
+const SEED = 6
+
+test('one seed run twice in two processes gives the same trace', async () => {
+  const run = async (): Promise<string> => {
+    const { stdout } = await promisify(execFile)(process.execPath, ['scripts/sim.mjs', '--seed', String(SEED)], {
+      cwd: top,
+    })
+    return /^seed \d+ ([0-9a-f]{64})$/m.exec(stdout)![1]!
+  }
+  const first = await run()
+  expect(await run()).toBe(first)
+  // After another world in this process, and from sources that nobody bundled.
+  await runWorld({ seed: SEED + 1 })
+  expect((await runWorld({ seed: SEED })).hash).toBe(first)
+  expect((await runWorld({ seed: SEED + 1 })).hash).not.toBe(first)
+})

@@ -1,0 +1,16 @@
+import { expect, test } from 'vitest'
+import { runWorld } from '../world.ts'
+
+/** One test for each seed; the name is the line that replays it. */
+export function seedsHold(seeds: readonly number[], options: { readonly reorgDepthMax: number }): void {
+  const { reorgDepthMax } = options
+  const more = reorgDepthMax > 0 ? ` --reorgs ${reorgDepthMax}` : ''
+  test.each(seeds)(`npm run sim -- --seed %i${more}`, async (seed) => {
+    const { violations, acks } = await runWorld({ seed, reorgDepthMax })
+    expect(violations).toEqual([])
+    expect(acks).toBeGreaterThan(0)
+  })
+}
+
+export const range = (from: number, to: number): readonly number[] =>
+  Array.from({ length: to - from + 1 }, (_, i) => from + i)
