@@ -47,6 +47,7 @@ export type MachineDeps = {
   readonly seed: number
   /** Makes the chain reachable for one process, at an address of its own. */
   chainFor(process: Process): string
+  onStart(process: Process): void
   onBug(event: string, error: unknown): void
   readonly planted: Planted | undefined
 }
@@ -77,7 +78,12 @@ export function createMachine(options: MachineOptions, deps: MachineDeps): SimMa
     if (running !== undefined) return
     startCount += 1
     isReadOnly = false
-    const process = createProcess(name, { time, trace, chance: createChance(deps.seed + 100 + startCount) })
+    const process = createProcess(name, {
+      time,
+      trace,
+      onStart: deps.onStart,
+      chance: createChance(deps.seed + 100 + startCount),
+    })
     process.skewMs = machine.skewMs
     const mine: { readonly process: Process; roles: RunningRoles | undefined } = { process, roles: undefined }
     running = mine
@@ -98,6 +104,7 @@ export function createMachine(options: MachineOptions, deps: MachineDeps): SimMa
     const { planted } = deps
     const view = disk.process()
     const over = new AbortController()
+    process.signals.add(over)
     startRoles(
       options.config(deps.chainFor(process)),
       {

@@ -5,7 +5,7 @@ import { runWorld } from './world.ts'
 
 // Each defect is caught in the very worlds that hold without it: the same seeds, the same faults.
 
-const SEEDS = [3, 4]
+const SEEDS = [4]
 
 async function violationsOf(planted: Planted | undefined, replan: (plan: Plan) => Plan): Promise<readonly string[]> {
   const found: string[] = []

@@ -17,6 +17,8 @@ export type Process = {
   dieAfter(steps: number, onDeath: () => void): void
   die(): void
   onDeath(work: () => void): void
+  /** Ended when the world is over: Node keeps signals that were joined, and all that listens to them, until they abort. */
+  readonly signals: Set<AbortController>
   readonly clock: Clock
   readonly random: Random
   /** Its clock says this much more than the time of the world. */
@@ -26,7 +28,13 @@ export type Process = {
 /** The world begins here, in milliseconds since the epoch. */
 export const WORLD_EPOCH_MS = 1_700_000_000_000
 
-export type ProcessDeps = { readonly time: VirtualTime; readonly chance: Chance; readonly trace: Trace }
+export type ProcessDeps = {
+  readonly time: VirtualTime
+  readonly chance: Chance
+  readonly trace: Trace
+  /** Hears of every process. */
+  readonly onStart?: ((process: Process) => void) | undefined
+}
 
 export function createProcess(name: string, deps: ProcessDeps): Process {
   const { time, chance, trace } = deps
@@ -47,6 +55,7 @@ export function createProcess(name: string, deps: ProcessDeps): Process {
   const process: Process = {
     name,
     skewMs: 0,
+    signals: new Set(),
     isAlive: () => isAlive,
     gate<T>(what: string, work: () => Promise<T>): Promise<T> {
       if (!step()) return new Promise<T>(() => undefined)
@@ -90,13 +99,16 @@ export function createProcess(name: string, deps: ProcessDeps): Process {
       },
       deadline(ms) {
         const over = new AbortController()
+        process.signals.add(over)
         time.after(ms, () => {
+          process.signals.delete(over)
           if (isAlive) over.abort(new DOMException('the time is over', 'TimeoutError'))
         })
         return over.signal
       },
     },
   }
+  deps.onStart?.(process)
   return process
 }
 

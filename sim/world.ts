@@ -101,6 +101,7 @@ export async function runWorld(options: WorldOptions): Promise<WorldResult> {
     planted,
     chainState: { isAway: false, flakyShare: 0 },
     chance,
+    processes: [],
     processCount: 0,
     crashes: 0,
     reorgs: 0,
@@ -136,6 +137,11 @@ export async function runWorld(options: WorldOptions): Promise<WorldResult> {
     if (!checker.isBroken()) await stopAll(world, machines)
     for (const line of booksViolations(chain, bookFacts(world, users))) checker.violation('books', line)
   } finally {
+    for (const process of world.processes) {
+      process.die()
+      for (const signal of process.signals) signal.abort(new Error('the world is over'))
+    }
+    await time.run(() => true, 0)
     stopCatching()
   }
   return {
@@ -162,6 +168,7 @@ type World = {
   readonly planted: Planted | undefined
   readonly chainState: { isAway: boolean; flakyShare: number }
   readonly chance: ReturnType<typeof createChance>
+  readonly processes: Process[]
   processCount: number
   crashes: number
   reorgs: number
@@ -224,6 +231,7 @@ function makeMachines(world: World): readonly SimMachine[] {
     trace,
 
     onBug: checker.bug,
+    onStart: (process: Process) => void world.processes.push(process),
     planted,
   }
   const chainConfig = (rpcUrl: string) => ({
@@ -358,6 +366,7 @@ function makeUser(world: World, kind: 'own' | 'official', number: number): User 
     const mine = createProcess(name, {
       time,
       trace,
+      onStart: (started) => void world.processes.push(started),
       chance: createChance(seed * 7 + id + 1_000 * ++world.processCount),
     })
     process = mine
@@ -603,7 +612,12 @@ function endFaults(world: World, machines: readonly SimMachine[], users: readonl
 /** Everything that was acknowledged is read back through every door, and from every holder that signed for it. */
 async function audit(world: World, machines: readonly SimMachine[]): Promise<void> {
   const { time, trace, chain, net, checker, seed, plan } = world
-  const process = createProcess('auditor', { time, trace, chance: createChance(seed * 11) })
+  const process = createProcess('auditor', {
+    time,
+    trace,
+    onStart: (started) => void world.processes.push(started),
+    chance: createChance(seed * 11),
+  })
   const inner = net.from(process)
   const client = userOf(process, {
     rpcUrl: chainFor(world, process, addressOfPrivateKey(keyOf(120))),
