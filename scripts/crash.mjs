@@ -47,7 +47,7 @@ function record() {
     return `| ${kind} | ${count} | ${at(0.5)} | ${at(1)} |`
   })
   const counts = Object.entries(result.counts).sort(([a], [b]) => a.localeCompare(b))
-  const title = `## ${Object.keys(result.kills).join(', ')}`
+  const title = `## ${Object.keys(result.kills).join(', ')}, seed ${values.seed}`
   const section = `${title}
 
 \`npm run crash -- --seed ${values.seed} --kills ${values.kills}${values.kinds ? ` --kinds '${values.kinds}'` : ''} --record\` on Node ${process.version}, ${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), beside other work.

@@ -104,7 +104,7 @@ function record() {
     return [`| ${cells.join(' | ')} |`]
   })
   const total = rows.reduce((sum, row) => sum + Number(row.split('|')[3].replaceAll(',', '')), 0)
-  const text = `# Fuzzing: what parsers do with a million inputs each
+  const text = `# Fuzzing: what parsers do with up to a million inputs each
 
 \`npm run fuzz -- [NAME...] --inputs N --seed ${values.seed} --record\` on Node ${process.version}, ${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), at the lowest priority beside other work: times are upper bounds.
 
