@@ -15,7 +15,19 @@ export type Clock = {
 export type Random = { bytes(sizeBytes: number): Uint8Array }
 
 /** Web-standard request and response are the network: a server is a function, so a simulator can join both ends. */
-export type Net = { fetch(request: Request): Promise<Response> }
+export type Net = {
+  fetch(request: Request): Promise<Response>
+  /** A machine that can do it: GET, and the body straight into a buffer that `take` gives for a status and a declared length,
+   *  at least so long. Resolves to the body in it, or to `undefined` when this answer or this address is for `fetch` to ask.
+   *  Rejects as `fetch` does and with what `take` throws; what was taken then may still be written to, so it must not serve
+   *  again. */
+  readonly getInto?:
+    | ((
+        url: string,
+        options: Abortable & { take(status: number, sizeBytes: number): Uint8Array },
+      ) => Promise<{ readonly status: number; readonly body: Uint8Array } | undefined>)
+    | undefined
+}
 
 /** Failures carry a code: `DISK_FULL` when the file system has no room, `DISK_FAILED` for all else. */
 export type Disk = {

@@ -1,6 +1,7 @@
 import { Agent, request as httpRequest } from 'node:http'
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { Net } from '@weightless/core'
+import { createGetInto } from './getInto.ts'
 import { incomingBody } from './incomingBody.ts'
 
 /** Connections to one machine at once: a client with 16 requests in flight to each of 6 nodes stays far below. */
@@ -21,6 +22,11 @@ const agent: Agent = new Agent({
  *  with the signal's reason, or a TypeError whose cause says why. */
 export const systemNet: Net = {
   fetch: (request) => (request.url.startsWith('http:') ? overHttp(request) : fetch(request)),
+  getInto: createGetInto({
+    idleMsMax: IDLE_MS_MAX,
+    socketsPerOriginMax: SOCKETS_PER_ORIGIN_MAX,
+    freeSocketsPerOriginMax: FREE_SOCKETS_PER_ORIGIN_MAX,
+  }),
 }
 
 async function overHttp(request: Request): Promise<Response> {

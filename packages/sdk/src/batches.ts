@@ -59,22 +59,34 @@ export async function loadBatch(
 }
 
 /** Buffers for bodies, used again and again: each new one of 2 MiB is 512 page faults, and its end work for the garbage
- *  collector. Holds at most as many as were in use at once. */
-export function createBodyBuffers(): {
-  take(sizeBytes: number): Uint8Array
-  give(body: Uint8Array): void
-} {
+ *  collector. Holds at most as many as were in use at once. `shared` ones are hashed by worker threads where they lie. */
+export function createBodyBuffers(kind: 'own' | 'shared' = 'own'): BodyBuffers {
+  const make = (sizeBytes: number): ArrayBufferLike =>
+    kind === 'shared' ? new SharedArrayBuffer(sizeBytes) : new ArrayBuffer(sizeBytes)
+  const made = new WeakSet<ArrayBufferLike>()
   const spare: ArrayBufferLike[] = []
   return {
     take: (sizeBytes) => {
-      const buffer = spare.pop()
-      return new Uint8Array(
-        buffer !== undefined && buffer.byteLength >= sizeBytes ? buffer : new ArrayBuffer(sizeBytes),
-      )
+      let buffer = spare.pop()
+      if (buffer === undefined || buffer.byteLength < sizeBytes) {
+        buffer = make(Math.ceil(sizeBytes / BODY_STEP_BYTES) * BODY_STEP_BYTES)
+        made.add(buffer)
+      }
+      return new Uint8Array(buffer)
     },
-    give: (body) => void spare.push(body.buffer),
+    give: ({ buffer }) => {
+      if (made.has(buffer)) spare.push(buffer)
+    },
   }
 }
+export type BodyBuffers = {
+  take(sizeBytes: number): Uint8Array
+  /** Bytes of a body that nobody reads or writes any more; of a body from elsewhere nothing is kept. */
+  give(body: Uint8Array): void
+}
+
+/** Bodies of as many segments differ by some proof hashes: rounded up, the buffer of one serves the next. */
+const BODY_STEP_BYTES: number = 64 * 1024
 
 /** The bytes of a span as they travel: whole chunks, the last zero-padded. */
 export async function readSpan(

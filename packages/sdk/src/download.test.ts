@@ -1,4 +1,4 @@
-import { placeHomes, SEGMENT_SIZE_BYTES, type Clock } from '@weightless/core'
+import { placeHomes, SEGMENT_SIZE_BYTES, type Clock, type Net } from '@weightless/core'
 import { describe, expect, test } from 'vitest'
 import {
   content,
@@ -86,6 +86,87 @@ describe('what was stored comes back', () => {
     expect(await failureOf(downloadBlob(client, root, { sizeBytesMax: 599_999 }))).toMatchObject({
       code: 'RESULT_TOO_LARGE',
     })
+  })
+})
+
+describe('lent pieces', () => {
+  /** A client whose machine receives into given buffers; `taken` are those with the address that filled them. */
+  function receiving(network: FakeNetwork) {
+    const taken: { readonly url: string; readonly buffer: ArrayBufferLike }[] = []
+    const { net } = network.client().deps
+    const getInto: Net['getInto'] = async (url, { signal, take }) => {
+      const response = await net.fetch(new Request(url, { signal: signal ?? null }))
+      const bytes = new Uint8Array(await response.arrayBuffer())
+      const place = take(response.status, bytes.length)
+      taken.push({ url, buffer: place.buffer })
+      place.set(bytes)
+      return { status: response.status, body: place.subarray(0, bytes.length) }
+    }
+    return { taken, client: network.client({ signer: undefined }, { net: { ...net, getInto } }) }
+  }
+
+  test('are right until the next is asked for, and lie in a few buffers that serve again', async () => {
+    const { network, root, bytes } = await stored(150 * SEGMENT_SIZE_BYTES + 77)
+    const { client, taken } = receiving(network)
+    const parts: Buffer[] = []
+    for await (const piece of download(client, root, { lend: true })) parts.push(Buffer.from(piece))
+    expect(same(Buffer.concat(parts), bytes)).toBe(true)
+    expect(taken.length).toBeGreaterThan(20)
+    // Six under way, one with the reader, and the three small ones of the beginning.
+    expect(new Set(taken.map(({ buffer }) => buffer)).size).toBeLessThanOrEqual(10)
+  })
+
+  test('a liar’s buffer never serves again, and none of its bytes are yielded', async () => {
+    const { network, root, bytes, homes } = await stored(40 * SEGMENT_SIZE_BYTES)
+    homes[1]!.fault = corrupted
+    const { client, taken } = receiving(network)
+    let at = 0
+    for await (const piece of download(client, root, { lend: true })) {
+      expect(same(piece, bytes.subarray(at, at + piece.length))).toBe(true)
+      at += piece.length
+    }
+    expect(at).toBe(bytes.length)
+    const lie = taken.findIndex(({ url }) => url.startsWith(homes[1]!.url))
+    expect(lie).toBeGreaterThanOrEqual(0)
+    expect(taken.slice(lie + 1).map(({ buffer }) => buffer)).not.toContain(taken[lie]!.buffer)
+  })
+
+  test('a range, and a refusal whose body is no segment', async () => {
+    const { network, root, bytes, homes } = await stored(9 * SEGMENT_SIZE_BYTES + 77)
+    homes[0]!.fault = reading(async () => new Response('oops', { status: 500 }))
+    const { client } = receiving(network)
+    const parts: Buffer[] = []
+    const range = { start: SEGMENT_SIZE_BYTES - 1, end: 9 * SEGMENT_SIZE_BYTES + 1 }
+    for await (const piece of download(client, root, { lend: true, range })) parts.push(Buffer.from(piece))
+    expect(same(Buffer.concat(parts), bytes.subarray(range.start, range.end))).toBe(true)
+  })
+
+  test('an answer larger than any is refused before there is a buffer for it', async () => {
+    const { network, root } = await stored(1_000)
+    const { net } = network.client().deps
+    let takenCount = 0
+    const getInto: Net['getInto'] = async (_, { take }) => {
+      take(200, 2 ** 40)
+      takenCount += 1
+      return undefined
+    }
+    const client = network.client({ signer: undefined }, { net: { ...net, getInto } })
+    const first = download(client, root, { lend: true }).next()
+    expect(await failureOf(first)).toMatchObject({ code: 'OBJECT_UNAVAILABLE' })
+    expect(takenCount).toBe(0)
+  })
+
+  test('without the option, and where pieces are collected, every piece is the reader’s to keep', async () => {
+    const { network, root, bytes } = await stored(30 * SEGMENT_SIZE_BYTES)
+    const { client, taken } = receiving(network)
+    const pieces: Uint8Array[] = []
+    for await (const piece of download(client, root)) pieces.push(piece)
+    expect(same(Buffer.concat(pieces), bytes)).toBe(true)
+    const lend = { lend: true } as object
+    expect(same(await downloadBytes(client, root, lend), bytes)).toBe(true)
+    const stream = downloadStream(client, root, lend)
+    expect(same(new Uint8Array(await new Response(stream).arrayBuffer()), bytes)).toBe(true)
+    expect(taken).toHaveLength(0)
   })
 })
 

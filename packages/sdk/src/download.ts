@@ -1,5 +1,5 @@
 import { parseRoot, preview, SEGMENT_SIZE_BYTES, type Abortable } from '@weightless/core'
-import { DOWNLOAD_BATCH_SEGMENTS, planBatches } from './batches.ts'
+import { createBodyBuffers, DOWNLOAD_BATCH_SEGMENTS, planBatches, type BodyBuffers } from './batches.ts'
 import { openEncrypted, type Decryption, type Opened } from './cipher.ts'
 import type { Client } from './client.ts'
 import { fail } from './errors.ts'
@@ -25,6 +25,9 @@ export type DownloadOptions = Abortable & {
   readonly range?: { readonly start: number; readonly end?: number | undefined } | undefined
   readonly decryption?: Decryption | undefined
   readonly onProgress?: ((event: ProgressEvent) => void) | undefined
+  /** The reader is done with a piece when it asks for the next: then its buffer may serve again. For programs that write pieces
+   *  away at once, it saves most of the memory traffic where the machine can receive into given buffers (Node, plain http). */
+  readonly lend?: boolean | undefined
 }
 
 /** A request is bounded by itself; this bounds all its retries and hedges together. */
@@ -46,7 +49,9 @@ export async function* download(
   options: DownloadOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const addresses = parseTarget(target)
-  const { timeoutMs, range, decryption, onProgress } = options
+  const { timeoutMs, range, decryption, onProgress, lend = false } = options
+  // Ciphers make pieces of their own, and not all read shared memory.
+  const buffers = lend && decryption === undefined && client.deps.net.getInto ? createBodyBuffers('shared') : undefined
   const scope = childScope(options.signal)
   if (timeoutMs !== undefined) {
     client.deps.clock.sleep(timeoutMs, { signal: scope.signal }).then(
@@ -60,7 +65,7 @@ export async function* download(
     const located = await mapBounded(addresses, { window: LOCATE_WINDOW, signal }, (address, inner) =>
       locate(client, address, { signal: inner }),
     )
-    const fragments = located.map((object) => fragmentOf(client, object))
+    const fragments = located.map((object) => fragmentOf(client, object, buffers))
     const opened: Opened | undefined =
       decryption === undefined
         ? undefined
@@ -78,6 +83,7 @@ export async function* download(
       const bytes = opened === undefined ? piece : opened.decrypt(piece, at)
       at += piece.length
       yield bytes
+      buffers?.give(piece)
       signal.throwIfAborted()
       onProgress?.({ phase: 'download', doneBytes: at - start, totalBytes: end - start })
     }
@@ -87,7 +93,9 @@ export async function* download(
 }
 
 /** The bytes of one object; with `sizeBytesMax` it is not collected beyond that. */
-export type CollectOptions = DownloadOptions & { readonly sizeBytesMax?: number | undefined }
+export type CollectOptions = KeptOptions & { readonly sizeBytesMax?: number | undefined }
+/** Pieces that are kept cannot be lent. */
+export type KeptOptions = Omit<DownloadOptions, 'lend'>
 
 /** What one call holds in memory unless told otherwise. */
 export const COLLECT_BYTES_MAX: number = 1024 ** 3
@@ -117,7 +125,7 @@ export async function downloadBlob(
   const parts: Blob[] = []
   let sizeBytes = 0
   const { sizeBytesMax = COLLECT_BYTES_MAX, type = 'application/octet-stream' } = options
-  for await (const part of download(client, target, options)) {
+  for await (const part of download(client, target, { ...options, lend: false })) {
     sizeBytes += part.length
     if (sizeBytes > sizeBytesMax) throw fail('RESULT_TOO_LARGE', { sizeBytesMax })
     // One Blob per piece: the bytes leave our memory as they come.
@@ -130,10 +138,10 @@ export async function downloadBlob(
 export function downloadStream(
   client: Client,
   target: DownloadTarget,
-  options: DownloadOptions = {},
+  options: KeptOptions = {},
 ): ReadableStream<Uint8Array> {
   const scope = childScope(options.signal)
-  const parts = download(client, target, { ...options, signal: scope.signal })
+  const parts = download(client, target, { ...options, lend: false, signal: scope.signal })
   return new ReadableStream<Uint8Array>(
     {
       pull: async (controller) => {
@@ -159,7 +167,7 @@ async function collect(
   const { sizeBytesMax = COLLECT_BYTES_MAX } = options
   const parts: Uint8Array[] = []
   let sizeBytes = 0
-  for await (const part of download(client, target, options)) {
+  for await (const part of download(client, target, { ...options, lend: false })) {
     sizeBytes += part.length
     if (sizeBytes > sizeBytesMax) throw fail('RESULT_TOO_LARGE', { sizeBytesMax })
     parts.push(part)
@@ -169,8 +177,8 @@ async function collect(
 
 type Fragment = { readonly located: Located; readonly reader: SegmentReader }
 
-function fragmentOf(client: Client, located: Located): Fragment {
-  return { located, reader: createSegmentReader(client, located) }
+function fragmentOf(client: Client, located: Located, buffers: BodyBuffers | undefined): Fragment {
+  return { located, reader: createSegmentReader(client, located, { take: buffers?.take }) }
 }
 
 /** Stored bytes `start` … `end` of the fragments laid end to end. */

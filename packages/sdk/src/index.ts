@@ -4,7 +4,7 @@ export type { AcceptedResult, StoredResult, UploadManyOptions, UploadOptions, Up
 export { parseUploadStep } from './uploadSteps.ts'
 export type { StepOptions, UploadStep } from './uploadSteps.ts'
 export { COLLECT_BYTES_MAX, download, downloadBlob, downloadBytes, downloadStream } from './download.ts'
-export type { CollectOptions, DownloadOptions, DownloadTarget } from './download.ts'
+export type { CollectOptions, DownloadOptions, DownloadTarget, KeptOptions } from './download.ts'
 export { verifyPrefix } from './verifyPrefix.ts'
 export { info, list } from './info.ts'
 export type { HolderInfo, InfoOptions, ListOptions, ObjectInfo } from './info.ts'

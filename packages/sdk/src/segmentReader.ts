@@ -12,7 +12,7 @@ import {
   type ProvenSegment,
   type SegmentProof,
 } from '@weightless/core'
-import type { BatchSpan } from './batches.ts'
+import type { BatchSpan, BodyBuffers } from './batches.ts'
 import type { Client } from './client.ts'
 import { fail } from './errors.ts'
 import { listFailures, type NodeFailure } from './holders.ts'
@@ -41,7 +41,14 @@ const ROUNDS_MAX = 3
 const ROUND_DELAY_MS = 200
 const GET_GRACE_MS: number = ENTRY_WAIT_MS
 
-export function createSegmentReader(client: Client, located: Located): SegmentReader {
+/** `take` gives the buffers that answers are received into, where the machine can; what `read` returns lies in one of them.
+ *  Those of answers that failed or came second are not heard of again. */
+export function createSegmentReader(
+  client: Client,
+  located: Located,
+  options: { readonly take?: BodyBuffers['take'] | undefined } = {},
+): SegmentReader {
+  const { take } = options
   const { root, seq, sizeBytes } = located
   const { clock, random, kernels, logger } = client.deps
   const layout = layoutOf(sizeBytes)
@@ -137,7 +144,8 @@ export function createSegmentReader(client: Client, located: Located): SegmentRe
       const segments = await withPatience(
         { signal, graceMs: GET_GRACE_MS, bytes: expectedBytes, what: `segments from ${contact.url}` },
         { clock, rate },
-        (scope) => contact.node.getSegments(root, { ...span, seq }, { signal: scope, timeoutMs: PATIENCE_MS_MAX }),
+        (scope) =>
+          contact.node.getSegments(root, { ...span, seq }, { signal: scope, timeoutMs: PATIENCE_MS_MAX, take }),
       )
       if (segments === undefined)
         throw fail('SEGMENTS_NOT_HELD', { node: contact.url, root, from: span.from, count: span.count })
@@ -225,17 +233,22 @@ function preference({ contact, isHome, rank, openCount, isSlow, lacks }: Holder)
   return [Number(contact.isAvoided()), Number(lacks), Number(!isHome), Number(isSlow), openCount, rank]
 }
 
+/** A header is at least as long. */
+const COPY_ALIGNMENT_BYTES = 8
+
 /** The data of one answer in one piece. They are views into its body, with headers between them: moved together there, they cost
  *  neither a second buffer nor the garbage collection that follows. The headers are overwritten, so proofs are copied first. */
 function joined(segments: readonly ProvenSegment[]): { readonly data: Uint8Array; readonly proofs: SegmentProof[] } {
   const proofs = segments.map(({ proof }) => ({ ...proof, siblings: proof.siblings.map((sibling) => sibling.slice()) }))
   const first = segments[0]!.data
   const body = new Uint8Array(first.buffer)
-  let end = first.byteOffset + first.length
-  for (const { data } of segments.slice(1)) {
+  // Still inside the first header. Shared memory is copied eight times as fast from there by those who hash and write it.
+  const start = first.byteOffset - (first.byteOffset % COPY_ALIGNMENT_BYTES)
+  let end = start
+  for (const { data } of segments) {
     invariant(data.buffer === first.buffer && data.byteOffset >= end, 'an answer is one body, in order')
     body.copyWithin(end, data.byteOffset, data.byteOffset + data.length)
     end += data.length
   }
-  return { data: body.subarray(first.byteOffset, end), proofs }
+  return { data: body.subarray(start, end), proofs }
 }

@@ -47,7 +47,10 @@ export type StorageNodeClient = {
   getSegments(
     root: Root,
     what: { readonly from: number; readonly count: number; readonly seq?: number | undefined },
-    options: RequestOptions,
+    options: RequestOptions & {
+      /** A buffer for the body, where the machine can receive into one; else it is ignored. */
+      readonly take?: ((sizeBytes: number) => Uint8Array) | undefined
+    },
   ): Promise<readonly ProvenSegment[] | undefined>
   /** What this node says of entries with that root, ascending by seq; empty when it knows none. */
   entries(root: Root, options: RequestOptions): Promise<readonly HeldEntry[]>
@@ -149,7 +152,7 @@ export function createStorageNodeClient(
       invariant(count >= 1 && count <= BATCH_SEGMENTS_MAX, 'a request names 1 to 16 segments')
       const path = `v1/entries/${root}/segments?from=${from}&count=${count}${seq === undefined ? '' : `&seq=${seq}`}`
       return orUndefined(
-        send({ method: 'GET', path, bytesMax: SEGMENTS_BODY_BYTES_MAX }, options, ({ body }) => {
+        send({ method: 'GET', path, bytesMax: SEGMENTS_BODY_BYTES_MAX, take: options.take }, options, ({ body }) => {
           const segments = decodeFrames(body, { segmentsMax: count })
           if (segments.length === count && segments.every(({ index }, at) => index === from + at)) return segments
           throw fail('NODE_ANSWER_INVALID', { node: base, reason: 'other segments than asked for', from, count })
@@ -254,6 +257,7 @@ type Question = {
   readonly path: string
   readonly body?: Uint8Array
   readonly bytesMax: number
+  readonly take?: ((sizeBytes: number) => Uint8Array) | undefined
 }
 type Answer = { readonly body: Uint8Array }
 type Fields = { readonly [name: string]: unknown }
@@ -261,7 +265,21 @@ type Fields = { readonly [name: string]: unknown }
 type AskDeps = { readonly net: Net; readonly bodies: 'bytes' | 'stream' }
 
 async function ask(base: string, question: Question, deps: AskDeps, signal: AbortSignal): Promise<Answer> {
-  const { method, path, body, bytesMax } = question
+  const { method, path, body, bytesMax, take } = question
+  if (take !== undefined && deps.net.getInto !== undefined) {
+    const answer = await deps.net.getInto(base + path, {
+      signal,
+      take: (status, sizeBytes) => {
+        const sizeBytesMax = isOk(status) ? bytesMax : JSON_BYTES_MAX
+        if (sizeBytes > sizeBytesMax) throw fail('BODY_TOO_LARGE', { sizeBytes, sizeBytesMax })
+        return isOk(status) ? take(sizeBytes) : new Uint8Array(sizeBytes)
+      },
+    })
+    if (answer !== undefined) {
+      if (isOk(answer.status)) return { body: answer.body }
+      throw peerFailure(base, answer.status, answer.body)
+    }
+  }
   const response = await deps.net.fetch(
     new Request(base + path, {
       method,
@@ -275,6 +293,10 @@ async function ask(base: string, question: Question, deps: AskDeps, signal: Abor
   )
   if (response.ok) return { body: await readBounded(response, bytesMax, { signal }) }
   throw peerFailure(base, response.status, await readBounded(response, JSON_BYTES_MAX, { signal }))
+}
+
+function isOk(status: number): boolean {
+  return status >= 200 && status < 300
 }
 
 function bodyOf(body: Uint8Array, kind: AskDeps['bodies']): RequestInit {

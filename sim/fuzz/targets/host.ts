@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Duplex } from 'node:stream'
 import { attachWebSockets, headFeed, parseToml, readPrivateKey } from '@weightless/host'
+import { parseHead } from '../../../packages/host/src/getInto.ts'
 import { toRequest } from '../../../packages/host/src/httpRequest.ts'
 import { insist, laterOutcomeOf, outcomeOf, type FuzzTarget } from '../engine.ts'
 import { text } from './core.ts'
@@ -219,5 +220,31 @@ const keyFiles: FuzzTarget = {
   },
 }
 
-export const hostTargets: readonly FuzzTarget[] = [toml, heads, http, webSocketFrames, keyFiles]
+const answerHeads: FuzzTarget = {
+  name: 'answer-heads',
+  from: 'storage nodes that are downloaded from',
+  kind: 'text',
+  corpus: [
+    'HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 2097152\r\nConnection: keep-alive',
+    'HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close',
+    'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked',
+    'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Encoding: gzip',
+  ],
+  words: ['\r\n', '\n', 'HTTP/1.1 200 OK', 'Content-Length: ', 'Transfer-Encoding: ', 'chunked', ': ', ' ', '0'],
+  run: (input) => {
+    const head = text(input)
+    const found = parseHead(head)
+    if (found === undefined) return 'left to fetch'
+    const { status, sizeBytes } = found
+    insist(status >= 200 && status <= 599 && Number.isSafeInteger(sizeBytes), 'a status and a length')
+    // What any other reader of HTTP would make of it.
+    const lines = head.split('\r\n')
+    const lengths = lines.filter((line) => /^content-length:/i.test(line))
+    insist(lengths.length === 1 && Number(lengths[0]!.slice(15)) === sizeBytes, 'the one length that it declares')
+    insist(!lines.some((line) => /^transfer-encoding/i.test(line)), 'a body in chunks has no length')
+    return 'ok'
+  },
+}
+
+export const hostTargets: readonly FuzzTarget[] = [toml, heads, http, webSocketFrames, keyFiles, answerHeads]
 export { tomlTexts }

@@ -19,11 +19,12 @@ export async function getCommand(roots: GetRoots, options: GetOptions, context: 
   const network = await readNetworkFile(dir)
   await using session = openClient(network)
   const progress = createProgress(io.stderr)
-  const read = (range: GetOptions['range']): AsyncIterable<Uint8Array> =>
+  const read = (range: GetOptions['range'], lend = false): AsyncIterable<Uint8Array> =>
     download(session.client, roots.length === 1 ? roots[0]! : [...roots], {
       signal,
       timeoutMs: options.timeout * 1000,
       range,
+      lend,
       onProgress: (event) => progress.update(event.doneBytes, event.totalBytes, event.phase),
     })
   try {
@@ -70,7 +71,7 @@ type Wanted = {
   readonly roots: GetRoots
   readonly range: GetOptions['range']
   readonly client: Client
-  read(range: GetOptions['range']): AsyncIterable<Uint8Array>
+  read(range: GetOptions['range'], lend: true): AsyncIterable<Uint8Array>
 }
 type Saved = {
   readonly sizeBytes: number
@@ -87,7 +88,8 @@ async function toFile({ roots, range, client, read }: Wanted, path: string, sign
     const resumedBytes = part.left.sizeBytes === 0 ? 0 : await verifyPrefix(client, roots[0]!, part.left, { signal })
     await part.keep(resumedBytes)
     let sizeBytes = resumedBytes
-    for await (const bytes of read(resumedBytes === 0 ? range : { start: resumedBytes, end: undefined })) {
+    // Each piece is in the file before the next is asked for, so its buffer may serve again.
+    for await (const bytes of read(resumedBytes === 0 ? range : { start: resumedBytes, end: undefined }, true)) {
       await part.append(bytes)
       sizeBytes += bytes.length
     }
