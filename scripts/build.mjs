@@ -5,6 +5,7 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, wri
 import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { directImports } from './directImports.mjs'
 
 const top = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 const dist = join(top, 'packages', 'cli', 'dist')
@@ -24,6 +25,7 @@ const { outputFiles } = await build({
   platform: 'node',
   target: 'node20',
   conditions: ['source'],
+  plugins: [directImports(join(top, 'packages'))],
   // lmdb and anvil find their prebuilt binaries next to their own files.
   external: ['lmdb', '@foundry-rs/*'],
   // Bundled CommonJS packages still call require() for what Node brings along.
