@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import { countPiece } from './bodyPieces.ts'
 import { fail } from './errors.ts'
 
 /** The body of an incoming message as a web stream that reads the socket only when it is read itself. Reading throws
@@ -6,7 +7,10 @@ import { fail } from './errors.ts'
 export function incomingBody(incoming: IncomingMessage, options: IncomingBodyOptions): IncomingBody {
   let reading: 'not yet' | 'in steps' | 'whole' = 'not yet'
   let takenBytes = 0
-  const take = (chunk: Uint8Array): void => void (takenBytes += chunk.length)
+  const take = (chunk: Uint8Array): void => {
+    takenBytes += chunk.length
+    countPiece(chunk.length)
+  }
   const stream = new ReadableStream<Uint8Array>(
     {
       async pull(controller) {

@@ -42,10 +42,10 @@ const STOP_GRACE_MS = 8_000
 const RESTART = { firstDelayMs: 250, delayMsMax: 30_000 }
 /** Lines of its log that the error of a failed start carries. */
 const FAILURE_LINES = 5
-/** Young objects of a role die within one request, and each piece of a body that comes is one of 100 bytes that holds 64 KiB
- *  outside of the heap: a nursery of 1 MiB instead of 16 keeps few of them. For 20 MB of heap the helpers of the collector cost
- *  more than they collect. */
-const NODE_FLAGS = ['--max-semi-space-size=1', '--single-threaded-gc']
+/** Young objects of a role die within one request, so a nursery of 1 MiB instead of 16 keeps few of them; for 20 MB of heap the
+ *  helpers of the collector cost more than they collect. Pieces of bodies are collected by their size: host/src/bodyPieces.ts.
+ *  Code that was not run for five collections would be forgotten, and compiled and optimised again by the next upload. */
+const NODE_FLAGS = ['--max-semi-space-size=1', '--single-threaded-gc', '--expose-gc', '--no-flush-bytecode']
 /** glibc gives the end of its memory back to the system at each chance and fetches it again for the next body: 7 us for each page
  *  of 4 KiB. It keeps up to 64 MiB now, in two places and not in one per thread. Other C libraries do not read these. */
 const ALLOCATOR_ENVIRONMENT = {

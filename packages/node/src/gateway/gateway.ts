@@ -64,8 +64,8 @@ const BURST_BYTES_MAX = 8 * 1024 ** 2
 const SPARE_BYTES_MAX = 9 * 1024 ** 2
 /** Buffers kept between segments: as many. */
 const SPARE_SEGMENT_BYTES_MAX = 6 * 1024 ** 2
-/** Segments kept in memory from the spool's sync to their departure: four batches. */
-const WINDOW_BYTES_MAX = 16 * 1024 ** 2
+/** Segments kept in memory from the spool's sync to their departure: a batch on its way and one that fills. */
+const WINDOW_BYTES_MAX = 8 * 1024 ** 2
 /** Segments on their way to official clients: 32 at once. */
 const ANSWERS_BYTES_MAX = 32 * 1024 ** 2
 /** Files being sent over REST, two segments each: 128 slow readers. */

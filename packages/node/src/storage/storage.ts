@@ -94,7 +94,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     { clock, logger, entries: follower.entries, drop: shelf.drop },
   )
   const gateOptions = { waitMsMax: QUEUE_MS_MAX, waitingMax: QUEUE_COUNT_MAX }
-  const spares = createSpareBuffers({ bytesMax: SPARE_BYTES_MAX })
+  const spares = createSpareBuffers({ bytesMax: SPARE_BYTES_MAX, memory: 'shared' })
   const segmentBuffers = createSpareBuffers({ bytesMax: SPARE_SEGMENT_BYTES_MAX, memory: 'shared' })
   const bodies = createGate(
     { ...gateOptions, bytesMax: BODIES_BYTES_MAX, burstBytesMax: BURST_BYTES_MAX, pace: BODY_PACE },
