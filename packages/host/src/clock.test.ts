@@ -1,5 +1,5 @@
 import { expect, test, vi } from 'vitest'
-import { systemClock } from './clock.ts'
+import { steadyTime, systemClock } from './clock.ts'
 
 test('a sleep ends when it is aborted, with the reason, and leaves no timer or listener', async () => {
   const stop = new AbortController()
@@ -26,4 +26,24 @@ test('a machine whose clock is set back by an hour does not take the process bac
   } finally {
     setBack.mockRestore()
   }
+})
+
+test('time goes on with the machine after its sleep, and never back', () => {
+  const machine = { wallMs: 1_000_000, monotonicMs: 50 }
+  const nowMs = steadyTime(
+    () => machine.wallMs,
+    () => machine.monotonicMs,
+  )
+  const pass = (wallMs: number, monotonicMs: number): number => {
+    machine.wallMs += wallMs
+    machine.monotonicMs += monotonicMs
+    return nowMs()
+  }
+  expect(pass(10, 10)).toBe(1_000_010)
+  // Small corrections of the wall clock are not followed: what is measured by differences stays exact.
+  expect(pass(500, 10)).toBe(1_000_020)
+  // Asleep for an hour: the steady count stood still.
+  expect(pass(3_600_000, 0)).toBe(1_000_000 + 10 + 500 + 3_600_000)
+  const before = nowMs()
+  expect(pass(-7_200_000, 5)).toBe(before + 5)
 })
