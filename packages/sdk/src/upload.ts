@@ -29,7 +29,7 @@ import { openSource, type OpenSource, type Source } from './source.ts'
 import type { HeldEntry } from './storageNodeClient.ts'
 import type { PendingTransaction } from './pendingTransaction.ts'
 import type { PreparedCall } from './transactor.ts'
-import { createSteps, type Anchored, type StepOptions, type Steps } from './uploadSteps.ts'
+import { createSteps, PAY_ATTEMPTS_MAX, type Anchored, type StepOptions, type Steps } from './uploadSteps.ts'
 
 export type UploadOptions<Until extends Stage = Stage> = UploadManyOptions<Until> & StepOptions
 
@@ -301,22 +301,42 @@ type Submitting = {
   readonly onPending: ((pending: PendingTransaction) => Promise<void>) | undefined
 }
 
-/** One transaction. The price may have changed since it was read: asked once more then. */
+/** One transaction. When another program took its nonce, ours can never be mined and has paid nothing: it is made anew. */
 async function submit(
   client: Client,
   objects: readonly Accepted[],
-  { onSent, onPending, ...how }: Submitting,
+  how: Submitting,
   signal: AbortSignal,
 ): Promise<readonly Entry[]> {
-  const { transactor, network } = client
+  const { onSent, onPending } = how
   const submissions = objects.map(({ submission }) => submission)
-  const prepared = await (how.prepared ?? prepareAll(client, objects, signal)).catch(async (error: unknown) => {
+  for (let attempt = 1; ; attempt++) {
+    const prepared = await preparedFor(client, objects, attempt === 1 ? how.prepared : undefined, signal)
+    try {
+      return await sendSubmission({ flow: client.network.flow, submissions }, prepared, client.transactor!, {
+        signal,
+        onSent,
+        onPending,
+      })
+    } catch (error) {
+      // With steps it is for `pay` to decide: it looks for the entry first.
+      if (!isFailure(error, 'TX_REPLACED') || onPending !== undefined || attempt >= PAY_ATTEMPTS_MAX) throw error
+    }
+  }
+}
+
+/** The price may have changed since it was read: asked once more then. */
+async function preparedFor(
+  client: Client,
+  objects: readonly Accepted[],
+  guess: Promise<PreparedCall> | undefined,
+  signal: AbortSignal,
+): Promise<PreparedCall> {
+  return (guess ?? prepareAll(client, objects, signal)).catch(async (error: unknown) => {
     if (!isFailure(error, 'TX_REVERTED') || !String(error.facts['reason']).startsWith('NotEnoughFee')) throw error
-    return prepareSubmission(paymentOf(client, objects, await client.price({ signal, renew: true })), transactor!, {
-      signal,
-    })
+    const price = await client.price({ signal, renew: true })
+    return prepareSubmission(paymentOf(client, objects, price), client.transactor!, { signal })
   })
-  return sendSubmission({ flow: network.flow, submissions }, prepared, transactor!, { signal, onSent, onPending })
 }
 
 /** Checks made on chain for one upload: nodes may name many entries of a root, and each check is a request. */

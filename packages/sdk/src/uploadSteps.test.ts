@@ -1,4 +1,5 @@
-import { SEGMENT_SIZE_BYTES, toHex } from '@weightless/core'
+import { fromHex, SEGMENT_SIZE_BYTES, toHex } from '@weightless/core'
+import { keccak256 } from '@weightless/kernels'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { content, createFakeNetwork, keyOf, type FakeNetwork } from '../../../sim/fakes/network.ts'
@@ -234,6 +235,29 @@ describe('a payment that went another way', () => {
     })
     expect(result).toMatchObject({ seq: 0, reused: false })
     expect(told).toEqual(['rooted', 'signed', 'anchored', 'durable'])
+    expect([...network.chain.nonces.values()]).toEqual([[0, 1]])
+  })
+
+  test('without steps too, an upload whose nonce went to another program while it waited pays with the next one', async () => {
+    const network = createFakeNetwork()
+    let isTaken = false
+    const net = {
+      fetch: async (request: Request) => {
+        const text = request.method === 'POST' ? await request.clone().text() : ''
+        if (isTaken || !text.includes('eth_sendRawTransaction')) return network.net.fetch(request)
+        isTaken = true
+        // The pool takes it, and the next block has the other one.
+        await sendOther(network)
+        const asked = JSON.parse(text) as { id: number; method: string; params: [`0x${string}`] }[]
+        const answers = asked.map(({ id, method, params }) => {
+          const isSend = method === 'eth_sendRawTransaction'
+          return { jsonrpc: '2.0', id, result: isSend ? toHex(keccak256(fromHex(params[0]))) : null }
+        })
+        return Response.json(answers)
+      },
+    }
+    const result = await upload(network.client({}, { net, clock: impatientClock() }), bytes)
+    expect(result).toMatchObject({ seq: 0, reused: false })
     expect([...network.chain.nonces.values()]).toEqual([[0, 1]])
   })
 

@@ -109,7 +109,7 @@ export type Steps = {
 }
 
 /** Another program that takes the nonce so often sends all the time. */
-const PAY_ATTEMPTS_MAX = 3
+export const PAY_ATTEMPTS_MAX = 3
 
 /** `undefined` when the caller wants no steps. */
 export function createSteps(
