@@ -68,10 +68,11 @@ export async function killRun(
     heads.set(number, hash)
   }
 
+  /** Of what was given until now: the senders may go on meanwhile, as fast as this asks. */
   async function check(): Promise<void> {
-    for (const [hash, receipt] of receipts)
+    for (const [hash, receipt] of [...receipts])
       expect([hash, await result('eth_getTransactionReceipt', [hash])]).toEqual([hash, receipt])
-    for (const [number, hash] of heads) {
+    for (const [number, hash] of [...heads]) {
       const block = (await result('eth_getBlockByNumber', [`0x${number.toString(16)}`, false])) as {
         hash: string
       } | null
@@ -81,6 +82,7 @@ export async function killRun(
 
   for (let round = 0; round < options.rounds; round++) {
     const engine = await spawnEngineProcess(directory, port!)
+    const ended = once(engine.parent, 'exit')
     const kind = (['all', 'parent', 'engine', 'stop', 'start'] as const)[chance.below(5)]!
     kinds.set(kind, (kinds.get(kind) ?? 0) + 1)
     const pause = (msMax: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, chance.below(msMax)))
@@ -95,7 +97,7 @@ export async function killRun(
       // In the middle of what a start does, the blocks it makes again among it.
       await pause(600)
       kill(engine.parent.pid)
-      await once(engine.parent, 'exit')
+      await ended
       continue
     }
     const { wsUrl, pid } = await engine.ready
@@ -119,7 +121,6 @@ export async function killRun(
       engine.parent.kill('SIGTERM')
       await pause(300)
     } else if (kind === 'all') kill(pid)
-    const ended = engine.parent.exitCode === null ? once(engine.parent, 'exit') : undefined
     kill(engine.parent.pid)
     await ended
     stopLoad.abort()
