@@ -50,6 +50,7 @@ const NODE_FLAGS = [
   '--single-threaded-gc',
   '--expose-gc',
   '--no-flush-bytecode',
+  '--no-memory-reducer',
   ...lateOptimising(),
 ]
 /** glibc gives the end of its memory back to the system at each chance and fetches it again for the next body: 7 us for each page
