@@ -44,7 +44,8 @@ const RESTART = { firstDelayMs: 250, delayMsMax: 30_000 }
 const FAILURE_LINES = 5
 /** Young objects of a role die within one request, so a nursery of 1 MiB instead of 16 keeps few of them; for 20 MB of heap the
  *  helpers of the collector cost more than they collect. Pieces of bodies are collected by their size: host/src/bodyPieces.ts.
- *  Code that was not run for five collections would be forgotten, and compiled again by the next upload. */
+ *  Code that was not run for five collections would be forgotten, and compiled again by the next upload. A heap of 20 MB that is
+ *  tidied up whenever the role is idle costs the six nodes 0.2 CPU s (docs/bench/ingest.md). */
 const NODE_FLAGS = [
   '--max-semi-space-size=1',
   '--single-threaded-gc',
