@@ -70,9 +70,9 @@ export async function killRun(
 
   /** Of what was given until now: the senders may go on meanwhile, as fast as this asks. */
   async function check(): Promise<void> {
-    for (const [hash, receipt] of [...receipts])
+    for (const [hash, receipt] of Array.from(receipts))
       expect([hash, await result('eth_getTransactionReceipt', [hash])]).toEqual([hash, receipt])
-    for (const [number, hash] of [...heads]) {
+    for (const [number, hash] of Array.from(heads)) {
       const block = (await result('eth_getBlockByNumber', [`0x${number.toString(16)}`, false])) as {
         hash: string
       } | null
