@@ -10,7 +10,7 @@ export const REPLAY_MS_MAX = 10_000
 /** A snapshot takes the engine's attention (160 ms at 4000 transactions, growing with the history): at most a twentieth of its time. */
 export const SAVE_SHARE = 20
 export const SAVE_RETRY_MS = 10_000
-/** Measured: a block with one transaction takes 1.5 ms, a full one of 30M gas 40 ms more. */
+/** From single calls, not from a replay: a block with one transaction takes 1.5 ms, a full one of 30M gas 40 ms more. */
 const REPLAY_MS_PER_BLOCK = 1.5
 const REPLAY_MS_PER_GAS = 40 / 30_000_000
 
