@@ -156,11 +156,7 @@ describe.each(['stdin', 'shell'] as const)('a child under the guard %s', (guard)
 
 describe('when the parent is killed with SIGKILL', () => {
   /** A parent process of its own that supervises one child, and dies by kill -9. */
-  async function killParent(options: {
-    guard: 'stdin' | 'shell'
-    args: readonly string[]
-    endSignal?: string
-  }): Promise<number> {
+  async function killParent(options: { guard: 'stdin' | 'shell'; args: readonly string[] }): Promise<number> {
     const source = join(import.meta.dirname, 'child.ts')
     const script = join(directory, 'parent.mjs')
     const built = join(directory, 'child.mjs')
@@ -180,7 +176,6 @@ describe('when the parent is killed with SIGKILL', () => {
 const clock = { nowMs: () => Date.now(), sleep: (ms) => new Promise((r) => setTimeout(r, ms)), deadline: (ms) => AbortSignal.timeout(ms) }
 const child = superviseChild(${JSON.stringify({ name: 'test', command: process.execPath, args: options.args, guard: options.guard, restart: 'never', logFile: join(directory, 'log') })}, { clock })
 await child.started
-${options.endSignal === undefined ? '' : `child.endSignalAtParentDeath(${JSON.stringify(options.endSignal)})`}
 console.log('up')
 `,
     )
@@ -209,13 +204,6 @@ console.log('up')
         .split('\n')
         .filter((row) => row.includes('weightless-guard') && row.includes(directory)).length
     await eventually(() => shells() === 0)
-  })
-
-  test('a child of the shell guard gets the signal that was asked for, so that it can save its state', async () => {
-    const file = join(directory, 'saved')
-    const saving = program(`require('fs').writeFileSync(${JSON.stringify(file)}, 'x'); process.exit(0)`)
-    await dead(await killParent({ guard: 'shell', args: saving, endSignal: 'SIGTERM' }))
-    expect(await exists(file)).toBe(true)
   })
 })
 

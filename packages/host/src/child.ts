@@ -9,8 +9,6 @@ import { isProcess } from './process.ts'
 const STOP_GRACE_MS = 10_000
 /** A child that ran this long is healthy: its next restart starts again from the first delay. */
 const HEALTHY_AFTER_MS = 30_000
-/** Seconds that the shell guard leaves a child to end after its parent died, before SIGKILL: anvil writes its state within one. */
-const ORPHAN_GRACE_S = 10
 /** How long the pid of a guarded child may take to arrive: starting a shell takes milliseconds. */
 const PID_REPORT_MS = 5000
 const STALE_POLL_MS = 20
@@ -85,9 +83,6 @@ export function superviseChild(
       return run.pid
     },
     ended: life,
-    endSignalAtParentDeath(signal) {
-      run.tellGuard(signal)
-    },
     stop,
     [Symbol.asyncDispose]: async () => {
       await stop()
@@ -129,8 +124,6 @@ export type Child = {
   readonly started: Promise<number>
   /** Settles at the final end: after `stop()`, or after the first exit with `restart: 'never'`. */
   readonly ended: Promise<ChildExit>
-  /** Which signal the shell guard sends when this process is gone; SIGKILL until told. No effect on `guard: 'stdin'`. */
-  endSignalAtParentDeath(signal: 'SIGTERM' | 'SIGKILL'): void
   /** Signals the child, waits at most `graceMs`, then kills it with all that it started. Aborting `signal` kills at once. */
   stop(options?: StopOptions): Promise<ChildExit>
   [Symbol.asyncDispose](): Promise<void>
@@ -179,13 +172,11 @@ type Run = {
   readonly exit: Promise<ChildExit>
   readonly exited: boolean
   kill(): void
-  tellGuard(signal: 'SIGTERM' | 'SIGKILL'): void
 }
 
 // The guard: starts the program, reports its pid on descriptor 4, then waits for it. A second shell reads our pipe (kept on
-// descriptor 3, because a shell without job control gives background lists /dev/null as standard input) and signals the
-// program when the pipe ends, that is when this process is gone. Lines on the pipe name the signal to use. POSIX sh only:
-// dash, bash 3.2 and busybox run it alike.
+// descriptor 3, because a shell without job control gives background lists /dev/null as standard input) and kills the program
+// when the pipe ends, that is when this process is gone. POSIX sh only: dash, bash 3.2 and busybox run it alike.
 const GUARD = `
 exec 3<&0 </dev/null
 "$@" 3<&- 4>&- &
@@ -193,11 +184,7 @@ child=$!
 echo "$child" >&4
 exec 4>&-
 (
-  last=KILL
-  while read -r line <&3; do last=$line; done
-  kill -"$last" "$child"
-  left=${ORPHAN_GRACE_S}0
-  while [ "$left" -gt 0 ] && kill -0 "$child"; do sleep 0.1; left=$((left - 1)); done
+  while read -r line <&3; do :; done
   kill -KILL "$child"
 ) >/dev/null 2>&1 &
 watcher=$!
@@ -262,9 +249,6 @@ function startRun(options: ChildOptions): Run {
       if (exited) return
       if (process.platform === 'win32') child.kill('SIGKILL')
       else killGroup(child.pid)
-    },
-    tellGuard(signal) {
-      if (guarded && !exited) stdin?.write(`${signal.slice(3)}\n`)
     },
   }
 }
