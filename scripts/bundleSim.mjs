@@ -1,4 +1,5 @@
 // Bundles one program of sim/ into .cache: it runs from plain JavaScript on every Node that we support.
+import { spawn } from 'node:child_process'
 import { mkdirSync, rmSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { build } from 'esbuild'
@@ -26,4 +27,18 @@ export async function bundleSim(entry) {
   // One for each run: a long one goes on with what it began with.
   process.once('exit', () => rmSync(outfile, { force: true }))
   return outfile
+}
+
+/** Runs a program of sim/ that prints one JSON document, and prints it on. Ends this process with the program's code when there
+ *  is none. @returns {Promise<{ result: any, code: number }>} */
+export async function runSim(entry, args) {
+  const bundle = await bundleSim(entry)
+  const child = spawn(process.execPath, [bundle, ...args], { cwd: top, stdio: ['ignore', 'pipe', 'inherit'] })
+  let out = ''
+  child.stdout.on('data', (chunk) => (out += chunk))
+  const code = await new Promise((done) => child.once('close', done))
+  if (out === '') process.exit(code ?? 1)
+  const result = JSON.parse(out)
+  process.stdout.write(`${JSON.stringify(result, null, 2)}\n`)
+  return { result, code }
 }

@@ -1,11 +1,10 @@
 // Kills real processes of a network in the middle of a mixed load, and compares all that was acknowledged.
 //   npm run crash -- [--seed S] [--kills N] [--kinds 'gateway,up'] [--record]     N of each kind; --record writes docs/bench/crash.md
-import { spawn } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { bundleSim } from './bundleSim.mjs'
+import { runSim } from './bundleSim.mjs'
 
 const top = resolve(import.meta.dirname, '..')
 const { values } = parseArgs({
@@ -22,21 +21,8 @@ const INTRODUCTION = `# Crashes for real
 
 *Refused* are steps that failed or took too long because what they needed had just been killed; nobody was told that they had succeeded. An official client that waits for a dead answer waits for ever, so each step is given up after 45 s.
 `
-const bundle = await bundleSim('crash/main.ts')
-const child = spawn(
-  process.execPath,
-  [bundle, '--seed', values.seed, '--kills', values.kills, ...(values.kinds ? ['--kinds', values.kinds] : [])],
-  {
-    cwd: top,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  },
-)
-let out = ''
-child.stdout.on('data', (chunk) => (out += chunk))
-const code = await new Promise((done) => child.once('close', done))
-if (out === '') process.exit(code ?? 1)
-const result = JSON.parse(out)
-process.stdout.write(`${JSON.stringify(result, null, 2)}\n`)
+const args = ['--seed', values.seed, '--kills', values.kills, ...(values.kinds ? ['--kinds', values.kinds] : [])]
+const { result, code } = await runSim('crash/main.ts', args)
 if (values.record) record()
 process.exit(code)
 

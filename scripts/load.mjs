@@ -1,11 +1,10 @@
 // Many clients of every kind at once against one local network, slow and half-open connections among them.
 //   npm run load -- [--clients 64] [--minutes 10] [--seed S] [--record]     --record writes docs/bench/load.md
-import { spawn } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { availableParallelism, cpus } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { bundleSim } from './bundleSim.mjs'
+import { runSim } from './bundleSim.mjs'
 
 const top = resolve(import.meta.dirname, '..')
 const { values } = parseArgs({
@@ -16,15 +15,8 @@ const { values } = parseArgs({
     record: { type: 'boolean', default: false },
   },
 })
-const bundle = await bundleSim('load/main.ts')
 const args = ['--clients', values.clients, '--minutes', values.minutes, '--seed', values.seed]
-const child = spawn(process.execPath, [bundle, ...args], { cwd: top, stdio: ['ignore', 'pipe', 'inherit'] })
-let out = ''
-child.stdout.on('data', (chunk) => (out += chunk))
-const code = await new Promise((done) => child.once('close', done))
-if (out === '') process.exit(code ?? 1)
-const result = JSON.parse(out)
-process.stdout.write(`${JSON.stringify(result, null, 2)}\n`)
+const { result, code } = await runSim('load/main.ts', args)
 if (values.record) record()
 process.exit(code)
 
