@@ -106,6 +106,8 @@ export async function runWorld(options: WorldOptions): Promise<WorldResult> {
     crashes: 0,
     reorgs: 0,
     damaged: new Set(plan.liar === undefined ? [] : [plan.liar]),
+    partitions: new Set(),
+    faultsFromMs: 0,
   }
   trace.say('plan', plan)
   const stopCatching = catchStrays(checker)
@@ -174,6 +176,9 @@ type World = {
   reorgs: number
   /** Storage nodes whose copies were destroyed on purpose. */
   readonly damaged: Set<number>
+  /** Those that hold now. */
+  readonly partitions: Set<ReadonlySet<string>>
+  faultsFromMs: number
 }
 
 const CHAIN = 'chain'
@@ -484,14 +489,13 @@ function makeUser(world: World, kind: 'own' | 'official', number: number): User 
 }
 
 function scheduleFaults(world: World, machines: readonly SimMachine[], users: readonly User[]): void {
+  world.faultsFromMs = world.time.nowMs()
   for (const fault of world.plan.faults) world.time.after(fault.atMs, () => happen(world, fault, machines, users))
 }
 
-const partitions = new WeakMap<World, Set<ReadonlySet<string>>>()
-
 function happen(world: World, fault: PlannedFault, machines: readonly SimMachine[], users: readonly User[]): void {
   const { time, trace, chain, chainState, net, chance, plan } = world
-  const left = (ms: number): number => Math.max(0, Math.min(ms, plan.faultMs - time.nowMs() + startMs(world)))
+  const left = (ms: number): number => Math.max(0, Math.min(ms, plan.faultMs - time.nowMs() + world.faultsFromMs))
   trace.add('fault', fault.kind)
   trace.say('fault', fault)
   switch (fault.kind) {
@@ -510,8 +514,7 @@ function happen(world: World, fault: PlannedFault, machines: readonly SimMachine
       return
     case 'partition': {
       const names = new Set(fault.machines.flatMap((at) => [machines[at]!.name, machines[at]!.url]))
-      const all = partitions.get(world) ?? new Set()
-      partitions.set(world, all)
+      const all = world.partitions
       all.add(names)
       net.faults.isParted = (from, to) => [...all].some((parted) => parted.has(from) !== parted.has(to))
       time.after(left(fault.ms), () => void all.delete(names))
@@ -569,13 +572,6 @@ function happen(world: World, fault: PlannedFault, machines: readonly SimMachine
       chain.setPrice((30_733_644_962n * BigInt(fault.percent)) / 100n)
       return
   }
-}
-
-const starts = new WeakMap<World, number>()
-function startMs(world: World): number {
-  const known = starts.get(world) ?? world.time.nowMs()
-  starts.set(world, known)
-  return known
 }
 
 /** Bits of the first slots of a file change, where segments are. */
