@@ -173,7 +173,7 @@ async function untilTaken(work: () => Promise<unknown>, clock: Clock, until: num
 export async function officialDownload(
   client: Client,
   gatewayUrl: string,
-  what: { readonly seq: number; readonly sizeBytes: number },
+  what: { readonly seq: number; readonly root: Root; readonly sizeBytes: number },
 ): Promise<Uint8Array> {
   const layout = layoutOf(what.sizeBytes)
   const { clock } = client.deps
@@ -184,7 +184,10 @@ export async function officialDownload(
     try {
       const answer = await rpc(client, gatewayUrl, 'zgs_downloadSegmentWithProofByTxSeq', [what.seq, index])
       if (answer === null) throw new Error('no such segment here')
-      const data = Buffer.from((answer as { readonly data: string }).data, 'base64')
+      const segment = answer as { readonly root: string; readonly data: string }
+      // A reorganisation between two requests may give the number to another file, and say so: no wrong byte, but not this read's.
+      if (segment.root !== what.root) throw new Error('a segment of another file')
+      const data = Buffer.from(segment.data, 'base64')
       if (data.length !== segmentDataSize(layout, index)) throw new WrongAnswer('a segment of another size')
       bytes.set(data, at)
       at += data.length

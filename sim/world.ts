@@ -456,7 +456,7 @@ function makeUser(world: World, kind: 'own' | 'official', number: number): User 
     const bytes =
       kind === 'own'
         ? await ownDownload(client, { root: ack.root, sizeBytes: ack.bytes.length })
-        : await officialDownload(client, GATEWAY_URL, { seq: ack.seq, sizeBytes: ack.bytes.length })
+        : await officialDownload(client, GATEWAY_URL, { seq: ack.seq, root: ack.root, sizeBytes: ack.bytes.length })
     checker.yielded(`${name} reads`, ack, bytes)
   }
 
@@ -664,7 +664,11 @@ async function audit(world: World, machines: readonly SimMachine[]): Promise<voi
       })
     roots.add(ack.root)
     check(`${about} through the gateway`, async () => {
-      const bytes = await officialDownload(client, GATEWAY_URL, { seq: ack.seq, sizeBytes: ack.bytes.length })
+      const bytes = await officialDownload(client, GATEWAY_URL, {
+        seq: ack.seq,
+        root: ack.root,
+        sizeBytes: ack.bytes.length,
+      })
       checker.yielded('the gateway', ack, bytes)
     })
     for (const signer of ack.signers) {
