@@ -26,6 +26,14 @@ async function fromProc(pid: number): Promise<ProcessUsage | undefined> {
   }
 }
 
+/** What of a process's memory is its own: the rest of `rssBytes` is pages of files, which the system takes back when it needs them.
+ *  `undefined` where the system does not tell them apart. */
+export async function ownMemoryBytes(pid: number): Promise<number | undefined> {
+  const text = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')
+  const match = /^RssAnon:\s*(\d+) kB/m.exec(text)
+  return match === null ? undefined : Number(match[1]) * 1024
+}
+
 function fromPs(pid: number): Promise<ProcessUsage | undefined> {
   return new Promise((resolve) => {
     execFile('ps', ['-o', 'rss=,time=', '-p', String(pid)], { timeout: PS_TIMEOUT_MS }, (error, stdout) => {

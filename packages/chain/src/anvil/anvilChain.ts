@@ -94,14 +94,16 @@ export async function openAnvilChain(
   }
 
   async function seal(timestampS: number): Promise<SealedBlock> {
+    const startMs = deps.clock.nowMs()
     // No signal: a block that is begun is finished, within the time that the connection gives to an answer.
     await own.request('evm_mine', [{ timestamp: Math.max(timestampS, head.timestampS) }])
+    const makingMs = deps.clock.nowMs() - startMs
     const [block] = await Promise.all([newestBlock({}), setBaseFee(baseFeeWei, {})])
     if (block.number !== head.number + 1)
       throw fail('CHAIN_UNAVAILABLE', { reason: `the engine went from block ${head.number} to ${block.number}` })
     const [logs] = await Promise.all([logsOf(block), journalBlock(block).then(ledger.append)])
     for (const hash of block.transactionHashes) pool.remove(hash)
-    head = { ...block, logs }
+    head = { ...block, logs, replayMs: Math.max(block.replayMs, makingMs) }
     return head
   }
 
@@ -210,7 +212,8 @@ export type SealedBlock = Block & {
   readonly header: { readonly [name: string]: unknown }
   /** All of them, where somebody wanted them and the engine gave them. */
   readonly logs: readonly Log[] | undefined
-  /** About how long making it again takes. */
+  /** About how long making it again takes: by its gas, or as long as it took this time, for each block costs the engine more the
+   *  larger the state (decision 0009). */
   readonly replayMs: number
 }
 

@@ -8,7 +8,7 @@ import { freePorts, systemClock, systemNet, systemRandom } from '@weightless/hos
 import { createRpc, createTransactor, privateKeySigner, readMarket, readPrice, submitEntries } from '@weightless/sdk'
 import { fail } from '../errors.ts'
 import { toToml } from '../local/roleConfig.ts'
-import { processUsage } from '../processUsage.ts'
+import { ownMemoryBytes, processUsage } from '../processUsage.ts'
 import type { Scenario } from './scenario.ts'
 
 /** An ordinary small object. */
@@ -66,6 +66,7 @@ export const follow: Scenario = {
       const first = await untilSeq(port!, 0, lab.signal)
       const last = await untilSeq(port!, count, lab.signal)
       const usage = (await processUsage(child.pid!))!
+      const ownBytes = await ownMemoryBytes(child.pid!)
       const seconds = (last.atMs - first.atMs) / 1000
       const entries = last.nextSeq - first.nextSeq
       const chainSeconds = (await processUsage(engine.pid!))!.cpuSeconds - before.chain
@@ -73,7 +74,7 @@ export const follow: Scenario = {
       const portSeconds = (own.user + own.system) / 1e6
       const perSecond = (value: number): string => (entries / value).toFixed(0)
       return {
-        columns: ['entries', 'seconds', 'entries/s', 'CPU s of the node', 'entries per CPU s', 'RSS MiB'],
+        columns: ['entries', 'seconds', 'entries/s', 'CPU s of the node', 'entries per CPU s', 'RSS MiB', 'own MiB'],
         rows: [
           [
             entries,
@@ -82,9 +83,11 @@ export const follow: Scenario = {
             usage.cpuSeconds.toFixed(2),
             perSecond(usage.cpuSeconds),
             (usage.rssBytes / 1024 ** 2).toFixed(0),
+            ownBytes === undefined ? '' : (ownBytes / 1024 ** 2).toFixed(0),
           ],
         ],
         notes: [
+          'own: memory of the process without pages of files; the index is mapped, and its pages go when the system needs them',
           `entries of ${SIZE_BYTES} bytes by batchSubmit of ${BATCH} on the chain that \`up\` runs, read by \`node run\` in pages of eth_getLogs`,
           `meanwhile anvil took ${chainSeconds.toFixed(2)} CPU s and the public port with this bench ${portSeconds.toFixed(2)}`,
         ],

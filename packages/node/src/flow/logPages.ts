@@ -6,8 +6,14 @@ import type { Rpc } from '@weightless/sdk'
 export const LOG_PAGE_BLOCKS_MAX = 1000
 /** Pages asked for ahead of the one that is being committed: hides the round trip, holds little. */
 const PAGES_AHEAD = 4
-/** Pages that must succeed before twice as many blocks are tried again: one refused call in nine at worst. */
+/** The first page: nobody knows yet how full the blocks are. */
+const PAGE_BLOCKS_FIRST = 16
+/** A page is so many blocks as hold about this many logs: parsed, they take some 10 MB, and a few pages are held at once. */
+const PAGE_LOGS_WANTED = 1000
+/** Pages that must succeed after a refused one before twice as many blocks are tried again; twice as many after each further
+ *  refusal, so that an endpoint with a limit is seldom asked for more. */
 const GROW_AFTER_PAGES = 8
+const GROW_AFTER_PAGES_MAX = 512
 
 /** Logs of the blocks from … to, both included. */
 export type LogPage = { readonly from: number; readonly to: number; readonly logs: readonly unknown[] }
@@ -21,27 +27,27 @@ export type LogPageOptions = Abortable & {
 
 export type LogPages = (options: LogPageOptions) => AsyncGenerator<LogPage>
 
-/** Reads logs in pages of as many blocks as the endpoint gives: a refused page is halved, and the pages after it are as small. */
+/** Reads logs in pages of as many blocks as the endpoint gives and memory should hold: a refused page is halved, and the pages after
+ *  it are as small; so are those after a full one. */
 export function createLogPages(rpc: Rpc, { pageBlocksMax }: { readonly pageBlocksMax: number }): LogPages {
-  let pageBlocks = pageBlocksMax
+  let pageBlocks = Math.min(PAGE_BLOCKS_FIRST, pageBlocksMax)
   let goodPages = 0
+  let growAfter = 1
 
   /** Pages in block order, a few asked for ahead. Throws what the endpoint states. */
   async function* pages(options: LogPageOptions): AsyncGenerator<LogPage> {
     const ahead: Promise<LogPage>[] = []
     let next = options.from
-    try {
-      while (next <= options.to || ahead.length > 0) {
-        while (next <= options.to && ahead.length < PAGES_AHEAD) {
-          const to = Math.min(next + pageBlocks - 1, options.to)
-          ahead.push(readPage({ ...options, from: next, to }))
-          next = to + 1
-        }
-        yield await ahead.shift()!
+    while (next <= options.to || ahead.length > 0) {
+      while (next <= options.to && ahead.length < PAGES_AHEAD) {
+        const to = Math.min(next + pageBlocks - 1, options.to)
+        const page = readPage({ ...options, from: next, to })
+        // One that fails before its turn has come is not unhandled: its turn comes, or nobody reads on.
+        page.catch(() => undefined)
+        ahead.push(page)
+        next = to + 1
       }
-    } finally {
-      // Whoever stops early leaves these behind; their failure is nobody's news any more.
-      for (const page of ahead) page.catch(() => undefined)
+      yield await ahead.shift()!
     }
   }
 
@@ -55,12 +61,14 @@ export function createLogPages(rpc: Rpc, { pageBlocksMax }: { readonly pageBlock
         topics: [topics],
       }
       const logs = await rpc.request('eth_getLogs', [filter], { signal })
-      grow()
-      return { from, to, logs: Array.isArray(logs) ? (logs as unknown[]) : [] }
+      const page = { from, to, logs: Array.isArray(logs) ? (logs as unknown[]) : [] }
+      adapt(page)
+      return page
     } catch (error) {
       if (from === to || !isTooMuch(error)) throw error
       pageBlocks = Math.max(1, Math.min(pageBlocks, Math.floor((to - from + 1) / 2)))
       goodPages = 0
+      growAfter = Math.min(Math.max(GROW_AFTER_PAGES, 2 * growAfter), GROW_AFTER_PAGES_MAX)
       const logs: unknown[] = []
       for (let at = from; at <= to;) {
         // What its first part has taught counts for the rest.
@@ -72,9 +80,12 @@ export function createLogPages(rpc: Rpc, { pageBlocksMax }: { readonly pageBlock
     }
   }
 
-  function grow(): void {
+  function adapt(page: LogPage): void {
+    const blocks = page.to - page.from + 1
+    if (page.logs.length > PAGE_LOGS_WANTED)
+      pageBlocks = Math.max(1, Math.min(pageBlocks, Math.floor((blocks * PAGE_LOGS_WANTED) / page.logs.length)))
     goodPages += 1
-    if (goodPages < GROW_AFTER_PAGES || pageBlocks >= pageBlocksMax) return
+    if (goodPages < growAfter || pageBlocks >= pageBlocksMax || 2 * page.logs.length > PAGE_LOGS_WANTED) return
     goodPages = 0
     pageBlocks = Math.min(pageBlocksMax, 2 * pageBlocks)
   }
@@ -82,7 +93,11 @@ export function createLogPages(rpc: Rpc, { pageBlocksMax }: { readonly pageBlock
   return pages
 }
 
+/** "Limit exceeded" (EIP-1474): some endpoints mean too many calls by it, some too many results. */
+const LIMIT_EXCEEDED = -32005
+
 /** Endpoints word "too many results" freely, so any error that one states about a range is answered with half of it. */
 function isTooMuch(error: unknown): boolean {
+  if (isFailure(error, 'RPC_UNREACHABLE')) return error.facts['rpcCode'] === LIMIT_EXCEEDED
   return isFailure(error, 'RPC_ERROR') || isFailure(error, 'BODY_TOO_LARGE')
 }
