@@ -6,7 +6,7 @@ import { nodeDisk, systemClock } from '@weightless/host'
 import { privateKeySigner } from '@weightless/sdk'
 import { fail } from '../errors.ts'
 import { TEST_ACCOUNTS } from '../local/accounts.ts'
-import type { NetworkStatus } from '../local/status.ts'
+import { killAll, statusOf } from './killAll.ts'
 import type { Lab, LabNetwork } from './lab.ts'
 import { createRpcCall } from './rpcCall.ts'
 import { percentile, type Scenario } from './scenario.ts'
@@ -95,21 +95,15 @@ function forgetfulDisk(): Disk {
 async function restart(lab: Lab, count: number): Promise<string> {
   const network = await lab.startNetwork({ nodes: 1 })
   await sendMany(network.description.chain.rpcUrl, count)
-  const before = await status(lab, network)
-  lab.note(`${before.chain.headBlock} blocks: kill -9 of everything`)
-  const pids = [before.pid, before.chain.pid, before.gateway.pid, ...before.storage.nodes.map((node) => node.pid)]
-  for (const pid of pids) if (pid !== null) process.kill(pid, 'SIGKILL')
+  lab.note(`${count} blocks more: kill -9 of everything`)
+  const before = await killAll(lab, network)
   const { ms } = await lab.ours(['up', '--detach', '--json'], network)
-  const after = await status(lab, network)
+  const after = await statusOf(lab, network)
   if ((after.chain.headBlock ?? 0) < (before.chain.headBlock ?? 0))
     throw fail('BENCH_FAILED', { said: `block ${before.chain.headBlock} became ${after.chain.headBlock}` })
   const restored = await lastRestore(network)
   await network.stop()
   return `Restart after kill -9 of everything at block ${before.chain.headBlock}: ready after ${(ms / 1000).toFixed(1)} s (first start: ${(network.readyMs / 1000).toFixed(1)} s), of which the chain took ${(restored.ms / 1000).toFixed(2)} s: the snapshot of block ${restored.snapshot}, and ${restored.head - restored.snapshot} blocks made again.`
-}
-
-async function status(lab: Lab, network: LabNetwork): Promise<NetworkStatus> {
-  return JSON.parse((await lab.ours(['status', '--json'], network)).out) as NetworkStatus
 }
 
 type Restored = { readonly snapshot: number; readonly head: number; readonly ms: number }

@@ -34,6 +34,10 @@ const SCENARIOS: Readonly<Record<string, { readonly about: string; load(): Promi
     about: 'cost of the block journal, and restart after kill -9',
     load: async () => (await import('../bench/journal.ts')).journal,
   },
+  restart: {
+    about: 'start after kill -9 with 10 GB stored',
+    load: async () => (await import('../bench/restart.ts')).restart,
+  },
   follow: {
     about: 'entries per second of a follower that starts from nothing',
     load: async () => (await import('../bench/follow.ts')).follow,
