@@ -9,6 +9,10 @@ describe('what was promised holds where it once did not, in the world of', () =>
       // a node that refused damaged bytes for a liar.
       487,
       552, 624,
+      // An entry whose content was final under another number, with a liar among its homes: official clients are told that all is
+      // there, and the gateway only asked for signatures and never for a third copy.
+      1240,
+      1523, 1571,
     ],
     { reorgDepthMax: 0 },
   ))

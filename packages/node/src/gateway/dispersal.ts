@@ -1,5 +1,5 @@
 import type { Clock, Entry, Logger, Member } from '@weightless/core'
-import { BATCH_SEGMENTS_MAX, layoutOf, placeHomes, placementOrder, slotsOf } from '@weightless/core'
+import { BATCH_SEGMENTS_MAX, isFailure, layoutOf, placeHomes, placementOrder, slotsOf } from '@weightless/core'
 import type { MembershipView } from '../flow/membership.ts'
 import type { BatchBodies } from './batchBodies.ts'
 import type { Ledger } from './ledger.ts'
@@ -160,7 +160,11 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
       lives.delete(entry.seq)
       await live?.pump
       if (live !== undefined) await pump(live, 1, signal)
-      const isDelivered = await disperse(entry, signal)
+      const isDelivered = await disperse(entry, signal).catch((error: unknown) => {
+        // Of an entry that is not in the spool: its bytes are with holders that may come back.
+        if (isFailure(error, 'HOLDERS_UNREACHABLE')) return false
+        throw error
+      })
       if (!isCurrent(entry)) return
       if (isDelivered) {
         forget([entry])

@@ -214,6 +214,25 @@ describe('uploads of official clients through the gateway', () => {
     })
   })
 
+  test('of content that is there already go to the next node when a home of it is gone', async () => {
+    const at = await network(4)
+    const object = objectOf(20 * SEGMENT_SIZE_BYTES, -1)
+    const first = await submit(at, object)
+    await uploadOfficially(at.gateway, object, first)
+    await untilFinal(at.gateway, first)
+    await until(() => at.gateway.store.usage().segmentCount === 0, 'the spool is free')
+    const [gone] = await holders(at.nodes, first)
+    at.world.faults.set(at.nodes[gone!]!.url, async () => Promise.reject(new TypeError('fetch failed')))
+    const second = await submit(at, object)
+    // Its client is told that all is well, and sends nothing.
+    expect((await at.gateway.rpc('zgs_uploadSegments', [[officialSegment(object, 0)]])).error.data).toBe(
+      'already uploaded and finalized',
+    )
+    await untilFinal(at.gateway, second)
+    const left = at.nodes.filter((_, i) => i !== gone)
+    expect(await holders(left, second)).toEqual([0, 1, 2])
+  })
+
   test('wait for room in a full spool, and are refused when none comes', async () => {
     const at = await network(3, { spoolBytesMax: 3 * 300_000 })
     for (const node of at.nodes)

@@ -75,6 +75,8 @@ const QUEUE_MS_MAX = 20_000
 /** One place per connection that the server allows. */
 const QUEUE_COUNT_MAX = 4096
 const SWEEP_MS = 30_000
+/** Entries on their way at once, when one is added whose bytes are not here; others wait until they are asked for again. */
+const REPAIRS_MAX = 1024
 
 /** The front door (DESIGN D8): one node to official clients, a writer and reader to the storage nodes behind it. */
 export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRoleDeps): GatewayRole {
@@ -88,7 +90,11 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
   const peers = createPeers({ net: deps.net, clock, logger })
   const ledger = createLedger({ chainId, registry, replicas }, { index, entries: follower.entries, membership, logger })
   const window = createSegmentWindow({ bytesMax: WINDOW_BYTES_MAX })
-  const bodiesOut = createBatchBodies({ shelf, window })
+  const reader = createSegmentReader(
+    { replicas },
+    { shelf, ledger, membership, peers, kernels, clock, logger, signal: deps.signal },
+  )
+  const bodiesOut = createBatchBodies({ shelf, window, fetch: reader.read })
   const dispersal = createDispersal(
     { replicas },
     { bodies: bodiesOut, ledger, membership, peers, clock, logger, onFinal: free },
@@ -102,11 +108,11 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
       clock,
       signal: deps.signal,
       isSpooled: (entry) => spool.presence(entry.root).heldCount > 0,
+      // Nobody may ever send its bytes: official clients are told that content which is final under another number is here.
+      onShort(entry) {
+        if (dispersal.states().size < REPAIRS_MAX) dispersal.offer(entry)
+      },
     },
-  )
-  const reader = createSegmentReader(
-    { replicas },
-    { shelf, ledger, membership, peers, kernels, clock, logger, signal: deps.signal },
   )
   const early = createEarly(
     [...spool.roots()].map((root) => ({ root, sizeBytes: spool.presence(root).heldCount * SEGMENT_SIZE_BYTES })),

@@ -24,6 +24,8 @@ export type ReceiptSearchDeps = {
   readonly clock: Clock
   /** Entries whose bytes are here are the dispersal's business. */
   readonly isSpooled: (entry: Entry) => boolean
+  /** Some have signed, and for a while no more of them: whoever brought the entry does not go on with it. */
+  readonly onShort: (entry: Entry) => void
   /** Aborts when the service stops: one question serves all who ask meanwhile. */
   readonly signal: AbortSignal
 }
@@ -32,6 +34,8 @@ export type ReceiptSearchDeps = {
 const ASKED_AGAIN_MS = 900
 const ASK_TIMEOUT_MS = 1_500
 const ASKED_MAX = 4096
+/** A short entry is left to whoever uploads it for so long, as homes leave it (sync/planSync.ts). */
+const SHORT_MS = 30_000
 /** Nodes asked: all homes, then as many of those who stand in for them. */
 const ASK_FACTOR = 2
 /** When a new entry is looked for: our SDK needs seconds at most, a slow line up to a minute; afterwards only when asked. */
@@ -43,6 +47,7 @@ const WATCH_WINDOW = 16
 export function createReceiptSearch(options: { readonly replicas: number }, deps: ReceiptSearchDeps): ReceiptSearch {
   const { ledger, membership, peers, clock, signal } = deps
   const asked = new Map<string, { readonly atMs: number; readonly work: Promise<void> }>()
+  const shortSinceMs = new Map<string, number>()
   const watched: { readonly entry: Entry; readonly turn: number; readonly dueMs: number }[] = []
   let wake: () => void = () => undefined
 
@@ -52,11 +57,22 @@ export function createReceiptSearch(options: { readonly replicas: number }, deps
     const key = `${entry.seq} ${entry.blockHash}`
     const before = asked.get(key)
     if (before !== undefined && clock.nowMs() - before.atMs < ASKED_AGAIN_MS) return before.work
-    const work = search(entry)
+    const work = search(entry).then(() => noteShort(entry, key))
     asked.delete(key)
     asked.set(key, { atMs: clock.nowMs(), work })
     if (asked.size > ASKED_MAX) asked.delete(asked.keys().next().value!)
     return work
+  }
+
+  /** Tells of an entry that is still short a while later, and then waits as long again. */
+  function noteShort(entry: Entry, key: string): void {
+    const nowMs = clock.nowMs()
+    const sinceMs = shortSinceMs.get(key) ?? nowMs
+    shortSinceMs.delete(key)
+    if (ledger.isFinal(entry) || ledger.counted(entry).length === 0) return
+    if (nowMs - sinceMs >= SHORT_MS) deps.onShort(entry)
+    else shortSinceMs.set(key, sinceMs)
+    if (shortSinceMs.size > ASKED_MAX) shortSinceMs.delete(shortSinceMs.keys().next().value!)
   }
 
   async function search(entry: Entry): Promise<void> {
