@@ -285,6 +285,32 @@ describe('bytes that go bad', () => {
   })
 })
 
+describe('an index that cannot be read', () => {
+  test('is a turn that failed: the next one waits for its time', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(3)
+    await store(world, objectOf(1000, 83), nodes)
+    for (const node of nodes) await node.kill()
+    const empty = await world.storage('node-0')
+    await until(async () => (await syncOf(empty)).unavailableEntryCount === 1, 'it is looked for')
+    const { get } = empty.index
+    let readCount = 0
+    Object.assign(empty.index, {
+      get(key: Uint8Array) {
+        readCount += 1
+        // A turn that follows at once would leave no time for anything else.
+        if (readCount > 1_000) return get(key)
+        throw new Error('EIO')
+      },
+    })
+    world.clock.jump(4_000)
+    await until(() => readCount > 0, 'it is tried again')
+    const nowMs = world.clock.nowMs()
+    await until(() => world.clock.nowMs() - nowMs > 2_000)
+    expect(readCount).toBeLessThan(10)
+  })
+})
+
 describe('an entry that a reorganisation took away', () => {
   test('is looked for no more, and the one that got its number is fetched instead', async () => {
     const world = createTestWorld()

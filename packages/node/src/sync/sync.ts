@@ -259,9 +259,11 @@ export function createSync(deps: SyncDeps): Sync {
   /** One turn of one entry: afterwards it is off the list, or on it for later. */
   async function turn(seq: number, signal: AbortSignal): Promise<void> {
     const item = missing.get(seq)
-    const entry = entries.bySeq(seq)
-    if (item === undefined || entry === undefined) return void missing.delete(seq)
+    if (item === undefined) return
+    let entry: Entry | undefined
     try {
+      entry = entries.bySeq(seq)
+      if (entry === undefined) return void missing.delete(seq)
       if (await isSettled(entry, item, signal)) return
       const result = await fetchEntry(
         entry,
@@ -276,10 +278,12 @@ export function createSync(deps: SyncDeps): Sync {
         deps,
       )
       if (await isDone(entry, item, signal)) return
+      const left = missing.get(seq)
+      if (left !== undefined) missing.set(seq, { ...left, missingBytes: bytesMissing(entry, left.range) })
       later(seq, result)
     } catch (error) {
       if (signal.aborted) return
-      logger[isFailure(error) ? 'warn' : 'error']('sync.failed', { seq, root: entry.root, error })
+      logger[isFailure(error) ? 'warn' : 'error']('sync.failed', { seq, root: entry?.root, error })
       later(seq, 'failed')
     }
   }
@@ -309,19 +313,13 @@ export function createSync(deps: SyncDeps): Sync {
     return true
   }
 
+  /** Reads nothing: an index that fails is no reason to try again at once (sim seed 1902). */
   function later(seq: number, result: FetchResult | 'failed'): void {
     const item = missing.get(seq)
-    const entry = entries.bySeq(seq)
-    if (item === undefined || entry === undefined) return
+    if (item === undefined) return
     const attempts = item.attempts + 1
-    missing.set(seq, {
-      ...item,
-      attempts,
-      lastResult: result,
-      missingBytes: bytesMissing(entry, item.range),
-      dueMs: retryAtMs(attempts, clock.nowMs()),
-    })
-    logger.info('sync.delayed', { seq, root: entry.root, result, attempts })
+    missing.set(seq, { ...item, attempts, lastResult: result, dueMs: retryAtMs(attempts, clock.nowMs()) })
+    logger.info('sync.delayed', { seq, result, attempts })
   }
 
   function onSources(seq: number, sources: readonly Source[]): void {
