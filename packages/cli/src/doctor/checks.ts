@@ -1,4 +1,5 @@
 import { LOG_BYTES_MAX } from '../local/logCap.ts'
+import { ROOM_NEXT, roomOf } from '../local/room.ts'
 import { formatBytes } from '../print.ts'
 import type { DoctorFacts } from './facts.ts'
 
@@ -19,9 +20,6 @@ const MINUTE_MS = 60_000
 const HEAD_AGE_MS_MAX = 90_000
 /** Clocks of one machine agree; the chain may run a few seconds ahead while it catches up with a burst of blocks. */
 const CLOCK_AHEAD_MS_MAX = 15_000
-/** Below this a store takes no more segments (its own limit is 128 MiB). */
-const FREE_BYTES_MIN: number = 256 * 1024 ** 2
-const FREE_BYTES_LOW: number = 2 * 1024 ** 3
 /** Each acknowledgement waits for one sync: above this, small uploads are slow because of the disk and nothing else. */
 const SYNC_MS_SLOW = 50
 const NEARLY_FULL = 0.9
@@ -154,12 +152,11 @@ export const checkDisk: Check = ({ disk }) => {
   if (disk === undefined) return []
   const { freeBytes, syncMs } = disk
   const free = `${formatBytes(freeBytes)} free`
-  const room =
-    freeBytes < FREE_BYTES_MIN
-      ? fail(check, `The disk is full: ${free}. Nothing new is stored.`, 'Free space, or move the directory elsewhere.')
-      : freeBytes < FREE_BYTES_LOW
-        ? warn(check, `The disk fills up: ${free}.`, 'Free space, or move the directory elsewhere.')
-        : ok(check, `${free}.`)
+  const room = {
+    full: fail(check, `The disk is full: ${free}. Nothing new is stored.`, ROOM_NEXT),
+    low: warn(check, `The disk fills up: ${free}.`, ROOM_NEXT),
+    enough: ok(check, `${free}.`),
+  }[roomOf(freeBytes)]
   if (syncMs === undefined)
     return [room, warn(check, 'Nothing could be written to try the disk.', 'Check that this user may write there.')]
   const speed =

@@ -3,6 +3,7 @@ import type { ChainEngine } from '@weightless/chain'
 import { preview, type Abortable, type Clock } from '@weightless/core'
 import { processUsage } from '../processUsage.ts'
 import type { RoleProcess } from './roleProcess.ts'
+import { roomOf } from './room.ts'
 import type { NetworkStatus, NodeStatus, RoleStatus } from './status.ts'
 import type { StorageNode } from './storageNodes.ts'
 
@@ -43,6 +44,7 @@ export async function readStatus(
     statfs(parts.dir),
     ...parts.nodes.map((node) => nodeStatus(node, scope)),
   ])
+  const freeBytes = disk.bavail * disk.bsize
   const known = nodes.flatMap((node) => (node.nextSeq === null ? [] : [node.nextSeq]))
   return {
     ready: parts.ready,
@@ -60,7 +62,7 @@ export async function readStatus(
     },
     gateway: gatewayStatus,
     storage: { entryCount: known.length === 0 ? null : Math.max(...known), nodes },
-    disk: { freeBytes: disk.bavail * disk.bsize },
+    disk: { freeBytes, room: roomOf(freeBytes) },
   }
 }
 

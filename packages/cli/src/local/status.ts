@@ -1,4 +1,6 @@
+import { SEGMENT_SIZE_BYTES } from '@weightless/core'
 import { formatBytes, table } from '../print.ts'
+import { ROOM_NEXT, type Room } from './room.ts'
 
 /** What `weightless status --json` prints. */
 export type NetworkStatus = {
@@ -22,7 +24,7 @@ export type NetworkStatus = {
     readonly entryCount: number | null
     readonly nodes: readonly NodeStatus[]
   }
-  readonly disk: { readonly freeBytes: number }
+  readonly disk: { readonly freeBytes: number; readonly room: Room }
 }
 
 export type RoleStatus = {
@@ -64,7 +66,7 @@ export function describeStatus(status: NetworkStatus): string {
     ['gateway', describeState(gateway), pid(gateway), rss(gateway), '', '', gateway.url],
     ...storage.nodes.map((node) => [
       node.id,
-      `${describeState(node)}${node.readOnly === true ? `, read-only${node.brokenBy === null ? '' : `: ${node.brokenBy}`}` : ''}${describeMissing(node)}`,
+      `${describeState(node)}${node.readOnly === true ? `, read-only${node.brokenBy === null ? '' : `: ${node.brokenBy}`}` : ''}${isFull(node) ? ', full' : ''}${describeMissing(node)}`,
       pid(node),
       rss(node),
       String(node.segmentCount ?? '?'),
@@ -79,8 +81,20 @@ export function describeStatus(status: NetworkStatus): string {
       chainFault === null ? [] : [`${id} does not follow the chain. ${chainFault}`, ''],
     ),
     ...(chain.fault === null ? [] : [`The chain has stopped. ${chain.fault}`, '']),
+    ...describeRoom(status.disk),
     `${storage.entryCount ?? '?'} entries in the log, ${formatBytes(status.disk.freeBytes)} free on disk, directory ${status.dir}`,
   ].join('\n')
+}
+
+function describeRoom({ freeBytes, room }: NetworkStatus['disk']): readonly string[] {
+  const free = formatBytes(freeBytes)
+  if (room === 'full') return [`The disk is full: ${free} free. Nothing new is stored. ${ROOM_NEXT}`, '']
+  return room === 'low' ? [`The disk fills up: ${free} free. ${ROOM_NEXT}`, ''] : []
+}
+
+/** No whole segment fits any more. */
+function isFull({ usedBytes, capacityBytes }: NodeStatus): boolean {
+  return usedBytes !== null && capacityBytes !== null && capacityBytes - usedBytes < SEGMENT_SIZE_BYTES
 }
 
 function describeMissing({ missingBytes, etaSeconds }: NodeStatus): string {

@@ -1,0 +1,51 @@
+import { expect, test } from 'vitest'
+import { describeStatus, type NetworkStatus, type NodeStatus } from './status.ts'
+
+const role = { url: 'http://127.0.0.1:1', pid: 7, state: 'running', restarts: 0, rssBytes: 1 } as const
+const node: NodeStatus = {
+  ...role,
+  id: 'node-0',
+  dataDir: 'nodes/node-0',
+  segmentCount: 4,
+  usedBytes: 1_064_960,
+  capacityBytes: 1_073_741_824,
+  readOnly: false,
+  brokenBy: null,
+  nextSeq: 4,
+  missingBytes: 0,
+  etaSeconds: null,
+  chainFault: null,
+}
+const status: NetworkStatus = {
+  ready: true,
+  phase: 'ready',
+  pid: 1,
+  rssBytes: 1,
+  startedMs: 0,
+  dir: '.weightless',
+  chain: { ...role, chainId: 31337, headBlock: 4, finalizedBlock: 4, fault: null },
+  gateway: role,
+  storage: { entryCount: 4, nodes: [node] },
+  disk: { freeBytes: 10 * 1024 ** 3, room: 'enough' },
+}
+
+test('a network that is well has no words about room', () => {
+  expect(describeStatus(status)).not.toMatch(/full|fills up/)
+})
+
+test('a full disk is told with the next step', () => {
+  const text = describeStatus({ ...status, disk: { freeBytes: 100 * 1024 ** 2, room: 'full' } })
+  expect(text).toMatch(/The disk is full: .* Nothing new is stored\. Free space/)
+  expect(describeStatus({ ...status, disk: { freeBytes: 1024 ** 3, room: 'low' } })).toContain('The disk fills up')
+})
+
+test('a node that has used all it may is told', () => {
+  const full = { ...node, usedBytes: node.capacityBytes! - 1 }
+  expect(describeStatus({ ...status, storage: { entryCount: 4, nodes: [full] } })).toContain('running, full')
+})
+
+test('a node that takes no more writes is told with what broke it', () => {
+  const broken = { ...node, readOnly: true, brokenBy: 'STORE_SYNC_FAILED' }
+  const text = describeStatus({ ...status, storage: { entryCount: 4, nodes: [broken] } })
+  expect(text).toContain('running, read-only: STORE_SYNC_FAILED')
+})
