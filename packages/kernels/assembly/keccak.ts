@@ -1,5 +1,6 @@
-// keccak-256 (Ethereum's padding) and the 0G Merkle tree over one segment, two messages per permutation: lane i of message A
-// and of message B share one v128. Built by scripts/build.mjs; the specification is src/scalar.ts.
+// keccak-256 (Ethereum's padding) and the 0G Merkle tree over one segment, three messages per permutation: lane i of the first
+// two share one v128, the third is computed in integers beside them. Built by scripts/build.mjs; the specification is
+// src/scalar.ts.
 //
 // The door: write bytes at address 0, call, read the answer at address 0. [0, 262144) is the caller's and is used up by the
 // call; everything of our own lies behind it (--memoryBase 262144).
@@ -21,112 +22,212 @@ const ROUND_CONSTANTS: usize = memory.data<u64>([
   0x000000000000800a, 0x800000008000000a, 0x8000000080008081, 0x8000000000008080, 0x0000000080000001, 0x8000000080008008,
 ])
 const ROUND_CONSTANTS_END: usize = ROUND_CONSTANTS + 24 * 8
-const STATE: usize = memory.data(25 * 16, 16)
-const SCRATCH: usize = memory.data(25 * 16, 16)
+/** Lanes of three messages, 600 bytes: v holds lane i of the first two side by side, w that of the third. */
+@unmanaged class State {
+  v0: v128; v1: v128; v2: v128; v3: v128; v4: v128
+  v5: v128; v6: v128; v7: v128; v8: v128; v9: v128
+  v10: v128; v11: v128; v12: v128; v13: v128; v14: v128
+  v15: v128; v16: v128; v17: v128; v18: v128; v19: v128
+  v20: v128; v21: v128; v22: v128; v23: v128; v24: v128
+  w0: u64; w1: u64; w2: u64; w3: u64; w4: u64
+  w5: u64; w6: u64; w7: u64; w8: u64; w9: u64
+  w10: u64; w11: u64; w12: u64; w13: u64; w14: u64
+  w15: u64; w16: u64; w17: u64; w18: u64; w19: u64
+  w20: u64; w21: u64; w22: u64; w23: u64; w24: u64
+}
+const STATE_SIZE: usize = 608
+/** Where the third message begins in a state. */
+const THIRD: usize = 25 * 16
+const STATE: usize = memory.data(STATE_SIZE, 16)
+const SCRATCH: usize = memory.data(STATE_SIZE, 16)
 /** Roots of all-zero subtrees of 2^h leaves, h < HEIGHT_MAX. */
 const ZERO: usize = memory.data(HEIGHT_MAX * HASH, 16)
-/** Two hashes side by side, to hash a pair that is not in the tree's own row. */
-const PAIR: usize = memory.data(2 * HASH, 16)
+/** Two hashes side by side, to hash a pair that is not in the tree's own row, and room for the two pairs that come with it. */
+const PAIR: usize = memory.data(6 * HASH, 16)
+/** The odd last hash of a row while its level is hashed. */
+const ODD: usize = memory.data(HASH, 16)
 
 // ── The permutation ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-// Rounds read one state in memory and write the other, and carry only the five column parities of theta in locals. All 25
-// lanes as locals (359 MB/s) lose to this (425 MB/s, Node 20 and 24 alike): the machine has 16 vector registers, and the
-// compiler then moves every spilled lane between stack slots at the end of each round. Unrolling loses too (2 rounds: 411).
+// Rounds read one state in memory and write the other, and carry only the column parities of theta in locals. All 25 lanes as
+// locals lose to this (359 against 425 MB/s): the machine has 16 vector registers, and the compiler then moves every spilled
+// lane between stack slots at the end of each round. Unrolling loses too (2 rounds: 411).
+//
+// Two messages in vectors leave the machine waiting at the end of each round, and its integer units idle all the time: the third
+// message runs there. What limits now is the number of instructions (560 a round at more than 7 a cycle), so
+// - the third message keeps six lanes complemented (Keccak implementation overview 2.2), which saves 20 of chi's 25 `not`: 5 %;
+// - lanes are stored through a class, because its offsets become part of the instruction, and read with `load`, because a getter
+//   swaps the operands of its `xor` and then takes more moves: 2 % on Node 20;
+// - bytes are not rotated by a shuffle: its mask is built anew in four instructions each time.
+// Against two messages, both measured in turn: 1.19 x on Node 20, 1.23 x on Node 24. Others: two pairs and a third 1.19 and 1.25
+// at twice the code; one pair and two integer messages 1.02 and 1.08; two pairs 0.98 and 1.05; the third one or two planes late
+// 1.19 and 1.15; parities read again from memory at the end of a round 1.13 and 1.25, at its start 1.05 and 1.20; states in a
+// row, one pointer instead of three, 1.22 and 1.24 but too large.
+//
+// Names: c, d, b are the column parities, theta's word for each column and the lanes of a row of the pair; p, q, a those of the
+// third message; n is a complement.
 function permute(): void {
   let s = STATE
-  let t = SCRATCH
-  let c0 = column(s, 0)
-  let c1 = column(s, 1)
-  let c2 = column(s, 2)
-  let c3 = column(s, 3)
-  let c4 = column(s, 4)
+  let t = changetype<State>(SCRATCH)
+  complement(changetype<State>(STATE))
+  let c0 = i64x2.splat(0)
+  let c1 = c0
+  let c2 = c0
+  let c3 = c0
+  let c4 = c0
+  let p0: u64 = 0
+  let p1: u64 = 0
+  let p2: u64 = 0
+  let p3: u64 = 0
+  let p4: u64 = 0
+  for (let at: usize = 0; at < 25 * 8; at += 5 * 8) {
+    c0 = v128.xor(c0, v128.load(STATE + 2 * at))
+    c1 = v128.xor(c1, v128.load(STATE + 2 * at, 1 * 16))
+    c2 = v128.xor(c2, v128.load(STATE + 2 * at, 2 * 16))
+    c3 = v128.xor(c3, v128.load(STATE + 2 * at, 3 * 16))
+    c4 = v128.xor(c4, v128.load(STATE + 2 * at, 4 * 16))
+    p0 ^= load<u64>(STATE + at, THIRD)
+    p1 ^= load<u64>(STATE + at, THIRD + 1 * 8)
+    p2 ^= load<u64>(STATE + at, THIRD + 2 * 8)
+    p3 ^= load<u64>(STATE + at, THIRD + 3 * 8)
+    p4 ^= load<u64>(STATE + at, THIRD + 4 * 8)
+  }
   for (let constant = ROUND_CONSTANTS; constant < ROUND_CONSTANTS_END; constant += 8) {
     const d0 = v128.xor(c4, rotate1(c1))
     const d1 = v128.xor(c0, rotate1(c2))
     const d2 = v128.xor(c1, rotate1(c3))
     const d3 = v128.xor(c2, rotate1(c4))
     const d4 = v128.xor(c3, rotate1(c0))
+    const q0 = p4 ^ rotl<u64>(p1, 1)
+    const q1 = p0 ^ rotl<u64>(p2, 1)
+    const q2 = p1 ^ rotl<u64>(p3, 1)
+    const q3 = p2 ^ rotl<u64>(p4, 1)
+    const q4 = p3 ^ rotl<u64>(p0, 1)
 
     let b0 = v128.xor(v128.load(s, 0 * 16), d0)
     let b1 = rotate(v128.xor(v128.load(s, 6 * 16), d1), 44)
     let b2 = rotate(v128.xor(v128.load(s, 12 * 16), d2), 43)
     let b3 = rotate(v128.xor(v128.load(s, 18 * 16), d3), 21)
     let b4 = rotate(v128.xor(v128.load(s, 24 * 16), d4), 14)
-    c0 = v128.xor(chi(b0, b1, b2), v128.load_splat<u64>(constant))
-    c1 = chi(b1, b2, b3)
-    c2 = chi(b2, b3, b4)
-    c3 = chi(b3, b4, b0)
-    c4 = chi(b4, b0, b1)
-    v128.store(t, c0, 0 * 16)
-    v128.store(t, c1, 1 * 16)
-    v128.store(t, c2, 2 * 16)
-    v128.store(t, c3, 3 * 16)
-    v128.store(t, c4, 4 * 16)
+    c0 = t.v0 = v128.xor(chi(b0, b1, b2), v128.load_splat<u64>(constant))
+    c1 = t.v1 = chi(b1, b2, b3)
+    c2 = t.v2 = chi(b2, b3, b4)
+    c3 = t.v3 = chi(b3, b4, b0)
+    c4 = t.v4 = chi(b4, b0, b1)
+    let a0 = load<u64>(s, THIRD + 0 * 8) ^ q0
+    let a1 = rotl<u64>(load<u64>(s, THIRD + 6 * 8) ^ q1, 44)
+    let a2 = rotl<u64>(load<u64>(s, THIRD + 12 * 8) ^ q2, 43)
+    let a3 = rotl<u64>(load<u64>(s, THIRD + 18 * 8) ^ q3, 21)
+    let a4 = rotl<u64>(load<u64>(s, THIRD + 24 * 8) ^ q4, 14)
+    p0 = t.w0 = a0 ^ (a1 | a2) ^ load<u64>(constant)
+    p1 = t.w1 = a1 ^ (~a2 | a3)
+    p2 = t.w2 = a2 ^ (a3 & a4)
+    p3 = t.w3 = a3 ^ (a4 | a0)
+    p4 = t.w4 = a4 ^ (a0 & a1)
 
     b0 = rotate(v128.xor(v128.load(s, 3 * 16), d3), 28)
     b1 = rotate(v128.xor(v128.load(s, 9 * 16), d4), 20)
     b2 = rotate(v128.xor(v128.load(s, 10 * 16), d0), 3)
     b3 = rotate(v128.xor(v128.load(s, 16 * 16), d1), 45)
     b4 = rotate(v128.xor(v128.load(s, 22 * 16), d2), 61)
-    c0 = row(t, c0, chi(b0, b1, b2), 5 * 16)
-    c1 = row(t, c1, chi(b1, b2, b3), 6 * 16)
-    c2 = row(t, c2, chi(b2, b3, b4), 7 * 16)
-    c3 = row(t, c3, chi(b3, b4, b0), 8 * 16)
-    c4 = row(t, c4, chi(b4, b0, b1), 9 * 16)
+    c0 = v128.xor(c0, (t.v5 = chi(b0, b1, b2)))
+    c1 = v128.xor(c1, (t.v6 = chi(b1, b2, b3)))
+    c2 = v128.xor(c2, (t.v7 = chi(b2, b3, b4)))
+    c3 = v128.xor(c3, (t.v8 = chi(b3, b4, b0)))
+    c4 = v128.xor(c4, (t.v9 = chi(b4, b0, b1)))
+    a0 = rotl<u64>(load<u64>(s, THIRD + 3 * 8) ^ q3, 28)
+    a1 = rotl<u64>(load<u64>(s, THIRD + 9 * 8) ^ q4, 20)
+    a2 = rotl<u64>(load<u64>(s, THIRD + 10 * 8) ^ q0, 3)
+    a3 = rotl<u64>(load<u64>(s, THIRD + 16 * 8) ^ q1, 45)
+    a4 = rotl<u64>(load<u64>(s, THIRD + 22 * 8) ^ q2, 61)
+    p0 ^= t.w5 = a0 ^ (a1 | a2)
+    p1 ^= t.w6 = a1 ^ (a2 & a3)
+    p2 ^= t.w7 = a2 ^ (a3 | ~a4)
+    p3 ^= t.w8 = a3 ^ (a4 | a0)
+    p4 ^= t.w9 = a4 ^ (a0 & a1)
 
     b0 = rotate1(v128.xor(v128.load(s, 1 * 16), d1))
     b1 = rotate(v128.xor(v128.load(s, 7 * 16), d2), 6)
     b2 = rotate(v128.xor(v128.load(s, 13 * 16), d3), 25)
-    b3 = rotate8(v128.xor(v128.load(s, 19 * 16), d4))
+    b3 = rotate(v128.xor(v128.load(s, 19 * 16), d4), 8)
     b4 = rotate(v128.xor(v128.load(s, 20 * 16), d0), 18)
-    c0 = row(t, c0, chi(b0, b1, b2), 10 * 16)
-    c1 = row(t, c1, chi(b1, b2, b3), 11 * 16)
-    c2 = row(t, c2, chi(b2, b3, b4), 12 * 16)
-    c3 = row(t, c3, chi(b3, b4, b0), 13 * 16)
-    c4 = row(t, c4, chi(b4, b0, b1), 14 * 16)
+    c0 = v128.xor(c0, (t.v10 = chi(b0, b1, b2)))
+    c1 = v128.xor(c1, (t.v11 = chi(b1, b2, b3)))
+    c2 = v128.xor(c2, (t.v12 = chi(b2, b3, b4)))
+    c3 = v128.xor(c3, (t.v13 = chi(b3, b4, b0)))
+    c4 = v128.xor(c4, (t.v14 = chi(b4, b0, b1)))
+    a0 = rotl<u64>(load<u64>(s, THIRD + 1 * 8) ^ q1, 1)
+    a1 = rotl<u64>(load<u64>(s, THIRD + 7 * 8) ^ q2, 6)
+    a2 = rotl<u64>(load<u64>(s, THIRD + 13 * 8) ^ q3, 25)
+    a3 = rotl<u64>(load<u64>(s, THIRD + 19 * 8) ^ q4, 8)
+    a4 = rotl<u64>(load<u64>(s, THIRD + 20 * 8) ^ q0, 18)
+    let n = ~a3
+    p0 ^= t.w10 = a0 ^ (a1 | a2)
+    p1 ^= t.w11 = a1 ^ (a2 & a3)
+    p2 ^= t.w12 = a2 ^ (n & a4)
+    p3 ^= t.w13 = n ^ (a4 | a0)
+    p4 ^= t.w14 = a4 ^ (a0 & a1)
 
     b0 = rotate(v128.xor(v128.load(s, 4 * 16), d4), 27)
     b1 = rotate(v128.xor(v128.load(s, 5 * 16), d0), 36)
     b2 = rotate(v128.xor(v128.load(s, 11 * 16), d1), 10)
     b3 = rotate(v128.xor(v128.load(s, 17 * 16), d2), 15)
-    b4 = rotate56(v128.xor(v128.load(s, 23 * 16), d3))
-    c0 = row(t, c0, chi(b0, b1, b2), 15 * 16)
-    c1 = row(t, c1, chi(b1, b2, b3), 16 * 16)
-    c2 = row(t, c2, chi(b2, b3, b4), 17 * 16)
-    c3 = row(t, c3, chi(b3, b4, b0), 18 * 16)
-    c4 = row(t, c4, chi(b4, b0, b1), 19 * 16)
+    b4 = rotate(v128.xor(v128.load(s, 23 * 16), d3), 56)
+    c0 = v128.xor(c0, (t.v15 = chi(b0, b1, b2)))
+    c1 = v128.xor(c1, (t.v16 = chi(b1, b2, b3)))
+    c2 = v128.xor(c2, (t.v17 = chi(b2, b3, b4)))
+    c3 = v128.xor(c3, (t.v18 = chi(b3, b4, b0)))
+    c4 = v128.xor(c4, (t.v19 = chi(b4, b0, b1)))
+    a0 = rotl<u64>(load<u64>(s, THIRD + 4 * 8) ^ q4, 27)
+    a1 = rotl<u64>(load<u64>(s, THIRD + 5 * 8) ^ q0, 36)
+    a2 = rotl<u64>(load<u64>(s, THIRD + 11 * 8) ^ q1, 10)
+    a3 = rotl<u64>(load<u64>(s, THIRD + 17 * 8) ^ q2, 15)
+    a4 = rotl<u64>(load<u64>(s, THIRD + 23 * 8) ^ q3, 56)
+    n = ~a3
+    p0 ^= t.w15 = a0 ^ (a1 & a2)
+    p1 ^= t.w16 = a1 ^ (a2 | a3)
+    p2 ^= t.w17 = a2 ^ (n | a4)
+    p3 ^= t.w18 = n ^ (a4 & a0)
+    p4 ^= t.w19 = a4 ^ (a0 | a1)
 
     b0 = rotate(v128.xor(v128.load(s, 2 * 16), d2), 62)
     b1 = rotate(v128.xor(v128.load(s, 8 * 16), d3), 55)
     b2 = rotate(v128.xor(v128.load(s, 14 * 16), d4), 39)
     b3 = rotate(v128.xor(v128.load(s, 15 * 16), d0), 41)
     b4 = rotate(v128.xor(v128.load(s, 21 * 16), d1), 2)
-    c0 = row(t, c0, chi(b0, b1, b2), 20 * 16)
-    c1 = row(t, c1, chi(b1, b2, b3), 21 * 16)
-    c2 = row(t, c2, chi(b2, b3, b4), 22 * 16)
-    c3 = row(t, c3, chi(b3, b4, b0), 23 * 16)
-    c4 = row(t, c4, chi(b4, b0, b1), 24 * 16)
+    c0 = v128.xor(c0, (t.v20 = chi(b0, b1, b2)))
+    c1 = v128.xor(c1, (t.v21 = chi(b1, b2, b3)))
+    c2 = v128.xor(c2, (t.v22 = chi(b2, b3, b4)))
+    c3 = v128.xor(c3, (t.v23 = chi(b3, b4, b0)))
+    c4 = v128.xor(c4, (t.v24 = chi(b4, b0, b1)))
+    a0 = rotl<u64>(load<u64>(s, THIRD + 2 * 8) ^ q2, 62)
+    a1 = rotl<u64>(load<u64>(s, THIRD + 8 * 8) ^ q3, 55)
+    a2 = rotl<u64>(load<u64>(s, THIRD + 14 * 8) ^ q4, 39)
+    a3 = rotl<u64>(load<u64>(s, THIRD + 15 * 8) ^ q0, 41)
+    a4 = rotl<u64>(load<u64>(s, THIRD + 21 * 8) ^ q1, 2)
+    n = ~a1
+    p0 ^= t.w20 = a0 ^ (n & a2)
+    p1 ^= t.w21 = n ^ (a2 | a3)
+    p2 ^= t.w22 = a2 ^ (a3 & a4)
+    p3 ^= t.w23 = a3 ^ (a4 | a0)
+    p4 ^= t.w24 = a4 ^ (a0 & a1)
 
     const read = s
-    s = t
-    t = read
+    s = changetype<usize>(t)
+    t = changetype<State>(read)
   }
+  complement(changetype<State>(STATE))
 }
 
+/** To and from the form in which the third message is permuted: chi's rows in it are written with these lanes complemented. */
 // @ts-ignore: decorator
-@inline function column(s: usize, x: usize): v128 {
-  const at = s + x * 16
-  const upper = v128.xor(v128.load(at), v128.load(at, 5 * 16))
-  const middle = v128.xor(v128.load(at, 10 * 16), v128.load(at, 15 * 16))
-  return v128.xor(v128.xor(upper, middle), v128.load(at, 20 * 16))
-}
-
-/** Stores one lane of the next state and adds it to its column's parity. */
-// @ts-ignore: decorator
-@inline function row(t: usize, parity: v128, lane: v128, offset: usize): v128 {
-  v128.store(t + offset, lane)
-  return v128.xor(parity, lane)
+@inline function complement(state: State): void {
+  state.w1 = ~state.w1
+  state.w2 = ~state.w2
+  state.w8 = ~state.w8
+  state.w12 = ~state.w12
+  state.w17 = ~state.w17
+  state.w20 = ~state.w20
 }
 
 // @ts-ignore: decorator
@@ -144,81 +245,74 @@ function permute(): void {
   return v128.or(v128.add<u64>(x, x), v128.shr<u64>(x, 63))
 }
 
-// Whole bytes move in one shuffle instead of two shifts and an or.
-// @ts-ignore: decorator
-@inline function rotate8(x: v128): v128 {
-  return v128.shuffle<u8>(x, x, 7, 0, 1, 2, 3, 4, 5, 6, 15, 8, 9, 10, 11, 12, 13, 14)
+// ── Three messages at once ───────────────────────────────────────────────────────────────────────────────────────────────
+
+function clear(): void {
+  for (let at = STATE; at < STATE + STATE_SIZE; at += 32) {
+    v128.store(at, i64x2.splat(0))
+    v128.store(at, i64x2.splat(0), 16)
+  }
 }
 
-// @ts-ignore: decorator
-@inline function rotate56(x: v128): v128 {
-  return v128.shuffle<u8>(x, x, 1, 2, 3, 4, 5, 6, 7, 0, 9, 10, 11, 12, 13, 14, 15, 8)
+/** Adds the first `count` words at `a`, `a + stride` and `a + 2 * stride` to the lanes of the three messages. */
+function absorb(a: usize, stride: usize, count: usize): void {
+  for (let i: usize = 0; i < count; i++) {
+    const b = a + stride
+    const pair = v128.load64_lane(b, v128.load64_zero(a), 1)
+    v128.store(STATE + i * 16, v128.xor(v128.load(STATE + i * 16), pair))
+    store<u64>(STATE + i * 8, load<u64>(STATE + i * 8, THIRD) ^ load<u64>(b + stride), THIRD)
+    a += 8
+  }
 }
 
-// ── Two messages at once ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-/** Lane i of the messages at `a` and `b`, side by side. */
-// @ts-ignore: decorator
-@inline function lane(a: usize, b: usize, i: usize): v128 {
-  return v128.load64_lane(b + i * 8, v128.load64_zero(a + i * 8), 1)
+/** Adds `value` to lane i of all three. */
+function mix(i: usize, value: u64): void {
+  v128.store(STATE + i * 16, v128.xor(v128.load(STATE + i * 16), i64x2.splat(value)))
+  store<u64>(STATE + i * 8, load<u64>(STATE + i * 8, THIRD) ^ value, THIRD)
 }
 
-// @ts-ignore: decorator
-@inline function put(i: usize, value: v128): void {
-  v128.store(STATE + i * 16, value)
+/** Ends messages whose last block has `i` lanes, and writes the hashes at `out`. */
+function finish(i: usize, out: usize): void {
+  mix(i, FIRST_BIT)
+  mix(RATE / 8 - 1, LAST_BIT)
+  permute()
+  for (let lane: usize = 0; lane < 4; lane++) {
+    const pair = v128.load(STATE + lane * 16)
+    v128.store64_lane(out, pair, 0)
+    v128.store64_lane(out, pair, 1, HASH)
+    store<u64>(out, load<u64>(STATE + lane * 8, THIRD), 2 * HASH)
+    out += 8
+  }
 }
 
-// @ts-ignore: decorator
-@inline function mix(i: usize, value: v128): void {
-  v128.store(STATE + i * 16, v128.xor(v128.load(STATE + i * 16), value))
-}
-
-/** Hashes of two 256-byte chunks at `a` and `a + 256` into `out` and `out + 32`. */
+/** Hashes of three 256-byte chunks at `a` into the 96 bytes at `out`. */
 function hashChunks(a: usize, out: usize): void {
-  const b = a + CHUNK
-  for (let i: usize = 0; i < 17; i++) put(i, lane(a, b, i))
-  for (let i: usize = 17; i < 25; i++) put(i, i64x2.splat(0))
+  clear()
+  absorb(a, CHUNK, 17)
   permute()
-  for (let i: usize = 0; i < 15; i++) mix(i, lane(a + RATE, b + RATE, i))
-  mix(15, i64x2.splat(FIRST_BIT))
-  mix(16, i64x2.splat(LAST_BIT))
-  permute()
-  squeeze(out)
+  absorb(a + RATE, CHUNK, 15)
+  finish(15, out)
 }
 
-/** Hashes of two pairs of hashes at `a` and `a + 64` into `out` and `out + 32`. */
+/** Hashes of three pairs of hashes at `a` into the 96 bytes at `out`. */
 function hashPairs(a: usize, out: usize): void {
-  const b = a + 2 * HASH
-  for (let i: usize = 0; i < 8; i++) put(i, lane(a, b, i))
-  for (let i: usize = 8; i < 25; i++) put(i, i64x2.splat(0))
-  put(8, i64x2.splat(FIRST_BIT))
-  put(16, i64x2.splat(LAST_BIT))
-  permute()
-  squeeze(out)
-}
-
-// @ts-ignore: decorator
-@inline function squeeze(out: usize): void {
-  const x0 = v128.load(STATE)
-  const x1 = v128.load(STATE, 16)
-  const x2 = v128.load(STATE, 32)
-  const x3 = v128.load(STATE, 48)
-  v128.store(out, v128.shuffle<u64>(x0, x1, 0, 2))
-  v128.store(out, v128.shuffle<u64>(x2, x3, 0, 2), 16)
-  v128.store(out, v128.shuffle<u64>(x0, x1, 1, 3), 32)
-  v128.store(out, v128.shuffle<u64>(x2, x3, 1, 3), 48)
+  clear()
+  absorb(a, 2 * HASH, 8)
+  finish(8, out)
 }
 
 // ── Trees ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-// Everything happens in place: a row writes 64 bytes where it has read at least 128. With an odd number of messages the last
-// permutation has one of them, and whatever lies behind it, as its second: that hash is written over bytes no longer needed.
+// Everything happens in place: a row writes 96 bytes where it has read at least 192. The last permutation of a row may have one
+// or two messages, and whatever lies behind them: those hashes are written over bytes no longer needed. (Three hashes are one
+// pair, and its permutation writes over the third: so an odd last hash is put aside.)
 
 /** One level up: `count` hashes at 0 become ceil(count / 2) at 0, an odd last one is carried unchanged. Returns that count. */
 export function level(count: i32): i32 {
   const pairs = count >> 1
-  for (let i = 0; i < pairs; i += 2) hashPairs(<usize>i * 64, <usize>i * 32)
-  if (count & 1) memory.copy(<usize>pairs * 32, <usize>count * 32 - 32, HASH)
+  if (count & 1) memory.copy(ODD, <usize>count * 32 - 32, HASH)
+  for (let i = 0; i < pairs; i += 3) hashPairs(<usize>i * 64, <usize>i * 32)
+  if (count & 1) memory.copy(<usize>pairs * 32, ODD, HASH)
   return pairs + (count & 1)
 }
 
@@ -232,7 +326,7 @@ export function merkleRoot(count: i32): void {
 export function segmentRoot(sizeBytes: i32, leafCount: i32): void {
   let real = (sizeBytes + CHUNK - 1) / CHUNK
   memory.fill(sizeBytes, 0, real * CHUNK - sizeBytes)
-  for (let i = 0; i < real; i += 2) hashChunks(<usize>i * CHUNK, <usize>i * HASH)
+  for (let i = 0; i < real; i += 3) hashChunks(<usize>i * CHUNK, <usize>i * HASH)
 
   // Nodes [0, real) of this level are at 0. Of the others all but the last cover 2^height zero chunks; the last covers what
   // is left, and its hash is kept in the second half of PAIR.
@@ -258,15 +352,17 @@ export function segmentRoot(sizeBytes: i32, leafCount: i32): void {
 
 // ── One message of any length ────────────────────────────────────────────────────────────────────────────────────────────
 
+// All three messages are this one.
+
 export function keccakStart(): void {
-  memory.fill(STATE, 0, 25 * 16)
+  clear()
 }
 
 /** Absorbs `blockCount` × 136 bytes at 0. */
 export function keccakAbsorb(blockCount: i32): void {
   const end = <usize>blockCount * RATE
   for (let at: usize = 0; at < end; at += RATE) {
-    for (let i: usize = 0; i < 17; i++) mix(i, v128.load_splat<u64>(at + i * 8))
+    absorb(at, 0, 17)
     permute()
   }
 }
@@ -279,7 +375,7 @@ export function keccakFinish(sizeBytes: i32): void {
   store<u8>(sizeBytes, 0x01)
   store<u8>(end - 1, load<u8>(end - 1) | 0x80)
   keccakAbsorb(blockCount)
-  squeeze(0)
+  memory.copy(0, STATE + THIRD, HASH)
 }
 
 // At instantiation the memory is zero: the first leaf of ZERO is the chunk at 0.

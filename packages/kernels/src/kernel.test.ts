@@ -128,6 +128,24 @@ describe.each(tiers)('%s kernel: edges', (tier) => {
     }
   })
 
+  // The fast tier hashes three at a time: rows of leaves and of pairs end with one, two or three.
+  test.each(Array.from({ length: 14 }, (_, i) => i + 1))(
+    '%i chunks, alone or before up to three zero chunks, and as many hashes have the root of the plain tree',
+    (count) => {
+      const data = generators['xorshift32']!(count * CHUNK)
+      for (let zeros = 0; zeros <= 3; zeros++) {
+        const leafCount = count + zeros
+        expect(hex(kernel.segmentRoot(data, leafCount)), `${zeros} zero chunks`).toBe(
+          hex(nobleSegmentRoot(data, leafCount)),
+        )
+      }
+      const leaves = Array.from({ length: count }, (_, i) => keccak_256(data.subarray(i * CHUNK, (i + 1) * CHUNK)))
+      expect(hex(kernel.merkleRoot(new Uint8Array(leaves.flatMap((leaf) => [...leaf]))))).toBe(
+        hex(nobleSegmentRoot(data, count)),
+      )
+    },
+  )
+
   test('a full segment after a ragged one is not touched by what the first left behind', () => {
     const data = generators['xorshift32']!(SEGMENT)
     const fresh = hex(createKernel(tier).segmentRoot(data, 1024))
