@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import type { Net } from '@weightless/core'
+import { copyInto } from './copyInto.ts'
 import { fail } from './errors.ts'
 
 /** `Net.getInto` over plain HTTP/1.1: bodies go from the kernel into the caller's buffer. node:http makes a buffer for every
@@ -184,7 +185,7 @@ function receiveHead(exchange: Exchange, sizeBytes: number): void {
     return exchange.fail(error)
   }
   exchange.answer = answer
-  exchange.body.set(rest)
+  copyInto(exchange.body, rest, 0)
   exchange.receivedBytes = rest.length
 }
 

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { countPiece } from './bodyPieces.ts'
+import { copyInto } from './copyInto.ts'
 import { fail } from './errors.ts'
 
 /** The body of an incoming message as a web stream that reads the socket only when it is read itself. Reading throws
@@ -120,7 +121,7 @@ function readAll(
     }
     const onData = (chunk: Buffer): void => {
       if (out === undefined) parts.push(chunk)
-      else out.set(chunk, sizeBytes)
+      else copyInto(out, chunk, sizeBytes)
       sizeBytes += chunk.length
       onChunk(chunk)
       timer.refresh()

@@ -6,6 +6,7 @@ const { readSync } = require('node:fs')
 const { parentPort, workerData } = require('node:worker_threads')
 const kernel = new WebAssembly.Instance(workerData.module).exports
 const area = new Uint8Array(kernel.memory.buffer)
+const buffer = Buffer.from(kernel.memory.buffer)
 const root = area.subarray(0, 32)
 const read = (fd, length, position) => {
   for (let done = 0; done < length; ) {
@@ -21,7 +22,7 @@ parentPort.on('message', ({ id, data, file, lastLeafCount }) => {
   for (let i = 0; i < count; i++) {
     const at = i * 262144
     const length = Math.min(262144, size - at)
-    if (data) area.set(data.subarray(at, at + length))
+    if (data) buffer.fill(data.subarray(at, at + length), 0, length) // a copy: see copyInto.ts
     else try {
       read(file.fd, length, file.start + at)
     } catch (error) {

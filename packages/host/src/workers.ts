@@ -4,6 +4,7 @@ import { Worker } from 'node:worker_threads'
 import { invariant, SEGMENT_CHUNKS, SEGMENT_SIZE_BYTES } from '@weightless/core'
 import type { Abortable, Kernels } from '@weightless/core'
 import { compileSimd, inlineKernels, segmentCountOf } from '@weightless/kernels'
+import { copyInto } from './copyInto.ts'
 import { fail } from './errors.ts'
 import { kernelWorkerText } from './worker.ts'
 import type { KernelWorkerAnswer, KernelWorkerTask } from './worker.ts'
@@ -130,7 +131,7 @@ export function createKernelPool(options: KernelPoolOptions, deps: KernelPoolDep
     } else {
       const part = job.bytes.data.subarray(from, to)
       if (!(part.buffer instanceof SharedArrayBuffer)) buffer = member.buffers.pop() ?? sharedBuffer()
-      buffer?.set(part)
+      if (buffer !== undefined) copyInto(buffer, part, 0)
       task = { ...head, data: buffer?.subarray(0, part.length) ?? part }
     }
     member.tasks.set(task.id, { job, first, buffer })
