@@ -54,16 +54,19 @@ const ODD: usize = memory.data(HASH, 16)
 // lane between stack slots at the end of each round. Unrolling loses too (2 rounds: 411).
 //
 // Two messages in vectors leave the machine waiting at the end of each round, and its integer units idle all the time: the third
-// message runs there. What limits now is the number of instructions (560 a round at more than 7 a cycle), so
+// message runs there. What limits now is the number of instructions (547 a round at 7 a cycle on Node 20, 507 on Node 24), so
 // - the third message keeps lanes 1, 2, 8, 12, 17 and 20 complemented (Keccak implementation overview 2.2): `start` sets and
 //   `finish` undoes it, the rows of chi are written for it, and of its 25 `not` 5 remain: 5 % on Node 20, 2 % on Node 24;
 // - lanes are stored through a class, because its offsets become part of the instruction, and read with `load`, because a getter
 //   swaps the operands of its `xor` and then takes more moves: 2 % on Node 20;
+// - chi's lanes are computed in an order in which three of five (the pair: two) find an operand that nobody needs any more, so
+//   that no move saves it: 2 % on Node 20, 3 % on Node 24;
 // - bytes are not rotated by a shuffle: its mask is built anew in four instructions each time.
-// Against two messages, both measured in turn: 1.19 x on Node 20, 1.23 x on Node 24. Others: two pairs and a third 1.19 and 1.25
-// at twice the code; one pair and two integer messages 1.02 and 1.08; two pairs 0.98 and 1.05; the third one or two planes late
-// 1.19 and 1.15; parities read again from memory at the end of a round 1.13 and 1.25, at its start 1.05 and 1.20; states in a
-// row, one pointer instead of three, 1.22 and 1.24 but too large.
+// Against two messages, both measured in turn: 1.20 x on Node 20, 1.25 x on Node 24. What lost was measured before chi's lanes
+// were put in that order, when it was 1.19 and 1.22: two pairs and a third 1.19 and 1.25 at twice the code; one pair and two
+// integer messages 1.02 and 1.08; two pairs 0.98 and 1.05; the third two rows late 1.15 and 1.17; parities read again from memory
+// at the end of a round 1.13 and 1.25, at its start 1.05 and 1.20; states in a row, so that one pointer serves for three, 1.22 and
+// 1.24, but too large.
 //
 // Names: c, d, b are the column parities, theta's word for each column and the lanes of a row of the pair; p, q, a those of the
 // third message; n is a complement.
@@ -109,108 +112,108 @@ function permute(): void {
     let b2 = rotate(v128.xor(v128.load(s, 12 * 16), d2), 43)
     let b3 = rotate(v128.xor(v128.load(s, 18 * 16), d3), 21)
     let b4 = rotate(v128.xor(v128.load(s, 24 * 16), d4), 14)
-    c0 = t.v0 = v128.xor(chi(b0, b1, b2), v128.load_splat<u64>(constant))
-    c1 = t.v1 = chi(b1, b2, b3)
     c2 = t.v2 = chi(b2, b3, b4)
-    c3 = t.v3 = chi(b3, b4, b0)
     c4 = t.v4 = chi(b4, b0, b1)
+    c3 = t.v3 = chi(b3, b4, b0)
+    c1 = t.v1 = chi(b1, b2, b3)
+    c0 = t.v0 = v128.xor(chi(b0, b1, b2), v128.load_splat<u64>(constant))
     let a0 = load<u64>(s, THIRD + 0 * 8) ^ q0
     let a1 = rotl<u64>(load<u64>(s, THIRD + 6 * 8) ^ q1, 44)
     let a2 = rotl<u64>(load<u64>(s, THIRD + 12 * 8) ^ q2, 43)
     let a3 = rotl<u64>(load<u64>(s, THIRD + 18 * 8) ^ q3, 21)
     let a4 = rotl<u64>(load<u64>(s, THIRD + 24 * 8) ^ q4, 14)
-    p0 = t.w0 = a0 ^ (a1 | a2) ^ load<u64>(constant)
-    p1 = t.w1 = a1 ^ (~a2 | a3)
-    p2 = t.w2 = a2 ^ (a3 & a4)
-    p3 = t.w3 = a3 ^ (a4 | a0)
     p4 = t.w4 = a4 ^ (a0 & a1)
+    p1 = t.w1 = a1 ^ (~a2 | a3)
+    p0 = t.w0 = a0 ^ (a1 | a2) ^ load<u64>(constant)
+    p3 = t.w3 = a3 ^ (a4 | a0)
+    p2 = t.w2 = a2 ^ (a3 & a4)
 
     b0 = rotate(v128.xor(v128.load(s, 3 * 16), d3), 28)
     b1 = rotate(v128.xor(v128.load(s, 9 * 16), d4), 20)
     b2 = rotate(v128.xor(v128.load(s, 10 * 16), d0), 3)
     b3 = rotate(v128.xor(v128.load(s, 16 * 16), d1), 45)
     b4 = rotate(v128.xor(v128.load(s, 22 * 16), d2), 61)
-    c0 = v128.xor(c0, (t.v5 = chi(b0, b1, b2)))
-    c1 = v128.xor(c1, (t.v6 = chi(b1, b2, b3)))
     c2 = v128.xor(c2, (t.v7 = chi(b2, b3, b4)))
-    c3 = v128.xor(c3, (t.v8 = chi(b3, b4, b0)))
     c4 = v128.xor(c4, (t.v9 = chi(b4, b0, b1)))
+    c3 = v128.xor(c3, (t.v8 = chi(b3, b4, b0)))
+    c1 = v128.xor(c1, (t.v6 = chi(b1, b2, b3)))
+    c0 = v128.xor(c0, (t.v5 = chi(b0, b1, b2)))
     a0 = rotl<u64>(load<u64>(s, THIRD + 3 * 8) ^ q3, 28)
     a1 = rotl<u64>(load<u64>(s, THIRD + 9 * 8) ^ q4, 20)
     a2 = rotl<u64>(load<u64>(s, THIRD + 10 * 8) ^ q0, 3)
     a3 = rotl<u64>(load<u64>(s, THIRD + 16 * 8) ^ q1, 45)
     a4 = rotl<u64>(load<u64>(s, THIRD + 22 * 8) ^ q2, 61)
-    p0 ^= t.w5 = a0 ^ (a1 | a2)
-    p1 ^= t.w6 = a1 ^ (a2 & a3)
-    p2 ^= t.w7 = a2 ^ (a3 | ~a4)
-    p3 ^= t.w8 = a3 ^ (a4 | a0)
     p4 ^= t.w9 = a4 ^ (a0 & a1)
+    p1 ^= t.w6 = a1 ^ (a2 & a3)
+    p0 ^= t.w5 = a0 ^ (a1 | a2)
+    p3 ^= t.w8 = a3 ^ (a4 | a0)
+    p2 ^= t.w7 = a2 ^ (a3 | ~a4)
 
     b0 = rotate1(v128.xor(v128.load(s, 1 * 16), d1))
     b1 = rotate(v128.xor(v128.load(s, 7 * 16), d2), 6)
     b2 = rotate(v128.xor(v128.load(s, 13 * 16), d3), 25)
     b3 = rotate(v128.xor(v128.load(s, 19 * 16), d4), 8)
     b4 = rotate(v128.xor(v128.load(s, 20 * 16), d0), 18)
-    c0 = v128.xor(c0, (t.v10 = chi(b0, b1, b2)))
-    c1 = v128.xor(c1, (t.v11 = chi(b1, b2, b3)))
     c2 = v128.xor(c2, (t.v12 = chi(b2, b3, b4)))
-    c3 = v128.xor(c3, (t.v13 = chi(b3, b4, b0)))
     c4 = v128.xor(c4, (t.v14 = chi(b4, b0, b1)))
+    c3 = v128.xor(c3, (t.v13 = chi(b3, b4, b0)))
+    c1 = v128.xor(c1, (t.v11 = chi(b1, b2, b3)))
+    c0 = v128.xor(c0, (t.v10 = chi(b0, b1, b2)))
     a0 = rotl<u64>(load<u64>(s, THIRD + 1 * 8) ^ q1, 1)
     a1 = rotl<u64>(load<u64>(s, THIRD + 7 * 8) ^ q2, 6)
     a2 = rotl<u64>(load<u64>(s, THIRD + 13 * 8) ^ q3, 25)
     a3 = rotl<u64>(load<u64>(s, THIRD + 19 * 8) ^ q4, 8)
     a4 = rotl<u64>(load<u64>(s, THIRD + 20 * 8) ^ q0, 18)
     let n = ~a3
-    p0 ^= t.w10 = a0 ^ (a1 | a2)
-    p1 ^= t.w11 = a1 ^ (a2 & a3)
-    p2 ^= t.w12 = a2 ^ (n & a4)
-    p3 ^= t.w13 = n ^ (a4 | a0)
     p4 ^= t.w14 = a4 ^ (a0 & a1)
+    p1 ^= t.w11 = a1 ^ (a2 & a3)
+    p0 ^= t.w10 = a0 ^ (a1 | a2)
+    p3 ^= t.w13 = n ^ (a4 | a0)
+    p2 ^= t.w12 = a2 ^ (n & a4)
 
     b0 = rotate(v128.xor(v128.load(s, 4 * 16), d4), 27)
     b1 = rotate(v128.xor(v128.load(s, 5 * 16), d0), 36)
     b2 = rotate(v128.xor(v128.load(s, 11 * 16), d1), 10)
     b3 = rotate(v128.xor(v128.load(s, 17 * 16), d2), 15)
     b4 = rotate(v128.xor(v128.load(s, 23 * 16), d3), 56)
-    c0 = v128.xor(c0, (t.v15 = chi(b0, b1, b2)))
-    c1 = v128.xor(c1, (t.v16 = chi(b1, b2, b3)))
     c2 = v128.xor(c2, (t.v17 = chi(b2, b3, b4)))
-    c3 = v128.xor(c3, (t.v18 = chi(b3, b4, b0)))
     c4 = v128.xor(c4, (t.v19 = chi(b4, b0, b1)))
+    c3 = v128.xor(c3, (t.v18 = chi(b3, b4, b0)))
+    c1 = v128.xor(c1, (t.v16 = chi(b1, b2, b3)))
+    c0 = v128.xor(c0, (t.v15 = chi(b0, b1, b2)))
     a0 = rotl<u64>(load<u64>(s, THIRD + 4 * 8) ^ q4, 27)
     a1 = rotl<u64>(load<u64>(s, THIRD + 5 * 8) ^ q0, 36)
     a2 = rotl<u64>(load<u64>(s, THIRD + 11 * 8) ^ q1, 10)
     a3 = rotl<u64>(load<u64>(s, THIRD + 17 * 8) ^ q2, 15)
     a4 = rotl<u64>(load<u64>(s, THIRD + 23 * 8) ^ q3, 56)
     n = ~a3
-    p0 ^= t.w15 = a0 ^ (a1 & a2)
-    p1 ^= t.w16 = a1 ^ (a2 | a3)
-    p2 ^= t.w17 = a2 ^ (n | a4)
-    p3 ^= t.w18 = n ^ (a4 & a0)
     p4 ^= t.w19 = a4 ^ (a0 | a1)
+    p1 ^= t.w16 = a1 ^ (a2 | a3)
+    p0 ^= t.w15 = a0 ^ (a1 & a2)
+    p3 ^= t.w18 = n ^ (a4 & a0)
+    p2 ^= t.w17 = a2 ^ (n | a4)
 
     b0 = rotate(v128.xor(v128.load(s, 2 * 16), d2), 62)
     b1 = rotate(v128.xor(v128.load(s, 8 * 16), d3), 55)
     b2 = rotate(v128.xor(v128.load(s, 14 * 16), d4), 39)
     b3 = rotate(v128.xor(v128.load(s, 15 * 16), d0), 41)
     b4 = rotate(v128.xor(v128.load(s, 21 * 16), d1), 2)
-    c0 = v128.xor(c0, (t.v20 = chi(b0, b1, b2)))
-    c1 = v128.xor(c1, (t.v21 = chi(b1, b2, b3)))
     c2 = v128.xor(c2, (t.v22 = chi(b2, b3, b4)))
-    c3 = v128.xor(c3, (t.v23 = chi(b3, b4, b0)))
     c4 = v128.xor(c4, (t.v24 = chi(b4, b0, b1)))
+    c3 = v128.xor(c3, (t.v23 = chi(b3, b4, b0)))
+    c1 = v128.xor(c1, (t.v21 = chi(b1, b2, b3)))
+    c0 = v128.xor(c0, (t.v20 = chi(b0, b1, b2)))
     a0 = rotl<u64>(load<u64>(s, THIRD + 2 * 8) ^ q2, 62)
     a1 = rotl<u64>(load<u64>(s, THIRD + 8 * 8) ^ q3, 55)
     a2 = rotl<u64>(load<u64>(s, THIRD + 14 * 8) ^ q4, 39)
     a3 = rotl<u64>(load<u64>(s, THIRD + 15 * 8) ^ q0, 41)
     a4 = rotl<u64>(load<u64>(s, THIRD + 21 * 8) ^ q1, 2)
     n = ~a1
-    p0 ^= t.w20 = a0 ^ (n & a2)
-    p1 ^= t.w21 = n ^ (a2 | a3)
-    p2 ^= t.w22 = a2 ^ (a3 & a4)
-    p3 ^= t.w23 = a3 ^ (a4 | a0)
     p4 ^= t.w24 = a4 ^ (a0 & a1)
+    p1 ^= t.w21 = n ^ (a2 | a3)
+    p0 ^= t.w20 = a0 ^ (n & a2)
+    p3 ^= t.w23 = a3 ^ (a4 | a0)
+    p2 ^= t.w22 = a2 ^ (a3 & a4)
 
     const read = s
     s = changetype<usize>(t)
