@@ -200,6 +200,17 @@ export async function officialDownload(
   return bytes.subarray(0, what.sizeBytes)
 }
 
+/** Resolves when a node, or the gateway, has read the chain up to this block. */
+export async function untilFollowed(client: Client, url: string, block: number): Promise<void> {
+  for (;;) {
+    const status = (await rpc(client, url, 'zgs_getStatus', []).catch(() => null)) as {
+      readonly logSyncHeight?: unknown
+    } | null
+    if (Number(status?.logSyncHeight) >= block) return
+    await client.deps.clock.sleep(POLL_MS, {})
+  }
+}
+
 export class WrongAnswer extends Error {}
 
 async function rpc(client: Client, url: string, method: string, params: readonly unknown[]): Promise<unknown> {

@@ -12,6 +12,7 @@ import {
   ownDownload,
   OWN_TIMEOUT_MS,
   ownUpload,
+  untilFollowed,
   userOf,
   WrongAnswer,
 } from './clients.ts'
@@ -61,8 +62,9 @@ const FUNDS_WEI = 10n ** 24n
 const SETUP_MS_MAX = 60_000
 /** Once all faults are over: what is under way ends, and what failed is done again. */
 const CALM_MS_MAX = 600_000
-/** A process that has just started reads the chain first. */
-const SETTLE_MS = 5_000
+/** A process that has just started reads the chain first, and may wait for an answer that a fault took, for as long as it waits for
+ *  any (30 s). */
+const FOLLOW_MS_MAX = 60_000
 /** Reading back everything that was acknowledged. */
 const AUDIT_MS_MAX = 300_000
 /** A process that is told to stop: its server's grace, and what its store has begun. */
@@ -134,7 +136,6 @@ export async function runWorld(options: WorldOptions): Promise<WorldResult> {
     }
     const isWhole = (): boolean => machines.every((machine) => machine.isUp())
     if (!(await time.run(isWhole, SETUP_MS_MAX))) checker.violation('liveness', 'a machine does not come back')
-    await time.run(() => false, SETTLE_MS)
     if (!checker.isBroken()) await audit(world, machines)
     if (!checker.isBroken()) await stopAll(world, machines)
     for (const line of booksViolations(chain, bookFacts(world, users))) checker.violation('books', line)
@@ -626,6 +627,14 @@ async function audit(world: World, machines: readonly SimMachine[]): Promise<voi
     privateKey: keyOf(120),
     onBug: checker.bug,
   })
+  let followingCount = 0
+  for (const machine of machines)
+    untilFollowed(client, machine.url, chain.head).then(
+      () => void (followingCount += 1),
+      (error: unknown) => checker.bug(`${machine.name} follows`, error),
+    )
+  if (!(await time.run(() => followingCount === machines.length, FOLLOW_MS_MAX)))
+    checker.violation('liveness', `a machine does not follow the chain within ${FOLLOW_MS_MAX / 1000} s`)
   const nodeOf = new Map(
     machines.slice(0, plan.nodeCount).map((_, id) => [addressOfPrivateKey(keyOf(id)) as string, id]),
   )
