@@ -5,6 +5,20 @@ export { createKernel, defaultKernel, segmentCountOf } from './kernel.ts'
 export type { Kernel, Tier } from './kernel.ts'
 export { createBase64Decoder, decodeBase64Groups } from './base64.ts'
 export type { DecodeBase64Groups } from './base64.ts'
+export { createErasureKernel, defaultErasureKernel } from './erasure.ts'
+export type { ErasureKernel } from './erasure.ts'
+export { encodingCombination, isCodeword, recoveryCombination } from './erasureCode.ts'
+export type { Encoding, ErasureCode, KnownShard, Recovery, WantedShard } from './erasureCode.ts'
+export { columnsOf, productCountOf } from './combination.ts'
+export type { Combination } from './combination.ts'
+export { compileErasure, strideBytesOf } from './erasureSimd.ts'
+export {
+  fingerprintCoefficients,
+  fingerprintOfSums,
+  fingerprintPoint,
+  FINGERPRINT_SIZE_BYTES,
+  SHARD_SIZE_BYTES_MAX,
+} from './fingerprint.ts'
 export { inlineKernels } from './inline.ts'
 export type { InlineKernels, InlineOptions } from './inline.ts'
 export { compileSimd } from './simd.ts'

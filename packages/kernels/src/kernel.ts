@@ -1,3 +1,4 @@
+import { check } from './check.ts'
 import { scalar } from './scalar.ts'
 import type { Primitives } from './scalar.ts'
 import { compileSimd, instantiateSimd } from './simd.ts'
@@ -130,9 +131,4 @@ function checkLeaves(sizeBytes: number, leafCount: number): void {
 
 function checkRow(hashes: Uint8Array): void {
   check(hashes.length > 0 && hashes.length % HASH_SIZE_BYTES === 0, 'a row is one or more hashes of 32 bytes')
-}
-
-/** The twin of core's `invariant`: kernels import nothing. */
-function check(condition: boolean, statement: string): void {
-  if (!condition) throw new RangeError(`kernels: broken: ${statement}`)
 }

@@ -1,0 +1,64 @@
+import type { ErasurePrimitives } from './erasure.ts'
+import { fingerprintCoefficients, fingerprintOfSums } from './fingerprint.ts'
+import { reedSolomonWasm } from './generated/reedSolomon.wasm.ts'
+import { moduleOf } from './simd.ts'
+
+/** The compiled kernel of assembly/reedSolomon.ts. Throws like `compileSimd`. */
+export function compileErasure(): WebAssembly.Module {
+  return moduleOf(reedSolomonWasm)
+}
+
+/** The door of assembly/reedSolomon.ts. */
+export type ErasureExports = {
+  readonly memory: WebAssembly.Memory
+  prepare(inputCount: number, outputCount: number): void
+  combine(inputCount: number, outputCount: number, strideBytes: number, sizeBytes: number): void
+  fingerprint(sizeBytes: number): void
+}
+
+/** The caller's area in the kernel's memory: a piece of all rows, or a shard. */
+const AREA_SIZE_BYTES = 524_288
+/** Rows are worked off in steps of 32 bytes; what lies behind the end of a row is computed and not taken. */
+const STEP_BYTES = 32
+const LINE_BYTES = 64
+
+/** The place of a row in the area. An odd number of cache lines, lest rows meet in the same sets of the cache. */
+export function strideBytesOf(rowCount: number): number {
+  const lines = Math.floor(AREA_SIZE_BYTES / rowCount / LINE_BYTES)
+  return (lines - (lines % 2 === 0 ? 1 : 0)) * LINE_BYTES
+}
+
+export function instantiateErasure(module: WebAssembly.Module): ErasurePrimitives {
+  const wasm = new WebAssembly.Instance(module).exports as unknown as ErasureExports
+  // The memory never grows, so this view stays valid.
+  const area = new Uint8Array(wasm.memory.buffer, 0, AREA_SIZE_BYTES)
+  return {
+    combine({ coefficients, inputs, outputs }) {
+      const sizeBytes = outputs[0]?.length ?? 0
+      const strideBytes = strideBytesOf(inputs.length + outputs.length)
+      area.set(coefficients)
+      wasm.prepare(inputs.length, outputs.length)
+      for (let from = 0; from < sizeBytes; from += strideBytes) {
+        const length = Math.min(strideBytes, sizeBytes - from)
+        let at = 0
+        for (const input of inputs) {
+          area.set(input.subarray(from, from + length), at)
+          at += strideBytes
+        }
+        const steps = Math.ceil(length / STEP_BYTES)
+        wasm.combine(inputs.length, outputs.length, strideBytes, steps * STEP_BYTES)
+        for (const output of outputs) {
+          output.set(area.subarray(at, at + length), from)
+          at += strideBytes
+        }
+      }
+    },
+    fingerprint(point, shard) {
+      area.set(fingerprintCoefficients(point))
+      wasm.prepare(65, 16)
+      area.set(shard)
+      wasm.fingerprint(shard.length)
+      return fingerprintOfSums(point, area)
+    },
+  }
+}

@@ -1,0 +1,82 @@
+import { check } from './check.ts'
+import { multiply } from './gf256.ts'
+import { defaultKernel } from './kernel.ts'
+import { createRecent } from './recent.ts'
+
+/** Fingerprints of shards (DESIGN D6, docs/erasure.md 3): Σ Bᵢ·rⁱ over the blocks Bᵢ of 16 bytes, in the field of 2^128 elements
+ *  GF(2^8)[y]/(y^16 + y^3 + y + 6). Byte b of 16 is the coefficient of y^b. The sum is linear over GF(2^8), so fingerprints of
+ *  the shards of a stripe satisfy the equations of the code. */
+export const FINGERPRINT_SIZE_BYTES = 16
+/** A shard is one segment at most. */
+export const SHARD_SIZE_BYTES_MAX = 262_144
+
+/** The point r of an object and its parity: keccak-256 of both roots (32 bytes each), read as coefficients of y^0 … y^31 and
+ *  reduced. Both roots are on chain before anybody computes it, so no bytes can be chosen to suit it. */
+export function fingerprintPoint(dataRoot: Uint8Array, parityRoot: Uint8Array): Uint8Array {
+  check(dataRoot.length === 32 && parityRoot.length === 32, 'a root is 32 bytes')
+  const roots = new Uint8Array(64)
+  roots.set(dataRoot)
+  roots.set(parityRoot, 32)
+  return reduced(defaultKernel().keccak256(roots))
+}
+
+/** The product in the field of 2^128 elements. */
+export function multiplyBlocks(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const product = new Uint8Array(31)
+  for (let i = 0; i < 16; i++) for (let j = 0; j < 16; j++) product[i + j]! ^= multiply(a[i]!, b[j]!)
+  return reduced(product)
+}
+
+/** Coefficients of y^0, y^1 …, modulo y^16 + y^3 + y + 6. */
+function reduced(coefficients: Uint8Array): Uint8Array {
+  const rest = coefficients.slice()
+  for (let degree = rest.length - 1; degree >= 16; degree--) {
+    const top = rest[degree]!
+    rest[degree - 13]! ^= top
+    rest[degree - 15]! ^= top
+    rest[degree - 16]! ^= multiply(6, top)
+  }
+  return rest.slice(0, 16)
+}
+
+/** The specification of the kernel's fingerprint, and what answers where WASM SIMD is missing. The sum is taken from its end. */
+export function fingerprintScalar(point: Uint8Array, shard: Uint8Array): Uint8Array {
+  let sum: Uint8Array = new Uint8Array(16)
+  for (let at = Math.ceil(shard.length / 16) * 16 - 16; at >= 0; at -= 16) {
+    sum = multiplyBlocks(sum, point)
+    for (const [b, byte] of shard.subarray(at, at + 16).entries()) sum[b]! ^= byte
+  }
+  return sum
+}
+
+/** Blocks that the kernel takes two at a time, in a group. */
+const GROUP_PAIRS = 64
+/** Points whose matrix is kept: an object has one. */
+const POINTS_MAX = 8
+const recent = createRecent<Uint8Array>(POINTS_MAX)
+
+/** What the kernel of assembly/reedSolomon.ts combines by: 16 rows of 65, the coefficients of y^c in ρ^0 … ρ^64, ρ = r^2. */
+export function fingerprintCoefficients(point: Uint8Array): Uint8Array {
+  check(point.length === FINGERPRINT_SIZE_BYTES, 'a point is 16 bytes')
+  return recent.get(point.join(), () => {
+    const square = multiplyBlocks(point, point)
+    const coefficients = new Uint8Array(16 * (GROUP_PAIRS + 1))
+    let power: Uint8Array = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    for (let i = 0; i <= GROUP_PAIRS; i++) {
+      for (let c = 0; c < 16; c++) coefficients[c * (GROUP_PAIRS + 1) + i] = power[c]!
+      power = multiplyBlocks(power, square)
+    }
+    return coefficients
+  })
+}
+
+/** The fingerprint, of the kernel's sums over the even and over the odd blocks, 16 bytes each. */
+export function fingerprintOfSums(point: Uint8Array, sums: Uint8Array): Uint8Array {
+  const fingerprint = multiplyBlocks(sums.subarray(16, 32), point)
+  for (let b = 0; b < 16; b++) fingerprint[b]! ^= sums[b]!
+  return fingerprint
+}
+
+export function checkShard(shard: Uint8Array): void {
+  check(shard.length <= SHARD_SIZE_BYTES_MAX, 'a shard has at most 262144 bytes')
+}
