@@ -158,7 +158,13 @@ export function gatedIndex(index: Index, process: Process): Index {
 }
 
 export function gatedKernels(kernels: Kernels, process: Process): Kernels {
-  return { segmentRoots: (data, options) => process.gate('hash', () => kernels.segmentRoots(data, options)) }
+  const { gate } = process
+  return {
+    segmentRoots: (data, options) => gate('hash', () => kernels.segmentRoots(data, options)),
+    encodeParity: (encoding, options) => gate('encode', () => kernels.encodeParity(encoding, options)),
+    recover: (recovery, options) => gate('recover', () => kernels.recover(recovery, options)),
+    fingerprints: (shards, options) => gate('fingerprint', () => kernels.fingerprints(shards, options)),
+  }
 }
 
 /** What a process says; errors that no part of ours states are bugs and go to `onBug`. */

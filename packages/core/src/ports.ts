@@ -1,3 +1,5 @@
+import type { Encoding, Recovery } from '@weightless/kernels'
+
 /** The machine, as seen by the protocol: types only. `host` implements them for life, `sim` for the simulator. */
 
 export type Abortable = { readonly signal?: AbortSignal | undefined }
@@ -81,6 +83,14 @@ export type Kernels = {
    *  shorter; every segment is zero-extended to 1024 leaves, the last one to `lastLeafCount` leaves. `data` must not change
    *  until the promise settles; a SharedArrayBuffer-backed view is hashed without a copy. */
   segmentRoots(data: Uint8Array, options: { readonly lastLeafCount: number } & Abortable): Promise<Uint8Array>
+  /** Fills all m parity shards of a stripe; `undefined` among the data is a shard of zeros. For this call and `recover`: rows must
+   *  not change until the promise settles; views of a SharedArrayBuffer are read and written without a copy. After an abort what
+   *  was to be filled may still be written to for a moment, so its memory must not serve again. */
+  encodeParity(encoding: Encoding, options: Abortable): Promise<void>
+  /** Fills the wanted shards of a stripe from any k that are there. */
+  recover(recovery: Recovery, options: Abortable): Promise<void>
+  /** Fingerprints of shards at one point, 16 bytes each. */
+  fingerprints(shards: readonly Uint8Array[], options: { readonly point: Uint8Array } & Abortable): Promise<Uint8Array>
 }
 
 export type Logger = {

@@ -8,7 +8,7 @@ import { Worker } from 'node:worker_threads'
 import { build } from 'esbuild'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { isFailure } from '@weightless/core'
-import { createKernel } from '@weightless/kernels'
+import { createKernel, defaultErasureKernel, fingerprintPoint } from '@weightless/kernels'
 import { createKernelPool, startKernelWorker } from './workers.ts'
 
 const SEGMENT = 262_144
@@ -169,6 +169,159 @@ describe('roots of a part of a file', () => {
   })
 })
 
+describe('coding', () => {
+  const erasure = defaultErasureKernel()
+  const point = fingerprintPoint(new Uint8Array(32).fill(1), new Uint8Array(32).fill(2))
+
+  test.each([1, 2, 3])(
+    '%i threads give the parity and the lost shards of the kernel, for few and many bytes, shared or not',
+    async (threads) => {
+      await using pool = createKernelPool({ threads })
+      for (const [k, m, sizeBytes] of [
+        [1, 1, 1],
+        [4, 2, SEGMENT],
+        [10, 4, 13_108],
+        [10, 4, SEGMENT - 7],
+        [64, 64, 9000],
+        [128, 128, 4097],
+      ] as const) {
+        const code = { k, m }
+        const data = Array.from({ length: k }, (_, i) => (i % 5 === 3 ? undefined : pattern(sizeBytes, i + 1)))
+        const want = rows(m, sizeBytes)
+        erasure.encodeParity({ code, data, parity: want })
+        for (const place of [shared, (row: Uint8Array) => row]) {
+          // Every other row lies elsewhere than the rest.
+          const mixed = (row: Uint8Array, i: number): Uint8Array => (i % 2 === 0 ? place(row) : shared(row))
+          const given = data.map((shard, i) => shard && mixed(shard, i))
+          const parity = rows(m, sizeBytes).map(mixed)
+          await pool.encodeParity({ code, data: given, parity }, {})
+          expect(parity.every((row, j) => Buffer.compare(row, want[j]!) === 0)).toBe(true)
+
+          const lost = Math.min(k, m)
+          const shards = [...given.map((shard, i) => (i < lost ? undefined : (shard ?? ('zero' as const)))), ...parity]
+          const wanted = rows(lost, sizeBytes).map((row, slot) => ({ slot, into: mixed(row, slot) }))
+          await pool.recover({ code, shards, wanted }, {})
+          const zeros = new Uint8Array(sizeBytes)
+          expect(wanted.every(({ slot, into }) => Buffer.compare(into, data[slot] ?? zeros) === 0)).toBe(true)
+        }
+      }
+    },
+  )
+
+  test.each([1, 2, 3])('%i threads give the fingerprints of the kernel, shared or not', async (threads) => {
+    await using pool = createKernelPool({ threads })
+    for (const sizes of [
+      [],
+      [1],
+      [SEGMENT],
+      [SEGMENT, 5, 0, SEGMENT - 1, SEGMENT],
+      Array(9).fill(20_000) as number[],
+    ]) {
+      const shards = sizes.map((size, i) => pattern(size, i + 1))
+      const want = Buffer.concat(shards.map((shard) => erasure.fingerprint(point, shard)))
+      expect(Buffer.from(await pool.fingerprints(shards, { point }))).toEqual(want)
+      expect(Buffer.from(await pool.fingerprints(shards.map(shared), { point }))).toEqual(want)
+    }
+  })
+
+  test('a little is coded without a worker, and workers that only hash learn nothing of it', async () => {
+    const { workers, startWorker } = watched()
+    await using pool = createKernelPool({ threads: 1 }, { startWorker })
+    await pool.encodeParity({ code: { k: 4, m: 2 }, data: rows(4, 1000), parity: rows(2, 1000) }, {})
+    await pool.fingerprints(rows(4, 16 * 1024), { point })
+    expect(workers).toHaveLength(0)
+    await pool.fingerprints(rows(5, 16 * 1024), { point })
+    expect(workers).toHaveLength(1)
+  })
+
+  test('calls of all kinds at once are each answered with their own', async () => {
+    await using pool = createKernelPool({ threads: 2 })
+    const code = { k: 10, m: 4 }
+    const data = Array.from({ length: 10 }, (_, i) => pattern(SEGMENT, i + 1))
+    const want = rows(4, SEGMENT)
+    erasure.encodeParity({ code, data, parity: want })
+    const calls = Array.from({ length: 6 }, async () => {
+      const parity = rows(4, SEGMENT)
+      const [, roots, fingerprints] = await Promise.all([
+        pool.encodeParity({ code, data, parity }, {}),
+        pool.segmentRoots(data[0]!, { lastLeafCount: 1024 }),
+        pool.fingerprints(data, { point }),
+      ])
+      expect(parity.every((row, j) => Buffer.compare(row, want[j]!) === 0)).toBe(true)
+      expect(roots).toEqual(kernel.segmentRoots(data[0]!, 1024))
+      expect(fingerprints.slice(144)).toEqual(erasure.fingerprint(point, data[9]!))
+    })
+    await Promise.all(calls)
+  })
+
+  test('where WASM SIMD is missing all is coded on the calling thread', async () => {
+    const { workers, startWorker } = watched()
+    const code = { k: 4, m: 2 }
+    const data = Array.from({ length: 4 }, (_, i) => pattern(70_000, i + 1))
+    const [want, parity] = [rows(2, 70_000), rows(2, 70_000)]
+    erasure.encodeParity({ code, data, parity: want })
+    vi.stubGlobal('WebAssembly', {})
+    try {
+      await using pool = createKernelPool({ threads: 2 }, { startWorker })
+      await pool.encodeParity({ code, data, parity }, {})
+      expect(parity).toEqual(want)
+      expect((await pool.fingerprints(data, { point })).slice(0, 16)).toEqual(erasure.fingerprint(point, data[0]!))
+    } finally {
+      vi.unstubAllGlobals()
+    }
+    expect(workers).toHaveLength(0)
+  })
+
+  test('input of an impossible shape is refused and reaches no worker', async () => {
+    const { workers, startWorker } = watched()
+    await using pool = createKernelPool({ threads: 1 }, { startWorker })
+    const code = { k: 4, m: 2 }
+    const [data, parity] = [rows(4, SEGMENT), rows(2, SEGMENT)]
+    await expect(pool.encodeParity({ code: { k: 4, m: 0 }, data, parity }, {})).rejects.toThrow(RangeError)
+    await expect(pool.encodeParity({ code, data, parity: rows(2, 9) }, {})).rejects.toThrow(RangeError)
+    await expect(pool.recover({ code, shards: Array(6).fill(undefined), wanted: [] }, {})).rejects.toThrow(RangeError)
+    await expect(pool.fingerprints([new Uint8Array(SEGMENT + 1)], { point })).rejects.toThrow(RangeError)
+    await expect(pool.fingerprints(data, { point: point.slice(1) })).rejects.toThrow(RangeError)
+    expect(workers).toHaveLength(0)
+  })
+
+  test('an aborted call is rejected at once and writes no more into memory of the caller alone', async () => {
+    await using pool = createKernelPool({ threads: 1 })
+    const code = { k: 64, m: 64 }
+    const stop = new AbortController()
+    const parity = rows(64, SEGMENT)
+    const underway = pool.encodeParity({ code, data: rows(64, SEGMENT), parity }, { signal: stop.signal })
+    await pool.fingerprints(rows(5, SEGMENT), { point })
+    stop.abort(new Error('gone'))
+    await expect(underway).rejects.toThrow('gone')
+    for (const row of parity) row.fill(7)
+    await pool.fingerprints(rows(9, SEGMENT), { point })
+    expect(parity.every((row) => row.every((byte) => byte === 7))).toBe(true)
+    const options = { signal: stop.signal }
+    await expect(pool.encodeParity({ code, data: rows(64, 9), parity: rows(64, 9) }, options)).rejects.toThrow('gone')
+    await expect(pool.fingerprints(rows(9, SEGMENT), { point, ...options })).rejects.toThrow('gone')
+  })
+
+  test('a worker that dies fails its calls and its successor codes', async () => {
+    const { workers, startWorker } = watched()
+    const pool = createKernelPool({ threads: 1 }, { startWorker })
+    const shards = rows(5, SEGMENT)
+    const want = await pool.fingerprints(shards, { point })
+    const code = { k: 64, m: 64 }
+    const doomed = pool.encodeParity({ code, data: rows(64, SEGMENT), parity: rows(64, SEGMENT) }, {})
+    const died = expect(doomed).rejects.toSatisfy((error) => isFailure(error, 'KERNEL_WORKER_FAILED'))
+    await workers[0]!.terminate()
+    await died
+    expect(await pool.fingerprints(shards, { point })).toEqual(want)
+    expect(workers).toHaveLength(2)
+    await pool[Symbol.asyncDispose]()
+    await expect(pool.fingerprints(shards, { point })).rejects.toMatchObject({ code: 'KERNEL_POOL_CLOSED' })
+    await expect(pool.recover({ code, shards: [], wanted: [] }, {})).rejects.toMatchObject({
+      code: 'KERNEL_POOL_CLOSED',
+    })
+  })
+})
+
 describe('cancellation', () => {
   test('a call with an aborted signal is rejected before anything starts', async () => {
     const { workers, startWorker } = watched()
@@ -185,8 +338,8 @@ describe('cancellation', () => {
       new Worker(
         `const { parentPort } = require('node:worker_threads')
          let seen = 0
-         parentPort.on('message', ({ id }) => { if (seen++ > 0) parentPort.postMessage({ id, roots: new Uint8Array(32).fill(id) }) })
-         parentPort.postMessage({ id: 0, roots: new Uint8Array(0) })`,
+         parentPort.on('message', ({ id }) => { if (seen++ > 0) parentPort.postMessage({ id, result: new Uint8Array(32).fill(id) }) })
+         parentPort.postMessage({ id: 0 })`,
         { eval: true },
       )
     await using pool = createKernelPool({ threads: 1 }, { startWorker: stubborn })
@@ -244,7 +397,7 @@ describe('failure', () => {
       new Worker(
         `const { parentPort } = require('node:worker_threads')
          parentPort.on('message', () => { throw new Error('out of luck') })
-         parentPort.postMessage({ id: 0, roots: new Uint8Array(0) })`,
+         parentPort.postMessage({ id: 0 })`,
         { eval: true },
       )
     await using pool = createKernelPool({ threads: 1 }, { startWorker })
@@ -371,6 +524,10 @@ function pattern(size: number, seed = 1): Uint8Array {
     words[i] = x
   }
   return new Uint8Array(words.buffer, 0, size)
+}
+
+function rows(count: number, sizeBytes: number): Uint8Array[] {
+  return Array.from({ length: count }, () => new Uint8Array(sizeBytes))
 }
 
 function shared(data: Uint8Array): Uint8Array {

@@ -3,7 +3,7 @@ import type { Combination } from './combination.ts'
 import { encodingCombination, recoveryCombination } from './erasureCode.ts'
 import type { Encoding, Recovery } from './erasureCode.ts'
 import { compileErasure, instantiateErasure } from './erasureSimd.ts'
-import { checkShard, FINGERPRINT_SIZE_BYTES, fingerprintScalar } from './fingerprint.ts'
+import { checkShards, FINGERPRINT_SIZE_BYTES, fingerprintScalar } from './fingerprint.ts'
 import { check } from './check.ts'
 import type { Tier } from './kernel.ts'
 
@@ -36,7 +36,7 @@ export function createErasureKernel(tier: Tier): ErasureKernel {
     recover: (recovery) => combine(recoveryCombination(recovery)),
     fingerprint(point, shard) {
       check(point.length === FINGERPRINT_SIZE_BYTES, 'a point is 16 bytes')
-      checkShard(shard)
+      checkShards([shard])
       return fingerprint(point, shard)
     },
   }

@@ -77,6 +77,9 @@ export function fingerprintOfSums(point: Uint8Array, sums: Uint8Array): Uint8Arr
   return fingerprint
 }
 
-export function checkShard(shard: Uint8Array): void {
-  check(shard.length <= SHARD_SIZE_BYTES_MAX, 'a shard has at most 262144 bytes')
+export function checkShards(shards: readonly Uint8Array[]): void {
+  check(
+    shards.every((shard) => shard.length <= SHARD_SIZE_BYTES_MAX),
+    'a shard has at most 262144 bytes',
+  )
 }

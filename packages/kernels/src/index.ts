@@ -13,6 +13,7 @@ export { columnsOf, productCountOf } from './combination.ts'
 export type { Combination } from './combination.ts'
 export { compileErasure, strideBytesOf } from './erasureSimd.ts'
 export {
+  checkShards,
   fingerprintCoefficients,
   fingerprintOfSums,
   fingerprintPoint,

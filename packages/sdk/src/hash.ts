@@ -25,7 +25,7 @@ const WINDOW = 3
 
 export async function hashSource(
   source: ReadAt,
-  deps: { readonly kernels: Kernels },
+  deps: { readonly kernels: Pick<Kernels, 'segmentRoots'> },
   options: Abortable & {
     readonly tags?: Uint8Array | undefined
     readonly onHashed?: ((bytes: number) => void) | undefined
