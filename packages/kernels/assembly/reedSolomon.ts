@@ -9,8 +9,7 @@
 /** Of each of the 256 constants: its products by 0 … 15, and those by 0, 16 … 240. */
 const TABLE_BYTES: usize = 32
 const TABLES: usize = memory.data(256 * 32, 16)
-/** Places of tables from TABLES on, two bytes each: the k·m ≤ 128·128 coefficients of a code, four rows side by side, then two,
- *  then one. */
+/** Places of tables from TABLES on, two bytes each: the k·m ≤ 128·128 coefficients of a code, two rows side by side. */
 const PLACES: usize = memory.data(16384 * 2, 16)
 /** Bytes of a row worked on at a time. */
 const STEP: usize = 32
@@ -24,14 +23,12 @@ const PRODUCTS: usize = memory.data(16 * 32, 16)
 /** Takes the matrix at 0: `outputCount` rows of `inputCount` coefficients. Later calls combine by it. */
 export function prepare(inputCount: usize, outputCount: usize): void {
   let place = PLACES
-  let row: usize = 0
-  for (let width: usize = 4; width > 0; width >>= 1) {
-    for (; outputCount - row >= width; row += width) {
-      for (let i: usize = 0; i < inputCount; i++) {
-        for (let r: usize = 0; r < width; r++) {
-          store<u16>(place, <u16>load<u8>((row + r) * inputCount + i) << 5)
-          place += 2
-        }
+  for (let row: usize = 0; row < outputCount; row += 2) {
+    const width: usize = outputCount - row > 1 ? 2 : 1
+    for (let i: usize = 0; i < inputCount; i++) {
+      for (let r: usize = 0; r < width; r++) {
+        store<u16>(place, <u16>load<u8>((row + r) * inputCount + i) << 5)
+        place += 2
       }
     }
   }
@@ -39,92 +36,22 @@ export function prepare(inputCount: usize, outputCount: usize): void {
 
 /** Rows of `sizeBytes`, a multiple of 32, lie `strideBytes` apart: the inputs from 0 on, the outputs behind them. */
 export function combine(inputCount: usize, outputCount: usize, strideBytes: usize, sizeBytes: usize): void {
-  combineInto(inputCount * strideBytes, inputCount, outputCount, strideBytes, strideBytes, sizeBytes)
-}
-
-function combineInto(
-  out: usize,
-  inputCount: usize,
-  outputCount: usize,
-  inputStride: usize,
-  outputStride: usize,
-  sizeBytes: usize,
-): void {
   let places = PLACES
-  for (; outputCount >= 4; outputCount -= 4) {
-    for (let at: usize = 0; at < sizeBytes; at += STEP) fourRows(out + at, at, places, inputCount, inputStride, outputStride)
-    places += inputCount * 8
-    out += outputStride * 4
-  }
-  if (outputCount & 2) {
-    for (let at: usize = 0; at < sizeBytes; at += STEP) twoRows(out + at, at, places, inputCount, inputStride, outputStride)
+  let out = inputCount * strideBytes
+  for (; outputCount > 1; outputCount -= 2) {
+    for (let at: usize = 0; at < sizeBytes; at += STEP) {
+      twoRows(out + at, at, places, inputCount, strideBytes, strideBytes)
+    }
     places += inputCount * 4
-    out += outputStride * 2
+    out += strideBytes * 2
   }
-  if (outputCount & 1) {
-    for (let at: usize = 0; at < sizeBytes; at += STEP) oneRow(out + at, at, places, inputCount, inputStride)
+  if (outputCount > 0) {
+    for (let at: usize = 0; at < sizeBytes; at += STEP) oneRow(out + at, at, places, inputCount, strideBytes)
   }
 }
 
-// Four rows and two vectors: the eight sums, the four half-byte vectors and a table are what sixteen registers hold.
-// @ts-ignore: decorator
-@inline function fourRows(
-  out: usize,
-  from: usize,
-  places: usize,
-  inputCount: usize,
-  inputStride: usize,
-  outputStride: usize,
-): void {
-  const half = i8x16.splat(0x0f)
-  let a0 = i8x16.splat(0)
-  let a1 = i8x16.splat(0)
-  let b0 = i8x16.splat(0)
-  let b1 = i8x16.splat(0)
-  let c0 = i8x16.splat(0)
-  let c1 = i8x16.splat(0)
-  let d0 = i8x16.splat(0)
-  let d1 = i8x16.splat(0)
-  const end = places + inputCount * 8
-  for (; places < end; places += 8) {
-    const x0 = v128.load(from)
-    const x1 = v128.load(from, 16)
-    const l0 = v128.and(x0, half)
-    const l1 = v128.and(x1, half)
-    const h0 = v128.and(i16x8.shr_u(x0, 4), half)
-    const h1 = v128.and(i16x8.shr_u(x1, 4), half)
-    let table = TABLES + <usize>load<u16>(places)
-    let low = v128.load(table)
-    let high = v128.load(table, 16)
-    a0 = v128.xor(a0, v128.xor(i8x16.swizzle(low, l0), i8x16.swizzle(high, h0)))
-    a1 = v128.xor(a1, v128.xor(i8x16.swizzle(low, l1), i8x16.swizzle(high, h1)))
-    table = TABLES + <usize>load<u16>(places, 2)
-    low = v128.load(table)
-    high = v128.load(table, 16)
-    b0 = v128.xor(b0, v128.xor(i8x16.swizzle(low, l0), i8x16.swizzle(high, h0)))
-    b1 = v128.xor(b1, v128.xor(i8x16.swizzle(low, l1), i8x16.swizzle(high, h1)))
-    table = TABLES + <usize>load<u16>(places, 4)
-    low = v128.load(table)
-    high = v128.load(table, 16)
-    c0 = v128.xor(c0, v128.xor(i8x16.swizzle(low, l0), i8x16.swizzle(high, h0)))
-    c1 = v128.xor(c1, v128.xor(i8x16.swizzle(low, l1), i8x16.swizzle(high, h1)))
-    table = TABLES + <usize>load<u16>(places, 6)
-    low = v128.load(table)
-    high = v128.load(table, 16)
-    d0 = v128.xor(d0, v128.xor(i8x16.swizzle(low, l0), i8x16.swizzle(high, h0)))
-    d1 = v128.xor(d1, v128.xor(i8x16.swizzle(low, l1), i8x16.swizzle(high, h1)))
-    from += inputStride
-  }
-  v128.store(out, a0)
-  v128.store(out, a1, 16)
-  v128.store(out + outputStride, b0)
-  v128.store(out + outputStride, b1, 16)
-  v128.store(out + outputStride * 2, c0)
-  v128.store(out + outputStride * 2, c1, 16)
-  v128.store(out + outputStride * 3, d0)
-  v128.store(out + outputStride * 3, d1, 16)
-}
-
+// Two rows of two vectors: with four rows the sums and half bytes alone take twelve of the sixteen registers, and what the engine
+// then spills costs more than reading the inputs twice (5.9 GB/s against 7.4, in wasm memory, at 10+4).
 // @ts-ignore: decorator
 @inline function twoRows(
   out: usize,
@@ -141,22 +68,18 @@ function combineInto(
   let b1 = i8x16.splat(0)
   const end = places + inputCount * 4
   for (; places < end; places += 4) {
+    const a = TABLES + <usize>load<u16>(places)
+    const b = TABLES + <usize>load<u16>(places, 2)
     const x0 = v128.load(from)
-    const x1 = v128.load(from, 16)
     const l0 = v128.and(x0, half)
-    const l1 = v128.and(x1, half)
     const h0 = v128.and(i16x8.shr_u(x0, 4), half)
+    a0 = v128.xor(a0, product(a, l0, h0))
+    b0 = v128.xor(b0, product(b, l0, h0))
+    const x1 = v128.load(from, 16)
+    const l1 = v128.and(x1, half)
     const h1 = v128.and(i16x8.shr_u(x1, 4), half)
-    let table = TABLES + <usize>load<u16>(places)
-    let low = v128.load(table)
-    let high = v128.load(table, 16)
-    a0 = v128.xor(a0, v128.xor(i8x16.swizzle(low, l0), i8x16.swizzle(high, h0)))
-    a1 = v128.xor(a1, v128.xor(i8x16.swizzle(low, l1), i8x16.swizzle(high, h1)))
-    table = TABLES + <usize>load<u16>(places, 2)
-    low = v128.load(table)
-    high = v128.load(table, 16)
-    b0 = v128.xor(b0, v128.xor(i8x16.swizzle(low, l0), i8x16.swizzle(high, h0)))
-    b1 = v128.xor(b1, v128.xor(i8x16.swizzle(low, l1), i8x16.swizzle(high, h1)))
+    a1 = v128.xor(a1, product(a, l1, h1))
+    b1 = v128.xor(b1, product(b, l1, h1))
     from += inputStride
   }
   v128.store(out, a0)
@@ -172,19 +95,20 @@ function combineInto(
   let a1 = i8x16.splat(0)
   const end = places + inputCount * 2
   for (; places < end; places += 2) {
+    const a = TABLES + <usize>load<u16>(places)
     const x0 = v128.load(from)
+    a0 = v128.xor(a0, product(a, v128.and(x0, half), v128.and(i16x8.shr_u(x0, 4), half)))
     const x1 = v128.load(from, 16)
-    const table = TABLES + <usize>load<u16>(places)
-    const low = v128.load(table)
-    const high = v128.load(table, 16)
-    a0 = v128.xor(a0, i8x16.swizzle(low, v128.and(x0, half)))
-    a1 = v128.xor(a1, i8x16.swizzle(low, v128.and(x1, half)))
-    a0 = v128.xor(a0, i8x16.swizzle(high, v128.and(i16x8.shr_u(x0, 4), half)))
-    a1 = v128.xor(a1, i8x16.swizzle(high, v128.and(i16x8.shr_u(x1, 4), half)))
+    a1 = v128.xor(a1, product(a, v128.and(x1, half), v128.and(i16x8.shr_u(x1, 4), half)))
     from += inputStride
   }
   v128.store(out, a0)
   v128.store(out, a1, 16)
+}
+
+// @ts-ignore: decorator
+@inline function product(table: usize, low: v128, high: v128): v128 {
+  return v128.xor(i8x16.swizzle(v128.load(table), low), i8x16.swizzle(v128.load(table, 16), high))
 }
 
 // ── The fingerprint ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -201,9 +125,9 @@ export function fingerprint(sizeBytes: usize): void {
   while (at > 0) {
     at -= GROUP_BYTES
     let places = PLACES
-    for (let row: usize = 0; row < 16; row += 4) {
-      fourRows(PRODUCTS + row * STEP, at, places, GROUP_PAIRS + 1, STEP, STEP)
-      places += (GROUP_PAIRS + 1) * 8
+    for (let row: usize = 0; row < 16; row += 2) {
+      twoRows(PRODUCTS + row * STEP, at, places, GROUP_PAIRS + 1, STEP, STEP)
+      places += (GROUP_PAIRS + 1) * 4
     }
     let even = i8x16.splat(0)
     let odd = i8x16.splat(0)
