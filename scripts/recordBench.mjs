@@ -9,7 +9,7 @@ const binary = join(top, 'packages/cli/bin/weightless.js')
 const names =
   process.argv.length > 2
     ? process.argv.slice(2)
-    : ['merkle', 'put', 'ingest', 'roundtrip', 'up', 'memory', 'follow', 'journal', 'rebuild', 'restart']
+    : ['merkle', 'put', 'ingest', 'roundtrip', 'up', 'memory', 'follow', 'journal', 'rebuild', 'restart', 'erasure']
 mkdirSync(join(top, 'docs/bench'), { recursive: true })
 
 for (const name of names) {

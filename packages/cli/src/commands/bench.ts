@@ -9,6 +9,10 @@ const SCENARIOS: Readonly<Record<string, { readonly about: string; load(): Promi
     about: 'Merkle root of a file, one and two threads',
     load: async () => (await import('../bench/merkle.ts')).merkle,
   },
+  erasure: {
+    about: 'Reed–Solomon and fingerprints, beside ISA-L',
+    load: async () => (await import('../bench/erasure.ts')).erasure,
+  },
   roundtrip: {
     about: 'upload and download of 256 MiB',
     load: async () => (await import('../bench/roundtrip.ts')).roundtrip,
