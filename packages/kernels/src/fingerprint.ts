@@ -11,7 +11,7 @@ export const FINGERPRINT_SIZE_BYTES = 16
 export const SHARD_SIZE_BYTES_MAX = 262_144
 
 /** The point r of an object and its parity: keccak-256 of both roots (32 bytes each), read as coefficients of y^0 … y^31 and
- *  reduced. Both roots are on chain before anybody computes it, so no bytes can be chosen to suit it. */
+ *  reduced. The roots commit to every byte of both, so bytes can be chosen to suit the point by trial alone. */
 export function fingerprintPoint(dataRoot: Uint8Array, parityRoot: Uint8Array): Uint8Array {
   check(dataRoot.length === 32 && parityRoot.length === 32, 'a root is 32 bytes')
   const roots = new Uint8Array(64)
