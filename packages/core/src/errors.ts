@@ -133,6 +133,11 @@ export const coreErrors = {
   },
   FRAME_INVALID: { retryable: false, blame: 'peer', next: 'Encode segments as docs/wire.md describes.' },
   RECEIPT_INVALID: { retryable: false, blame: 'peer', next: 'Ask another holder for its receipt.' },
+  CODE_INVALID: {
+    retryable: false,
+    blame: 'caller',
+    next: 'Use a code k+m with k ≥ 1, m ≥ 1 and k + m ≤ 256, and fewer parity slots per data slot for the largest objects.',
+  },
   CIPHER_HEADER_INVALID: {
     retryable: false,
     blame: 'caller',

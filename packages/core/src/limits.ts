@@ -11,6 +11,9 @@ export const SEGMENT_HEIGHT = 10
 // Limits that protect us. Each has a name, a reason, and where possible a relation that is asserted.
 /** Our own uploads are one entry up to here (DESIGN 3); roots of all its segments fit in 8 MiB of memory. */
 export const ENTRY_SIZE_BYTES_MAX: number = 64 * 1024 ** 3
+/** The parity of one object: four times the largest entry of ours, so that 1+4 still protects it; its fingerprints are then at most
+ *  16 MiB of a certificate. */
+export const PARITY_SIZE_BYTES_MAX: number = 4 * ENTRY_SIZE_BYTES_MAX
 /** Proofs are at most this deep: 2^48 segments, far above the 8 TiB a flow can hold. */
 export const PROOF_DEPTH_MAX = 48
 /** Segments per binary request: 16 are 4 MiB, enough to amortise a request, little enough to hold per connection. */
@@ -65,6 +68,7 @@ export const SHARD_COUNT_MAX = 65_536
 export const SOCKET_PATH_BYTES_MAX = 103
 
 invariant(FLOW_ENTRY_BYTES_MAX >= ENTRY_SIZE_BYTES_MAX, 'every entry of ours has a layout')
+invariant(FLOW_ENTRY_BYTES_MAX >= PARITY_SIZE_BYTES_MAX, 'every parity has a layout')
 invariant(FLOW_ENTRY_BYTES_MAX / SEGMENT_SIZE_BYTES <= 2 ** 32, 'a segment index fits four bytes of a frame')
 invariant(MEMBERS_MAX <= SLOT_COUNT_MAX, 'every member can hold one slot')
 invariant(JSON_TEXT_BYTES_MAX > RPC_BATCH_MAX * 8192, 'an array of requests, each with a proof, is parsed')

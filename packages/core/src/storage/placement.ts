@@ -36,9 +36,21 @@ export function placeHomes(
   options: { readonly key: Uint8Array | Hex; readonly slotCount: number; readonly domainMax?: number | undefined },
   members: readonly Member[],
 ): readonly Home[] {
-  const { slotCount, domainMax = Infinity } = options
+  const { key, slotCount, domainMax } = options
   invariant(Number.isInteger(slotCount) && slotCount >= 0 && slotCount <= SLOT_COUNT_MAX, 'at most 256 slots')
-  const slots = Array.from({ length: slotCount }, (_, slot) => slot)
+  return placeSlots({ key, slots: Array.from({ length: slotCount }, (_, slot) => slot), domainMax }, members)
+}
+
+/** `placeHomes` for slots of any numbers. */
+export function placeSlots(
+  options: {
+    readonly key: Uint8Array | Hex
+    readonly slots: readonly number[]
+    readonly domainMax?: number | undefined
+  },
+  members: readonly Member[],
+): readonly Home[] {
+  const { slots, domainMax = Infinity } = options
   const homes: Home[] = []
   const usedSlots = new Set<number>()
   const usedIds = new Set<number>()
@@ -50,7 +62,7 @@ export function placeHomes(
     usedIds.add(member.id)
     domainCounts.set(member.domain, domainCount + 1)
     homes.push({ slot, member })
-    if (homes.length === slotCount) break
+    if (homes.length === slots.length) break
   }
   return homes.sort((a, b) => a.slot - b.slot)
 }
