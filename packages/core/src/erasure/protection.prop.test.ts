@@ -24,7 +24,7 @@ function survivedByTrying({ layout, shards, copyCount }: Held): number {
   const holders = [...shards.map((slots) => ({ slots })), ...Array.from({ length: copyCount }, () => ({ slots: [] }))]
   const isReadable = (lost: number): boolean => {
     const left = holders.filter((_, i) => ((lost >> i) & 1) === 0)
-    if (left.length > 0 && left.some((holder) => holders.indexOf(holder) >= shards.length)) return true
+    if (left.some((holder) => holders.indexOf(holder) >= shards.length)) return true
     const slots = new Set(left.flatMap((holder) => holder.slots))
     return Array.from({ length: layout.stripeCount }, (_, stripe) => stripe).every((stripe) => {
       const zeros = Array.from({ length: layout.code.k }, (_, i) => stripe * layout.code.k + i).filter(
