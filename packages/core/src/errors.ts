@@ -138,6 +138,11 @@ export const coreErrors = {
     blame: 'caller',
     next: 'Use a code k+m with k ≥ 1, m ≥ 1 and k + m ≤ 256, and fewer parity slots per data slot for the largest objects.',
   },
+  CERTIFICATE_INVALID: {
+    retryable: false,
+    blame: 'peer',
+    next: 'Ask for the certificate again, or ask the holders for their receipts: nothing of this one is believed.',
+  },
   CIPHER_HEADER_INVALID: {
     retryable: false,
     blame: 'caller',

@@ -56,6 +56,10 @@ export const FLOW_ENTRY_BYTES_MAX: number = 8 * 1024 ** 4
 export const FLOW_HEIGHT_MAX = 52
 /** Slots of an object: k + m is at most 256 (DESIGN D6), so a bitmap has at most 32 bytes. */
 export const SLOT_COUNT_MAX = 256
+/** Receipts of one durability certificate, each of another holder: as many as there are slots. */
+export const CERTIFICATE_RECEIPTS_MAX: number = SLOT_COUNT_MAX
+/** Fingerprints of one certificate, 16 bytes a shard: the largest object of ours with the largest parity, every slot held twice. */
+export const CERTIFICATE_FINGERPRINT_BYTES_MAX: number = 40 * 1024 ** 2
 /** Endpoint of a member in UTF-8: an origin and a short path; every membership change carries it on chain. */
 export const ENDPOINT_BYTES_MAX = 256
 /** Requests in one JSON-RPC array: official clients send single objects (spec/storage.md 3.1), libraries batch a few dozen. */
@@ -70,6 +74,10 @@ export const SOCKET_PATH_BYTES_MAX = 103
 invariant(FLOW_ENTRY_BYTES_MAX >= ENTRY_SIZE_BYTES_MAX, 'every entry of ours has a layout')
 invariant(FLOW_ENTRY_BYTES_MAX >= PARITY_SIZE_BYTES_MAX, 'every parity has a layout')
 invariant(FLOW_ENTRY_BYTES_MAX / SEGMENT_SIZE_BYTES <= 2 ** 32, 'a segment index fits four bytes of a frame')
+invariant(
+  CERTIFICATE_FINGERPRINT_BYTES_MAX >= 2 * 16 * ((ENTRY_SIZE_BYTES_MAX + PARITY_SIZE_BYTES_MAX) / SEGMENT_SIZE_BYTES),
+  'every object of ours has a certificate, with each slot held twice',
+)
 invariant(MEMBERS_MAX <= SLOT_COUNT_MAX, 'every member can hold one slot')
 invariant(JSON_TEXT_BYTES_MAX > RPC_BATCH_MAX * 8192, 'an array of requests, each with a proof, is parsed')
 invariant(JSON_TEXT_BYTES_MAX > 2 * SEGMENT_SIZE_BYTES, 'a segment in broken base64 is told so')
