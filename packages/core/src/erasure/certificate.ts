@@ -60,7 +60,13 @@ export function assembleCertificate(
   })
   return {
     version: 1,
-    ...{ chainId, registry, code, dataRoot, sizeBytes, entrySeq, parity },
+    chainId,
+    registry,
+    code,
+    dataRoot,
+    sizeBytes,
+    entrySeq,
+    parity,
     receipts: sorted.map(({ receipt }) => receipt),
     fingerprints: sorted.map(({ fingerprints }) => encodeBase64(fingerprints ?? new Uint8Array(0))),
     members,
