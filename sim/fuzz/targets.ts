@@ -2,6 +2,7 @@ import type { FuzzTarget } from './engine.ts'
 import { chainTargets } from './targets/chain.ts'
 import { cliTargets } from './targets/cli.ts'
 import { coreTargets } from './targets/core.ts'
+import { erasureTargets } from './targets/erasure.ts'
 import { hostTargets } from './targets/host.ts'
 import { nodeTargets } from './targets/node.ts'
 import { sdkTargets } from './targets/sdk.ts'
@@ -9,6 +10,7 @@ import { sdkTargets } from './targets/sdk.ts'
 /** Every parser of bytes from outside. */
 export const targets: readonly FuzzTarget[] = [
   ...coreTargets,
+  ...erasureTargets,
   ...hostTargets,
   ...chainTargets,
   ...sdkTargets,
