@@ -83,13 +83,11 @@ test('durable is what some choice of one slot for each holder makes durable', ()
   )
 })
 
-test('durable by shards of holders that share no slot survives the losses that it must', () => {
+test('durable survives the losses that it must', () => {
   fc.assert(
     fc.property(held, lossesNeeded, (what, losses) => {
-      const slots = what.shards.flat()
       const protection = protectionOf(what, { lossesNeeded: losses })
-      if (protection.isDurable && new Set(slots).size === slots.length)
-        expect(protection.lossesSurvived).toBeGreaterThanOrEqual(losses)
+      if (protection.isDurable) expect(protection.lossesSurvived).toBeGreaterThanOrEqual(losses)
     }),
     runs(4),
   )

@@ -51,6 +51,19 @@ describe('a holder of several slots', () => {
   })
 })
 
+test('holders that share slots survive what those with a slot of their own would', () => {
+  expect(
+    of([
+      [0, 1],
+      [1, 2],
+      [2, 3],
+      [3, 0],
+      [4, 0],
+      [5, 1],
+    ]),
+  ).toMatchObject({ isDurable: true, lossesSurvived: 2 })
+})
+
 test('a slot with two holders is one slot', () => {
   expect(of(each(0, 0, 1, 2, 3))).toMatchObject({ reached: 4, isDurable: false, lossesSurvived: 0 })
 })

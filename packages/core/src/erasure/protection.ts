@@ -7,9 +7,8 @@ import type { ShardLayout } from './shardLayout.ts'
  *  (`proveParity`), `copyCount` is the number of holders of the whole entry, none of them among `shards`.
  *
  *  Durable by shards: a different holder for each present data slot, and for `lossesNeeded` parity slots. Durable by copies:
- *  1 + `lossesNeeded` of them. Losses that are survived: exact where each holder has one slot and no slot two holders; where
- *  a holder has several, the holders with most slots are taken to go first and to have no slot in common; so it is never more
- *  than the truth. */
+ *  1 + `lossesNeeded` of them. Losses that are survived are exact where each holder has one slot and no slot two holders, never
+ *  more than the truth otherwise, and never fewer than durable asks for. */
 export function protectionOf(
   held: {
     /** `undefined` where there is no parity: copies are all that counts. */
@@ -23,7 +22,7 @@ export function protectionOf(
   const byCopies = { needed: 1 + lossesNeeded, reached: copyCount, isDurable: copyCount > lossesNeeded }
   if (layout === undefined) return { ...byCopies, lossesSurvived: Math.max(0, copyCount - 1) }
   const byShards = shardDurability(layout, shards, lossesNeeded)
-  const spare = sparedHolders(layout, shards)
+  const spare = sparedHolders(layout, shards, byShards.reached)
   return {
     ...(byCopies.isDurable && !byShards.isDurable ? byCopies : byShards),
     // To lose the object all copies must go, and one holder of shards more than can be spared.
@@ -84,8 +83,13 @@ function createMatching(holdersOf: ReadonlyMap<number, readonly number[]>): (slo
 }
 
 /** Holders of shards that can be spared; `undefined` when too few slots are there to read from. Any dataSlotCount slots decode
- *  every stripe: slots that are zero are known, and the last stripe lacks no more than others. */
-function sparedHolders({ dataSlotCount }: ShardLayout, shards: readonly (readonly number[])[]): number | undefined {
+ *  every stripe: slots that are zero are known, and the last stripe lacks no more than others. Of two bounds the better one: of
+ *  holders with a slot of their own each takes but that one; and the holders with most slots take no more than all of theirs. */
+function sparedHolders(
+  { dataSlotCount }: ShardLayout,
+  shards: readonly (readonly number[])[],
+  matchedCount: number,
+): number | undefined {
   let spareSlots = new Set(shards.flat()).size - dataSlotCount
   if (spareSlots < 0) return undefined
   const slotCounts = shards.map((slots) => slots.length).sort((a, b) => b - a)
@@ -95,5 +99,5 @@ function sparedHolders({ dataSlotCount }: ShardLayout, shards: readonly (readonl
     if (spareSlots < 0) break
     spared++
   }
-  return spared
+  return Math.max(spared, matchedCount - dataSlotCount)
 }

@@ -7,7 +7,8 @@ export function* stripesOfSegments(
   { from, to }: { readonly from: number; readonly to: number },
 ): Generator<WantedStripe> {
   invariant(Number.isInteger(from) && Number.isInteger(to) && from >= 0 && to <= segmentCount, 'segments of the object')
-  for (let stripe = Math.floor(from / k); from < to && stripe * k < to; stripe++) {
+  if (from >= to) return
+  for (let stripe = Math.floor(from / k); stripe * k < to; stripe++) {
     const first = Math.max(0, from - stripe * k)
     const end = Math.min(k, to - stripe * k)
     yield { stripe, slots: Array.from({ length: end - first }, (_, i) => first + i) }
