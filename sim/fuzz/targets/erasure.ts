@@ -22,7 +22,7 @@ const parityTags: FuzzTarget = {
     const read = parseParityTags(input)
     if (read === undefined) return 'none of ours'
     insist(equal(encodeParityTags(read), input), 'what is read is written so')
-    return parityFits({ sizeBytes: 4 * 262_144 }, read) ? 'fits' : 'does not fit'
+    return parityFits({ sizeBytes: 10 * 262_144 }, read) ? 'fits' : 'does not fit'
   },
 }
 
@@ -56,8 +56,7 @@ const certificate: FuzzTarget = {
       if (read === undefined) return word.replace(/( of | is | no |number|hex).*/, '$1')
       const text = JSON.stringify(read)
       insist(JSON.stringify(certificateFromJson(JSON.parse(text))) === text, 'what is read is read again')
-      // A signature takes a millisecond: one input in 16.
-      if ((input.length + (input.at(-3) ?? 0)) % 16 !== 0) return 'read'
+      // What can be read is one input in a hundred, so all of it is verified.
       const { chainId, registry } = good!
       let facts: ReturnType<typeof verifyCertificate> | undefined
       const verified = outcomeOf(
