@@ -46,7 +46,7 @@ const combine = ({ id, coefficients, inputs, outputs, strideBytes }) => {
       rows.set(input.subarray(from, from + length), at)
       at += strideBytes
     }
-    erasure.combine(inputs.length, outputs.length, strideBytes, (length + 31) & ~31)
+    erasure.combine(inputs.length, outputs.length, strideBytes, (length + 63) & ~63)
     for (const output of outputs) {
       output.set(rows.subarray(at, at + length), from)
       at += strideBytes
@@ -55,13 +55,13 @@ const combine = ({ id, coefficients, inputs, outputs, strideBytes }) => {
   return { id }
 }
 const fingerprint = ({ id, coefficients, shards }) => {
-  const sums = new Uint8Array(shards.length * 32)
+  const sums = new Uint8Array(shards.length * 64)
   rows.set(coefficients)
-  erasure.prepare(65, 16)
+  erasure.prepare(64, 16)
   for (const [i, shard] of shards.entries()) {
     rows.set(shard)
     erasure.fingerprint(shard.length)
-    sums.set(rows.subarray(0, 32), i * 32)
+    sums.set(rows.subarray(0, 64), i * 64)
   }
   return { id, result: sums }
 }
@@ -93,7 +93,7 @@ export type CombineTask = {
   readonly outputs: readonly Uint8Array[]
   readonly strideBytes: number
 }
-/** Shards are views of shared memory, `coefficients` those of `fingerprintCoefficients`. The result is the kernel's sums, 32 bytes
+/** Shards are views of shared memory, `coefficients` those of `fingerprintCoefficients`. The result is the kernel's sums, 64 bytes
  *  for each. */
 export type FingerprintTask = { readonly coefficients: Uint8Array; readonly shards: readonly Uint8Array[] }
 

@@ -17,6 +17,7 @@ import {
   recoveryCombination,
   segmentCountOf,
   strideBytesOf,
+  SUMS_SIZE_BYTES,
 } from '@weightless/kernels'
 import type { Combination } from '@weightless/kernels'
 import { copyInto } from './copyInto.ts'
@@ -383,8 +384,8 @@ function fingerprintWork(shards: readonly Uint8Array[], point: Uint8Array, threa
       return { needs: 'erasure', task: { coefficients, shards: sharedCopies(part, takeBuffer) } }
     },
     accept(index, sums) {
-      for (let i = 0; i * 32 < sums!.length; i++) {
-        const fingerprint = fingerprintOfSums(point, sums!.subarray(i * 32, (i + 1) * 32))
+      for (let i = 0; i * SUMS_SIZE_BYTES < sums!.length; i++) {
+        const fingerprint = fingerprintOfSums(point, sums!.subarray(i * SUMS_SIZE_BYTES))
         fingerprints.set(fingerprint, (index * taskShards + i) * FINGERPRINT_SIZE_BYTES)
       }
     },
@@ -413,7 +414,7 @@ function linesIn(sizeBytes: number): number {
 }
 
 /** Starts a worker in about 15 ms and 8 MB. It needs none of this process's flags or environment, and next to no heap: its
- *  bytes are in shared memory and in the kernels' own 320 KiB, and 576 KiB once it codes. */
+ *  bytes are in shared memory and in the kernels' own 320 KiB, and 704 KiB once it codes. */
 export function startKernelWorker(module: WebAssembly.Module): Worker {
   return new Worker(kernelWorkerText, {
     eval: true,

@@ -56,6 +56,8 @@ describe.each(tiers)('%s erasure kernel', (tier) => {
     [29, 51],
     [64, 64],
     [200, 56],
+    [121, 135],
+    [129, 127],
     [1, 255],
     [255, 1],
   ])('any k shards of %i+%i give all others, and so do more', (k, m) => {
@@ -115,7 +117,7 @@ describe.each(tiers)('%s erasure kernel', (tier) => {
 
   test('zeros at the end of a shard change no fingerprint', () => {
     const point = fingerprintPoint(new Uint8Array(32).fill(3), new Uint8Array(32))
-    for (const sizeBytes of [0, 1, 15, 16, 17, 2047, 2048, 2049, 5000]) {
+    for (const sizeBytes of [0, 1, 15, 16, 17, 63, 64, 4031, 4032, 4033, 5000]) {
       const extended = new Uint8Array(8192)
       extended.set(xorshift32(sizeBytes))
       const fingerprint = kernel.fingerprint(point, xorshift32(sizeBytes))

@@ -1,5 +1,5 @@
 import type { ErasurePrimitives } from './erasure.ts'
-import { fingerprintCoefficients, fingerprintOfSums } from './fingerprint.ts'
+import { FINGERPRINT_INPUTS, FINGERPRINT_OUTPUTS, fingerprintCoefficients, fingerprintOfSums } from './fingerprint.ts'
 import { reedSolomonWasm } from './generated/reedSolomon.wasm.ts'
 import { moduleOf } from './simd.ts'
 
@@ -18,8 +18,7 @@ export type ErasureExports = {
 
 /** The caller's area in the kernel's memory: a piece of all rows, or a shard. */
 const AREA_SIZE_BYTES = 524_288
-/** Rows are worked off in steps of 32 bytes; what lies behind the end of a row is computed and not taken. */
-const STEP_BYTES = 32
+/** Rows are worked off in steps of a cache line; what lies behind the end of a row is computed and not taken. */
 const LINE_BYTES = 64
 
 /** The place of a row in the area. An odd number of cache lines, lest rows meet in the same sets of the cache. */
@@ -45,8 +44,8 @@ export function instantiateErasure(module: WebAssembly.Module): ErasurePrimitive
           area.set(input.subarray(from, from + length), at)
           at += strideBytes
         }
-        const steps = Math.ceil(length / STEP_BYTES)
-        wasm.combine(inputs.length, outputs.length, strideBytes, steps * STEP_BYTES)
+        const lines = Math.ceil(length / LINE_BYTES)
+        wasm.combine(inputs.length, outputs.length, strideBytes, lines * LINE_BYTES)
         for (const output of outputs) {
           output.set(area.subarray(at, at + length), from)
           at += strideBytes
@@ -55,7 +54,7 @@ export function instantiateErasure(module: WebAssembly.Module): ErasurePrimitive
     },
     fingerprint(point, shard) {
       area.set(fingerprintCoefficients(point))
-      wasm.prepare(65, 16)
+      wasm.prepare(FINGERPRINT_INPUTS, FINGERPRINT_OUTPUTS)
       area.set(shard)
       wasm.fingerprint(shard.length)
       return fingerprintOfSums(point, area)

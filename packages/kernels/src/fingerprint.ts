@@ -49,32 +49,34 @@ export function fingerprintScalar(point: Uint8Array, shard: Uint8Array): Uint8Ar
   return sum
 }
 
-/** Blocks that the kernel takes two at a time, in a group. */
-const GROUP_PAIRS = 64
+/** What the kernel of assembly/reedSolomon.ts gives for a shard: sums over every fourth block. */
+export const SUMS_SIZE_BYTES: number = 4 * FINGERPRINT_SIZE_BYTES
+/** Inputs of the kernel's matrix, and its outputs: a byte of a block each. */
+export const FINGERPRINT_INPUTS = 64
+export const FINGERPRINT_OUTPUTS = 16
 /** Points whose matrix is kept: an object has one. */
 const POINTS_MAX = 8
 const recent = createRecent<Uint8Array>(POINTS_MAX)
 
-/** What the kernel of assembly/reedSolomon.ts combines by: 16 rows of 65, the coefficients of y^c in ρ^0 … ρ^64, ρ = r^2. */
+/** The kernel's matrix: row c has the coefficients of y^c in ρ^0 … ρ^63, ρ = r^4. */
 export function fingerprintCoefficients(point: Uint8Array): Uint8Array {
   check(point.length === FINGERPRINT_SIZE_BYTES, 'a point is 16 bytes')
   return recent.get(point.join(), () => {
     const square = multiplyBlocks(point, point)
-    const coefficients = new Uint8Array(16 * (GROUP_PAIRS + 1))
+    const step = multiplyBlocks(square, square)
+    const coefficients = new Uint8Array(FINGERPRINT_OUTPUTS * FINGERPRINT_INPUTS)
     let power: Uint8Array = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-    for (let i = 0; i <= GROUP_PAIRS; i++) {
-      for (let c = 0; c < 16; c++) coefficients[c * (GROUP_PAIRS + 1) + i] = power[c]!
-      power = multiplyBlocks(power, square)
+    for (let i = 0; i < FINGERPRINT_INPUTS; i++) {
+      for (let c = 0; c < FINGERPRINT_OUTPUTS; c++) coefficients[c * FINGERPRINT_INPUTS + i] = power[c]!
+      power = multiplyBlocks(power, step)
     }
     return coefficients
   })
 }
 
-/** The fingerprint, of the kernel's sums over the even and over the odd blocks, 16 bytes each. */
+/** The fingerprint, of the kernel's sums: Σ_j sum_j·r^j. */
 export function fingerprintOfSums(point: Uint8Array, sums: Uint8Array): Uint8Array {
-  const fingerprint = multiplyBlocks(sums.subarray(16, 32), point)
-  for (let b = 0; b < 16; b++) fingerprint[b]! ^= sums[b]!
-  return fingerprint
+  return fingerprintScalar(point, sums.subarray(0, SUMS_SIZE_BYTES))
 }
 
 export function checkShards(shards: readonly Uint8Array[]): void {

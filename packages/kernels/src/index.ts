@@ -19,6 +19,7 @@ export {
   fingerprintPoint,
   FINGERPRINT_SIZE_BYTES,
   SHARD_SIZE_BYTES_MAX,
+  SUMS_SIZE_BYTES,
 } from './fingerprint.ts'
 export { inlineKernels } from './inline.ts'
 export type { InlineKernels, InlineOptions } from './inline.ts'
