@@ -269,8 +269,10 @@ export type FileRange = { readonly fd: number; readonly start: number; readonly 
 const INLINE_SIZE_BYTES_MAX: number = 16 * 1024
 /** 1 MiB takes 2.5 ms: the round trip of 50 us is 2 %, and an abort or a small call waits for no more than that. */
 const TASK_SEGMENTS_MAX = 4
-/** All rows of a coding task, inputs and outputs: 0.3 ms at 10+4, 5 ms at 128+128. */
+/** A buffer holds a task's bytes that are not shared. */
 const TASK_SIZE_BYTES: number = TASK_SEGMENTS_MAX * SEGMENT_SIZE_BYTES
+/** Products of a byte and a coefficient in a coding task: 1 to 3 ms, so a stripe of 10+4 is one task for each thread. */
+const TASK_PRODUCTS_MAX: number = 2 ** 25
 const LINE_BYTES = 64
 /** So many products of a byte and a coefficient, and so many bytes of fingerprinted shards, take about 50 us too. */
 const INLINE_PRODUCTS_MAX: number = 512 * 1024
@@ -342,7 +344,12 @@ function combineWork(combination: Combination, threads: number): Work<void> {
   const { coefficients, inputs, outputs } = combination
   const rowCount = inputs.length + outputs.length
   const sizeBytes = outputs[0]!.length
-  const taskBytes = Math.min(linesIn(TASK_SIZE_BYTES / rowCount), linesIn(sizeBytes / threads) + LINE_BYTES)
+  const isShared = [...inputs, ...outputs].every((row) => row.buffer instanceof SharedArrayBuffer)
+  const taskBytes = Math.min(
+    linesIn(sizeBytes / threads) + LINE_BYTES,
+    linesIn(TASK_PRODUCTS_MAX / Math.max(1, inputs.length * outputs.length)),
+    isShared ? Infinity : linesIn(TASK_SIZE_BYTES / rowCount),
+  )
   const rowsAt = (index: number): Uint8Array[] => {
     const part = columnsOf(combination, index * taskBytes, (index + 1) * taskBytes)
     return [...part.inputs, ...part.outputs]
