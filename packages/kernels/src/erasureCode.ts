@@ -78,11 +78,8 @@ export function isCodeword(code: ErasureCode, rows: readonly KnownShard[]): bool
   const wanted = others.map(({ slot }) => ({ slot, into: new Uint8Array(sizeBytes) }))
   const shards = rows.map((row, slot) => (isChosen.has(slot) ? row : undefined))
   combineScalar(recoveryCombination({ code, shards, wanted }))
-  return others.every(({ row }, i) => {
-    const expected = wanted[i]!.into
-    if (row === 'zero') return expected.every((byte) => byte === 0)
-    return expected.every((byte, at) => byte === row[at])
-  })
+  // A zero is among the others only when the k chosen are zeros too: then it is what they make.
+  return others.every(({ row }, i) => row === 'zero' || wanted[i]!.into.every((byte, at) => byte === row[at]))
 }
 
 function checkCode({ k, m }: ErasureCode): void {
