@@ -271,11 +271,11 @@ const INLINE_SIZE_BYTES_MAX: number = 16 * 1024
 const TASK_SEGMENTS_MAX = 4
 /** A buffer holds a task's bytes that are not shared. */
 const TASK_SIZE_BYTES: number = TASK_SEGMENTS_MAX * SEGMENT_SIZE_BYTES
-/** Products of a byte and a coefficient in a coding task: 1 to 3 ms, so a stripe of 10+4 is one task for each thread. */
+/** Products of a byte and a coefficient in a coding task: 1 to 2 ms, so a stripe of 10+4 is one task for each thread. */
 const TASK_PRODUCTS_MAX: number = 2 ** 25
 const LINE_BYTES = 64
 /** So many products of a byte and a coefficient, and so many bytes of fingerprinted shards, take about 50 us too. */
-const INLINE_PRODUCTS_MAX: number = 512 * 1024
+const INLINE_PRODUCTS_MAX: number = 2 ** 20
 const INLINE_SHARD_BYTES_MAX: number = 64 * 1024
 /** One under way and one behind it, so that a worker has work while this thread is busy. */
 const TASKS_PER_WORKER_MAX = 2

@@ -92,9 +92,9 @@ const SEGMENT_LEAVES = 1024
 const SEGMENT_SIZE_BYTES = 262_144
 /** 2 MiB take about 5 ms with SIMD: a third of a frame at 60 Hz. Whole segments, so pieces can be rooted one by one. */
 const PIECE_SIZE_BYTES: number = 8 * SEGMENT_SIZE_BYTES
-/** Coding makes about 15 products of a byte and a coefficient per nanosecond: 2 to 5 ms. */
+/** Coding makes 20 to 40 products of a byte and a coefficient per nanosecond: 2 to 3 ms. */
 const PIECE_PRODUCTS: number = 2 ** 26
-/** 2 MiB are fingerprinted in about 2 ms. */
+/** 2 MiB are fingerprinted in about 1 ms. */
 const PIECE_SHARDS = 8
 
 // A message to oneself is the only macrotask that both browsers and Node have and that is no timer (browsers clamp nested
