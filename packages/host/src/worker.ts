@@ -34,21 +34,27 @@ const rootSegments = ({ id, data, file, lastLeafCount }) => {
   }
   return { id, result: roots }
 }
+// fill repeats its value until the end: here that is once, and a copy at the speed of memory. set goes byte by byte, or word by
+// word, between shared memory and other.
+const copy = (target, source, at) => {
+  if (source.length > 0) target.fill(source, at, at + source.length)
+}
 let erasure, rows
 const combine = ({ id, coefficients, inputs, outputs, strideBytes }) => {
   rows.set(coefficients)
   erasure.prepare(inputs.length, outputs.length)
   const size = outputs[0].length
+  const targets = outputs.map((output) => Buffer.from(output.buffer, output.byteOffset, size))
   for (let from = 0; from < size; from += strideBytes) {
     const length = Math.min(strideBytes, size - from)
     let at = 0
     for (const input of inputs) {
-      rows.set(input.subarray(from, from + length), at)
+      copy(rows, input.subarray(from, from + length), at)
       at += strideBytes
     }
     erasure.combine(inputs.length, outputs.length, strideBytes, (length + 63) & ~63)
-    for (const output of outputs) {
-      output.set(rows.subarray(at, at + length), from)
+    for (const target of targets) {
+      copy(target, rows.subarray(at, at + length), from)
       at += strideBytes
     }
   }
@@ -59,7 +65,7 @@ const fingerprint = ({ id, coefficients, shards }) => {
   rows.set(coefficients)
   erasure.prepare(64, 16)
   for (const [i, shard] of shards.entries()) {
-    rows.set(shard)
+    copy(rows, shard, 0)
     erasure.fingerprint(shard.length)
     sums.set(rows.subarray(0, 64), i * 64)
   }
@@ -68,7 +74,7 @@ const fingerprint = ({ id, coefficients, shards }) => {
 parentPort.on('message', (task) => {
   if (task.erasure) {
     erasure = new WebAssembly.Instance(task.erasure).exports
-    rows = new Uint8Array(erasure.memory.buffer)
+    rows = Buffer.from(erasure.memory.buffer)
   }
   parentPort.postMessage(task.outputs ? combine(task) : task.shards ? fingerprint(task) : rootSegments(task))
 })
