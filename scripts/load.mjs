@@ -40,11 +40,13 @@ Clients: ${clients.join(', ')}; beside them ${result.slowOpened} connections tha
 
 **${result.errorCount} errors** in ${result.seconds.toFixed(0)} s; ${result.storedCount} uploads (${(result.storedBytes / 1e6).toFixed(0)} MB), each download compared byte for byte.
 ${result.errors.map((error) => `\n* ${error}`).join('')}
+Memory is each process's own, without pages of mapped files: the index is mapped, and grows with what is stored.
+
 | milliseconds | times | p50 | p95 | p99 | most |
 |---|---|---|---|---|---|
 ${latencies.join('\n')}
 
-| memory, MiB | at first | at last | most | slope per minute, second half |
+| own memory, MiB | at first | at last | most | slope per minute, second half |
 |---|---|---|---|---|
 ${memory.join('\n')}
 `

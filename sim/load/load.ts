@@ -1,12 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { createClient, download, privateKeySigner, upload, type Client } from '@weightless/sdk'
+import { announce, createClient, download, privateKeySigner, upload, type Client } from '@weightless/sdk'
 import { ethers } from 'ethers'
 import { createChance } from '../chance.ts'
 import { call, content, startNetwork, type Network } from '../interop/network.ts'
 import { downloadWithNew, downloadWithOld, uploadWithNew, uploadWithOld } from '../interop/officialClients.ts'
 import { openSlowClients } from '../interop/slowClients.ts'
+import { ownMemoryBytes } from '../../packages/cli/src/processUsage.ts'
 import { quantile, slopeOf } from './statistics.ts'
 
 export type LoadOptions = {
@@ -79,6 +80,13 @@ export async function load({ clients, minutes, seed, tell }: LoadOptions): Promi
       signer: privateKeySigner(file.accounts[account]!.privateKey as never),
     })
 
+  /** As our command line does it: the gateway is told, so that whoever reads through it need not wait until it finds out. */
+  async function ownUpload(client: Client, bytes: Uint8Array): Promise<string> {
+    const { root, seq, receipts } = await upload(client, bytes)
+    await announce(client, { gatewayUrl: file.storage.gatewayUrl, root, seq, receipts })
+    return root
+  }
+
   async function timed(name: string, work: () => Promise<void>): Promise<void> {
     const beganMs = performance.now()
     try {
@@ -117,7 +125,7 @@ export async function load({ clients, minutes, seed, tell }: LoadOptions): Promi
         const client = owners[i % owners.length]!
         return () =>
           chance.below(3) === 0
-            ? put('own upload', async (bytes) => (await upload(client, bytes)).root)
+            ? put('own upload', (bytes) => ownUpload(client, bytes))
             : get('own download', (root) => collect(download(client, root as never)))
       },
     },
@@ -179,7 +187,7 @@ export async function load({ clients, minutes, seed, tell }: LoadOptions): Promi
   const slow = { opened: 0, ended: 0 }
   try {
     // Something to read from the first moment on.
-    for (let i = 0; i < 4; i++) await put('own upload', async (bytes) => (await upload(owners[0]!, bytes)).root)
+    for (let i = 0; i < 4; i++) await put('own upload', (bytes) => ownUpload(owners[0]!, bytes))
     const workers = kindsOf.flatMap(({ make }, kind) =>
       Array.from({ length: counts[kind]! }, async (_, i) => {
         const step = make(i)
@@ -266,11 +274,16 @@ async function keepSlow(
   }
 }
 
-type Status = {
-  readonly rssBytes: number
-  readonly chain: { readonly rssBytes: number | null }
-  readonly gateway: { readonly rssBytes: number | null }
-  readonly storage: { readonly nodes: readonly { readonly id: string; readonly rssBytes: number | null }[] }
+type Role = { readonly pid: number | null; readonly rssBytes: number | null }
+type Status = Role & {
+  readonly chain: Role
+  readonly gateway: Role
+  readonly storage: { readonly nodes: readonly (Role & { readonly id: string })[] }
+}
+
+/** Without the pages of mapped files where the system tells them apart: the index is mapped, and grows with what is stored. */
+async function memoryBytesOf({ pid, rssBytes }: Role): Promise<number | null> {
+  return (pid === null ? undefined : await ownMemoryBytes(pid)) ?? rssBytes
 }
 
 async function sampleMemory(
@@ -285,14 +298,15 @@ async function sampleMemory(
     )
     if (response?.ok === true) {
       const status = (await response.json()) as Status
-      const rows: readonly (readonly [string, number | null])[] = [
-        ['up', status.rssBytes],
-        ['chain', status.chain.rssBytes],
-        ['gateway', status.gateway.rssBytes],
-        ...status.storage.nodes.map((node) => [node.id, node.rssBytes] as const),
+      const roles: readonly (readonly [string, Role])[] = [
+        ['up', status],
+        ['chain', status.chain],
+        ['gateway', status.gateway],
+        ...status.storage.nodes.map((node) => [node.id, node] as const),
       ]
       const minutes = (performance.now() - startedMs) / 60_000
-      for (const [name, bytes] of rows) {
+      for (const [name, role] of roles) {
+        const bytes = await memoryBytesOf(role)
         if (bytes === null) continue
         const all = samples.get(name) ?? []
         samples.set(name, all)
