@@ -13,6 +13,9 @@ import type { Peers } from '../peers/peers.ts'
 export type Dispersal = {
   /** Segments of an entry that have just been spooled. */
   feed(entry: Entry, indexes: readonly number[]): void
+  /** Resolves when the next batch of an entry that is being passed on has left, and at once when there is none to wait for: holders
+   *  that need longer than a moment hold up nobody. */
+  nextBatch(entry: Entry): Promise<'left' | 'none'>
   /** The entry is whole: it goes on until it is final. An entry is known once, however often it is offered. */
   offer(entry: Entry): void
   /** The membership changed: entries that were short of holders are tried at once. */
@@ -45,6 +48,8 @@ export type DispersalDeps = {
 const JOBS_MAX = 4
 /** Entries that are passed on while they come in. */
 const LIVE_MAX = 64
+/** Three holders that write at the speed of a disk need 100 ms for a batch. */
+const BATCH_WAIT_MS = 250
 /** A holder may first wait for its follower, then writes and syncs 4 MiB. */
 const PUT_TIMEOUT_MS = 30_000
 const ASK_TIMEOUT_MS = 3_000
@@ -59,6 +64,10 @@ type Live = {
   pending: number[]
   open: readonly Target[] | undefined
   pump: Promise<void> | undefined
+  /** What those who wait for the next batch wait for. */
+  next: { readonly left: Promise<'left' | 'none'>; readonly leave: () => void } | undefined
+  /** The batch that is on its way takes too long to be waited for. */
+  isSlow: boolean
 }
 
 export function createDispersal(options: { readonly replicas: number }, deps: DispersalDeps): Dispersal {
@@ -81,7 +90,7 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
     if (live?.entry.root !== entry.root) {
       // One that stopped half way makes room: its spooled segments are sent if it is ever whole.
       if (live === undefined && lives.size >= LIVE_MAX) lives.delete(lives.keys().next().value!)
-      live = { entry, fed: new Set(), pending: [], open: undefined, pump: undefined }
+      live = { entry, fed: new Set(), pending: [], open: undefined, pump: undefined, next: undefined, isSlow: false }
       lives.set(entry.seq, live)
     }
     for (const index of indexes) {
@@ -90,7 +99,35 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
       live.pending.push(index)
     }
     if (live.pending.length >= BATCH_SEGMENTS_MAX)
-      live.pump ??= pump(live, BATCH_SEGMENTS_MAX, running).finally(() => (live.pump = undefined))
+      live.pump ??= pump(live, BATCH_SEGMENTS_MAX, running).finally(() => {
+        live.pump = undefined
+        wakeWaiting(live)
+      })
+  }
+
+  function nextBatch({ seq, root }: Entry): Promise<'left' | 'none'> {
+    const live = lives.get(seq)
+    if (live?.pump === undefined || live.isSlow || live.entry.root !== root) return Promise.resolve('none')
+    live.next ??= waitForBatch(live)
+    return live.next.left
+  }
+
+  function waitForBatch(live: Live): NonNullable<Live['next']> {
+    const over = new AbortController()
+    const left = clock.sleep(BATCH_WAIT_MS, { signal: over.signal }).then(
+      () => {
+        live.isSlow = true
+        live.next = undefined
+        return 'none' as const
+      },
+      () => 'left' as const,
+    )
+    return { left, leave: () => over.abort() }
+  }
+
+  function wakeWaiting(live: Live): void {
+    live.next?.leave()
+    live.next = undefined
   }
 
   /** One full batch after the other: a request costs each holder a sync, and nothing is won by being early with a part of it. */
@@ -99,7 +136,10 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
       live.open ??= chooseTargets(live.entry, new Set()).filter((target) => !peers.isAvoided(target.member))
       while (live.pending.length >= least && live.open.length > 0) {
         const indexes = live.pending.splice(0, BATCH_SEGMENTS_MAX)
-        live.open = await sendBatch(live.entry, indexes, live.open, signal)
+        const sent = sendBatch(live.entry, indexes, live.open, signal)
+        live.isSlow = false
+        wakeWaiting(live)
+        live.open = await sent
       }
       if (live.open.length === 0) live.pending = []
     } catch (error) {
@@ -306,6 +346,7 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
 
   return {
     feed,
+    nextBatch,
     offer,
     retry() {
       for (const entry of Array.from(current.values())) requeue(entry)

@@ -89,7 +89,7 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
   const shelf = createShelf({ store: spool, kernels, index, entries: follower.entries, logger })
   const peers = createPeers({ net: deps.net, clock, logger })
   const ledger = createLedger({ chainId, registry, replicas }, { index, entries: follower.entries, membership, logger })
-  const window = createSegmentWindow({ bytesMax: WINDOW_BYTES_MAX })
+  const window = createSegmentWindow({ bytesMax: WINDOW_BYTES_MAX }, { clock })
   const reader = createSegmentReader(
     { replicas },
     { shelf, ledger, membership, peers, kernels, clock, logger, signal: deps.signal },
