@@ -186,6 +186,19 @@ describe('the body of a request', () => {
     expect(counts.slice(1)).toEqual([500_000, 1_000_000])
   })
 
+  test.each(['POST', 'PUT', 'PATCH'])('of a %s comes with all that a Request of the platform has', async (method) => {
+    const seen: unknown[] = []
+    const server = await serve(async (request) => {
+      const copy = request.clone()
+      seen.push(request instanceof Request, request.bodyUsed, request.redirect, request.signal.aborted)
+      seen.push(await request.json(), request.bodyUsed, await copy.text())
+      seen.push(await request.arrayBuffer().catch((error: unknown) => (error as Error).name))
+      return new Response()
+    })
+    await fetch(server.url, { method, body: '{"a":1}' })
+    expect(seen).toEqual([true, false, 'follow', false, { a: 1 }, true, '{"a":1}', 'TypeError'])
+  })
+
   test('cannot be read twice', async () => {
     const server = await serve(async (request) => {
       await request.arrayBuffer()

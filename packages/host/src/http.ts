@@ -37,16 +37,25 @@ export async function serveHttp(options: ServeHttpOptions): Promise<HttpServer> 
   server.on('clientError', refuseBrokenRequest)
 
   async function answer(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
-    const gone = new AbortController()
+    // Most handlers of uploads ask for it once; a refusal never does.
+    let gone: AbortController | undefined
+    let isGone = false
+    const signalOfClient = (): AbortSignal => {
+      gone ??= new AbortController()
+      if (isGone) gone.abort(fail('PEER_GONE'))
+      return gone.signal
+    }
     incoming.on('error', () => undefined)
     outgoing.on('error', () => undefined)
     outgoing.once('close', () => {
-      if (!outgoing.writableFinished) gone.abort(fail('PEER_GONE'))
+      if (outgoing.writableFinished) return
+      isGone = true
+      gone?.abort(fail('PEER_GONE'))
     })
     let response: Response
     try {
       const { request, receivedBytes, readInto } = toRequest(incoming, {
-        signal: gone.signal,
+        signal: signalOfClient,
         address: url,
         bodyIdleMsMax: limits.bodyIdleMsMax,
       })
@@ -56,7 +65,7 @@ export async function serveHttp(options: ServeHttpOptions): Promise<HttpServer> 
         readInto,
       })
     } catch (error) {
-      if (!gone.signal.aborted && !isFailure(error, 'REQUEST_INVALID')) {
+      if (!isGone && !isFailure(error, 'REQUEST_INVALID')) {
         options.logger?.error('http.handlerFailed', { method: incoming.method, path: pathOf(incoming), error })
       }
       response = errorOf(error)
@@ -67,7 +76,7 @@ export async function serveHttp(options: ServeHttpOptions): Promise<HttpServer> 
       lingerMsMax: limits.lingerMsMax,
       idleMsMax: limits.answerIdleMsMax,
       onFailed: (error) => {
-        if (!gone.signal.aborted)
+        if (!isGone)
           options.logger?.warn('http.responseFailed', { method: incoming.method, path: pathOf(incoming), error })
       },
     })

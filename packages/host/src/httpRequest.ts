@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { fail } from './errors.ts'
-import { incomingBody } from './incomingBody.ts'
+import { incomingBody, type IncomingBody } from './incomingBody.ts'
 
 /** The web Request of an incoming message. Nothing of the body is read before the handler asks. Throws `REQUEST_INVALID`. */
 export function toRequest(incoming: IncomingMessage, options: ToRequestOptions): IncomingRequest {
@@ -11,14 +11,19 @@ export function toRequest(incoming: IncomingMessage, options: ToRequestOptions):
   try {
     if (!hasBody)
       return {
-        request: new Request(url, { method, headers, signal: options.signal }),
+        request: new Request(url, { method, headers, signal: options.signal() }),
         receivedBytes: () => 0,
         readInto: undefined,
       }
     const body = incomingBody(incoming, { idleMsMax: options.bodyIdleMsMax })
-    const init = { method, headers, signal: options.signal, body: body.stream, duplex: 'half' }
+    const makeWhole = (): Request => {
+      const init = { method, headers, signal: options.signal(), body: body.stream, duplex: 'half' }
+      return body.withFastArrayBuffer(new Request(url, init as RequestInit))
+    }
+    // What the platform might refuse, or write differently, it is asked for at once.
+    const isPlain = method === 'POST' || method === 'PUT'
     return {
-      request: body.withFastArrayBuffer(new Request(url, init as RequestInit)),
+      request: isPlain ? lightRequest({ method, url, headers, ...options, body }, makeWhole) : makeWhole(),
       receivedBytes: body.receivedBytes,
       readInto: body.readInto,
     }
@@ -33,10 +38,62 @@ export type IncomingRequest = {
   readonly readInto: ((target: Uint8Array) => Promise<number>) | undefined
 }
 export type ToRequestOptions = {
-  readonly signal: AbortSignal
+  /** Asked for when somebody needs it. */
+  readonly signal: () => AbortSignal
   /** What stands in for a missing Host header (HTTP/1.0). */
   readonly address: string
   readonly bodyIdleMsMax: number
+}
+
+type LightParts = {
+  readonly method: string
+  readonly url: string
+  readonly headers: Headers
+  readonly signal: () => AbortSignal
+  readonly body: Pick<IncomingBody, 'arrayBuffer'>
+}
+
+/** A Request that is made only when somebody asks for more than can be had without it: one with a stream and a signal of its own
+ *  is some 10 KB of objects that outlive a wait (a tenth of what the gateway's main thread did for an official upload). */
+function lightRequest(parts: LightParts, makeWhole: () => Request): Request {
+  let whole: Request | undefined
+  const wholeOf = (): Request => (whole ??= makeWhole())
+  const light: Record<string, unknown> = Object.create(FORWARDERS, {
+    whole: { get: wholeOf },
+    method: { value: parts.method },
+    url: { value: parts.url },
+    headers: { value: parts.headers },
+    signal: { get: () => whole?.signal ?? parts.signal() },
+    arrayBuffer: { value: () => parts.body.arrayBuffer() ?? wholeOf().arrayBuffer() },
+  }) as Record<string, unknown>
+  return light as unknown as Request
+}
+
+/** All that a Request has, from the one behind it. */
+const FORWARDERS: object = Object.create(
+  Request.prototype,
+  Object.fromEntries(
+    Object.entries(Object.getOwnPropertyDescriptors(Request.prototype))
+      .filter(([name]) => name !== 'constructor')
+      .map(([name, { value }]) => [
+        name,
+        typeof value === 'function' ? { value: forwardCall(name) } : { get: forwardGet(name) },
+      ]),
+  ),
+) as object
+
+type Light = { readonly whole: Record<string, unknown> }
+
+function forwardGet(name: string): (this: Light) => unknown {
+  return function () {
+    return this.whole[name]
+  }
+}
+
+function forwardCall(name: string): (this: Light, ...args: unknown[]) => unknown {
+  return function (...args) {
+    return (this.whole[name] as (...given: unknown[]) => unknown)(...args)
+  }
 }
 
 function headersOf(incoming: IncomingMessage): Headers {

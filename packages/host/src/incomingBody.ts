@@ -12,29 +12,40 @@ export function incomingBody(incoming: IncomingMessage, options: IncomingBodyOpt
     takenBytes += chunk.length
     countPiece(chunk.length)
   }
-  const stream = new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        if (reading === 'whole') throw new TypeError('Body is unusable: it has been read already')
-        reading = 'in steps'
-        const chunk = await nextChunk(incoming, options.idleMsMax)
-        if (chunk === undefined) {
-          controller.close()
-          return
-        }
-        take(chunk)
-        controller.enqueue(chunk)
+  let stream: ReadableStream<Uint8Array> | undefined
+  const makeStream = (): ReadableStream<Uint8Array> =>
+    new ReadableStream<Uint8Array>(
+      {
+        async pull(controller) {
+          if (reading === 'whole') throw new TypeError('Body is unusable: it has been read already')
+          reading = 'in steps'
+          const chunk = await nextChunk(incoming, options.idleMsMax)
+          if (chunk === undefined) {
+            controller.close()
+            return
+          }
+          take(chunk)
+          controller.enqueue(chunk)
+        },
+        cancel: () => options.onCancel?.(),
       },
-      cancel: () => options.onCancel?.(),
-    },
-    // Zero: not one chunk ahead of the reader.
-    { highWaterMark: 0 },
-  )
+      // Zero: not one chunk ahead of the reader.
+      { highWaterMark: 0 },
+    )
+  const isUnread = (): boolean => reading === 'not yet' && stream?.locked !== true
+  const arrayBuffer = (): Promise<ArrayBuffer> | undefined => {
+    if (!isUnread()) return undefined
+    reading = 'whole'
+    return readAll(incoming, { idleMsMax: options.idleMsMax, onChunk: take }).then(({ buffer }) => buffer)
+  }
   return {
-    stream,
+    get stream() {
+      return (stream ??= makeStream())
+    },
+    arrayBuffer,
     receivedBytes: () => takenBytes + incoming.readableLength,
     readInto: async (target) => {
-      if (reading !== 'not yet' || stream.locked) throw new TypeError('Body is unusable: it has been read already')
+      if (!isUnread()) throw new TypeError('Body is unusable: it has been read already')
       reading = 'whole'
       const whole = await readAll(incoming, { idleMsMax: options.idleMsMax, onChunk: take, target })
       return whole.byteLength
@@ -42,11 +53,7 @@ export function incomingBody(incoming: IncomingMessage, options: IncomingBodyOpt
     withFastArrayBuffer: (message) => {
       const viaStream = message.arrayBuffer.bind(message)
       return Object.defineProperty(message, 'arrayBuffer', {
-        value: () => {
-          if (reading !== 'not yet' || stream.locked) return viaStream()
-          reading = 'whole'
-          return readAll(incoming, { idleMsMax: options.idleMsMax, onChunk: take }).then(({ buffer }) => buffer)
-        },
+        value: () => arrayBuffer() ?? viaStream(),
       })
     },
   }
@@ -54,13 +61,16 @@ export function incomingBody(incoming: IncomingMessage, options: IncomingBodyOpt
 
 export type IncomingBodyOptions = { readonly idleMsMax: number; readonly onCancel?: (() => void) | undefined }
 export type IncomingBody = {
+  /** Made when it is first asked for: most bodies are read whole. */
   readonly stream: ReadableStream<Uint8Array>
+  /** The whole body in one allocation and one copy; `undefined` when it is being read already. */
+  arrayBuffer(): Promise<ArrayBuffer> | undefined
   /** How much of the body has come so far, whether it was read or not: a server stops at some 16 KiB that nobody reads. */
   receivedBytes(): number
   /** The whole body into a buffer of the caller's, at least as long as the declared length; resolves to the body's size. When it
    *  rejects, the buffer is not written to any more. Throws `TypeError` for a body that was read already, or has no length. */
   readInto(target: Uint8Array): Promise<number>
-  /** `arrayBuffer()` of a message that carries `stream` in one allocation and one copy, not in steps. */
+  /** Gives a message that carries `stream` this `arrayBuffer`, as long as nothing has been read in steps. */
   withFastArrayBuffer<T extends Request | Response>(message: T): T
 }
 

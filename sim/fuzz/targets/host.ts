@@ -124,7 +124,7 @@ const http: FuzzTarget = {
     delete headers['content-length']
     return outcomeOf(() => {
       const { request } = toRequest(incoming as unknown as IncomingMessage, {
-        signal: new AbortController().signal,
+        signal: () => new AbortController().signal,
         address: 'http://127.0.0.1:1',
         bodyIdleMsMax: 1_000,
       })

@@ -16,16 +16,21 @@ export async function receiveBody(request: Request, options: ReceiveBodyOptions)
   const declared = declaredSize(request)
   const sizeBytes = declared ?? sizeBytesMax
   if (sizeBytes > sizeBytesMax) throw fail('REQUEST_TOO_LARGE', { sizeBytes, sizeBytesMax })
-  const place = await gate.enterWatched(sizeBytes, { signal, movedBytes: receivedBytes })
+  let lose: (reason: unknown) => void = () => undefined
+  const place = await gate.enterWatched(sizeBytes, {
+    signal,
+    movedBytes: receivedBytes,
+    onLost: (failure) => lose(failure),
+  })
+  const unlessLost = <T>(work: Promise<T>): Promise<T> => unless(work, signal, (stop) => (lose = stop))
   try {
-    const until = AbortSignal.any([signal, place.lost])
     if (readInto === undefined || declared === undefined) {
-      const body = await unless(readBody(request, options), until)
+      const body = await unlessLost(readBody(request, options))
       place.keep()
       return { body, reuse: () => undefined, leave: place.leave }
     }
     const buffer = spares.take(declared)
-    const readBytes = await unless(readInto(buffer), until)
+    const readBytes = await unlessLost(readInto(buffer))
     if (readBytes !== declared) throw fail('REQUEST_INCOMPLETE', { sizeBytes: readBytes, declaredBytes: declared })
     place.keep()
     let isOurs = true
@@ -92,13 +97,29 @@ export async function readBody(request: Request, options: ReadBodyOptions): Prom
 
 export type ReadBodyOptions = { readonly sizeBytesMax: number; readonly bytes: FastBytes; readonly signal: AbortSignal }
 
-/** The result of `work`, or the signal's reason as soon as it aborts; the server behind the request ends `work` itself. */
-function unless<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+/** The result of `work`, or the reason as soon as the signal aborts or `stop` is called; the server behind the request ends `work`
+ *  itself. */
+function unless<T>(
+  work: Promise<T>,
+  signal: AbortSignal,
+  listen: (stop: (reason: unknown) => void) => void,
+): Promise<T> {
   return new Promise((resolve, reject) => {
-    const stop = (): void => reject(signal.reason as Error)
-    if (signal.aborted) stop()
-    signal.addEventListener('abort', stop, { once: true })
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
+    const onAbort = (): void => reject(signal.reason as Error)
+    if (signal.aborted) onAbort()
+    listen(reject)
+    signal.addEventListener('abort', onAbort, { once: true })
+    const settle = (): void => signal.removeEventListener('abort', onAbort)
+    work.then(
+      (value) => {
+        settle()
+        resolve(value)
+      },
+      (error: unknown) => {
+        settle()
+        reject(error)
+      },
+    )
   })
 }
 

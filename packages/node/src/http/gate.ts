@@ -1,4 +1,4 @@
-import type { Clock } from '@weightless/core'
+import type { Clock, Failure } from '@weightless/core'
 import { invariant } from '@weightless/core'
 import { fail } from '../errors.ts'
 
@@ -15,7 +15,12 @@ export type Gate = {
   usage(): { readonly usedBytes: number; readonly waitingCount: number }
 }
 
-export type WatchOptions = { readonly signal: AbortSignal; readonly movedBytes: (() => number) | undefined }
+export type WatchOptions = {
+  readonly signal: AbortSignal
+  readonly movedBytes: (() => number) | undefined
+  /** Called instead of `lost`, which costs an upload more than it needs: a signal is some twenty objects. */
+  readonly onLost?: ((failure: Failure) => void) | undefined
+}
 export type Place = {
   /** Aborts with `CLIENT_TOO_SLOW` when the place has gone to somebody else. */
   readonly lost: AbortSignal
@@ -112,28 +117,49 @@ export function createGate(options: GateOptions, deps: { readonly clock: Clock }
     }
   }
 
+  /** Those who came within one step give up together: a deadline for each would be as many timers as there are bodies. */
+  let lateSinceMs = -Infinity
+  let late = new Set<() => void>()
+  function lateFrom(nowMs: number): Set<() => void> {
+    if (nowMs - lateSinceMs < STEP_MS) return late
+    lateSinceMs = nowMs
+    const group = new Set<() => void>()
+    const giveUp = (): void => {
+      for (const one of group) one()
+    }
+    clock.deadline(options.waitMsMax).addEventListener('abort', giveUp, { once: true })
+    late = group
+    return group
+  }
+
   /** Resolves when it is its turn; its bytes are taken by then. */
   async function wait(sizeBytes: number, { signal, movedBytes }: WatchOptions): Promise<Taken> {
     signal.throwIfAborted()
     if (waiting.length === 0 && fits(sizeBytes)) return take(sizeBytes)
     if (waiting.length >= options.waitingMax) throw fail('SERVER_BUSY', { waitingCount: waiting.length })
-    const ended = AbortSignal.any([signal, clock.deadline(options.waitMsMax)])
+    const group = lateFrom(clock.nowMs())
     void watch()
     return await new Promise<Taken>((resolve, reject) => {
       const waiter: Waiter = {
         sizeBytes,
         movedBytes,
         open: () => {
-          ended.removeEventListener('abort', giveUp)
+          stopListening()
           resolve(take(sizeBytes))
         },
       }
+      const stopListening = (): void => {
+        signal.removeEventListener('abort', giveUp)
+        group.delete(giveUp)
+      }
       const giveUp = (): void => {
+        stopListening()
         waiting.splice(waiting.indexOf(waiter), 1)
         reject(signal.aborted ? signal.reason : fail('SERVER_BUSY', { waitedMs: options.waitMsMax }))
         admit()
       }
-      ended.addEventListener('abort', giveUp, { once: true })
+      signal.addEventListener('abort', giveUp)
+      group.add(giveUp)
       waiting.push(waiter)
     })
   }
@@ -172,10 +198,11 @@ export function createGate(options: GateOptions, deps: { readonly clock: Clock }
     usage: () => ({ usedBytes, waitingCount: waiting.length }),
     enter: async (sizeBytes, { signal }) => (await wait(sizeBytes, { signal, movedBytes: undefined })).leave,
     async enterWatched(sizeBytes, watched) {
-      const { movedBytes } = watched
+      const { movedBytes, onLost } = watched
       const { leave, slacken } = await wait(sizeBytes, watched)
-      const lost = new AbortController()
-      if (movedBytes === undefined) return { lost: lost.signal, keep: () => undefined, expect: () => undefined, leave }
+      if (movedBytes === undefined) return { lost: NEVER, keep: () => undefined, expect: () => undefined, leave }
+      let lost: AbortController | undefined
+      let failure: Failure | undefined
       const holder: Holder = {
         sizeBytes,
         movedBytes,
@@ -184,7 +211,9 @@ export function createGate(options: GateOptions, deps: { readonly clock: Clock }
         sinceMs: 0,
         sinceBytes: 0,
         lose: () => {
-          lost.abort(fail('CLIENT_TOO_SLOW', { sizeBytes, movedBytes: movedBytes() }))
+          failure = fail('CLIENT_TOO_SLOW', { sizeBytes, movedBytes: movedBytes() })
+          lost?.abort(failure)
+          onLost?.(failure)
           end()
         },
       }
@@ -201,7 +230,18 @@ export function createGate(options: GateOptions, deps: { readonly clock: Clock }
         leave()
       }
       expect()
-      return { lost: lost.signal, keep, expect, leave: end }
+      return {
+        get lost() {
+          lost ??= new AbortController()
+          if (failure !== undefined) lost.abort(failure)
+          return lost.signal
+        },
+        keep,
+        expect,
+        leave: end,
+      }
     },
   }
 }
+
+const NEVER: AbortSignal = new AbortController().signal
