@@ -94,9 +94,9 @@ export function endWorlds(): void {
   for (const over of worlds.splice(0)) over.abort(new Error('the test is over'))
 }
 
-export function createTestWorld(): TestWorld {
+export function createTestWorld(options: { readonly clockSpeed?: number | undefined } = {}): TestWorld {
   const chain = createTestChain()
-  const clock = createTestClock()
+  const clock = createTestClock(options.clockSpeed)
   const over = new AbortController()
   worlds.push(over)
   const hosts = new Map<string, (request: Request) => Promise<Response>>([
