@@ -500,6 +500,11 @@ describe('bad requests', () => {
     expect(said).toContain('REQUEST_TIMEOUT')
   })
 
+  test('a connection that has said nothing is ended without a word', async () => {
+    const server = await serve(async () => new Response(), { limits: { headersMsMax: 150 } })
+    expect(await rawAnswer(server, '')).toBe('')
+  })
+
   test('connections beyond the limit are not accepted', async () => {
     const server = await serve(async () => new Response('in'), { limits: { connectionCountMax: 2 } })
     const held = [await opened(server), await opened(server)]

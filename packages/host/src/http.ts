@@ -241,7 +241,10 @@ function errorOf(error: unknown): Response {
 }
 
 function refuseBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (!socket.writable || error.code === 'ECONNRESET') {
+  // A connection that has said nothing is told nothing: its client may be sending its first request at this moment, and would take
+  // what it reads for the answer.
+  const isSilent = error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && socket.bytesRead === 0
+  if (!socket.writable || error.code === 'ECONNRESET' || isSilent) {
     socket.destroy()
     return
   }

@@ -42,6 +42,10 @@ describe('a JSON-RPC endpoint', () => {
   test.each([
     ['a broken connection', () => Promise.reject(new TypeError('fetch failed'))],
     ['429', () => new Response('slow down', { status: 429 })],
+    [
+      'a request that did not come whole',
+      () => Response.json({ error: { code: 'REQUEST_TIMEOUT', message: 'Send the request again' } }, { status: 408 }),
+    ],
     ['503 in HTML', () => new Response('<html>', { status: 503 })],
     ['a stated rate limit', () => Response.json({ id: 1, error: { code: -32005, message: 'limit exceeded' } })],
   ])('is asked again after %s, with growing pauses', async (_, answer) => {

@@ -146,6 +146,10 @@ async function send(
   return { value: parseJson(text), status, text, retryAfterMs }
 }
 
+/** The server gave up on a request that had not come whole, as a rule because its connection had been silent for long when it was
+ *  sent: nothing was done, and it may be sent again (RFC 9110, 15.5.9). What stands in the body is not the engine's. */
+const REQUEST_TIMEOUT = 408
+
 /** The answers of an array by their place in it; `undefined` from an endpoint that takes none, whatever it says about them. */
 function itemsOf(
   { value, status, retryAfterMs }: Exchange,
@@ -156,12 +160,13 @@ function itemsOf(
       value.map((item: unknown) => [Number((item as { readonly id?: unknown } | null)?.id) - asked.firstId, item]),
     )
   }
-  if (value === undefined && (status === 429 || status >= 500))
+  if (status === REQUEST_TIMEOUT || (value === undefined && (status === 429 || status >= 500)))
     throw fail('RPC_UNREACHABLE', { url: hostOf(asked.url), method: asked.methods, status, retryAfterMs })
   return undefined
 }
 
 function resultOf({ value, status, text, retryAfterMs }: Exchange, url: string, method: string): unknown {
+  if (status === REQUEST_TIMEOUT) throw fail('RPC_UNREACHABLE', { url: hostOf(url), method, status })
   const answer = parseAnswer(value)
   // Some endpoints state a JSON-RPC error under a 4xx or 5xx status: what they state counts more than the status.
   if (answer === undefined) {
