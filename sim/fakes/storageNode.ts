@@ -2,23 +2,38 @@ import {
   addressOfPrivateKey,
   BATCH_SEGMENTS_MAX,
   bitmapOf,
+  certificateFromJson,
   checkSegment,
   concat,
   decodeFrames,
+  encodeBase64,
   encodeFrames,
+  fingerprintRootOf,
+  fromHex,
   isFailure,
   layoutOf,
   leafCountOf,
+  PARITIES_PER_ENTRY_MAX,
+  parityFits,
+  parseParityTags,
   parseRoot,
+  presentSlots,
+  segmentOfShard,
+  shardLayoutOf,
+  shardsOfSlots,
   signReceipt,
+  slotsOf,
   toHex,
   type Address,
+  type Certificate,
   type Entry,
+  type Hex,
   type ProvenSegment,
   type Receipt,
   type Root,
+  type ShardLayout,
 } from '@weightless/core'
-import { segmentRoot } from '@weightless/kernels'
+import { defaultErasureKernel, fingerprintPoint, segmentRoot } from '@weightless/kernels'
 
 /** The binary routes of a storage node (docs/wire.md) over maps in memory: no disk, no chain, one function from Request to
  *  Response. What a node must do beyond that is not here. */
@@ -27,9 +42,13 @@ export type FakeStorageNode = {
   handle(request: Request): Promise<Response>
   /** The follower has seen this entry. */
   learn(entry: Entry): void
-  /** Forgets what it holds of `root`. */
-  lose(root: Root): void
+  /** Forgets what it holds of `root`, or one segment of it. */
+  lose(root: Root, index?: number): void
   holds(root: Root): number
+  /** Takes a segment without asking for its proof: a node that lies. */
+  plant(root: Root, segment: ProvenSegment): void
+  /** The certificate that it was given for entry `seq`. */
+  certified(seq: number): Certificate | undefined
 }
 
 export type FakeStorageNodeOptions = {
@@ -48,6 +67,8 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
   const signer = addressOfPrivateKey(privateKey)
   const entries = new Map<Root, Known[]>()
   const segments = new Map<Root, Map<number, ProvenSegment>>()
+  const certificates = new Map<number, Certificate>()
+  const shardReceipts = new Map<string, { readonly receipt: Receipt; readonly fingerprints: string }>()
 
   const known = (root: Root): readonly Known[] => entries.get(root) ?? []
   const heldOf = (root: Root): Map<number, ProvenSegment> => segments.get(root) ?? new Map<number, ProvenSegment>()
@@ -101,14 +122,16 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
   function get(root: Root, query: URLSearchParams): Response {
     const from = whole(query, 'from')
     const count = whole(query, 'count')
+    const step = query.has('step') ? whole(query, 'step') : 1
     if (count < 1 || count > BATCH_SEGMENTS_MAX) throw refuse(400, 'PARAMETER_INVALID', { count }, false)
+    if (step < 1 || step > 256) throw refuse(400, 'PARAMETER_INVALID', { step }, false)
     if (known(root).length === 0) throw refuse(404, 'ENTRY_UNKNOWN', { root }, true)
     const seq = query.has('seq') ? whole(query, 'seq') : undefined
     if (seq !== undefined && known(root).every(({ entry }) => entry.seq !== seq))
       throw refuse(404, 'ENTRY_UNKNOWN', { root, seq }, true)
-    const wanted = Array.from({ length: count }, (_, i) => heldOf(root).get(from + i))
+    const wanted = Array.from({ length: count }, (_, i) => heldOf(root).get(from + i * step))
     const missing = wanted.findIndex((segment) => segment === undefined)
-    if (missing >= 0) throw refuse(404, 'SEGMENT_MISSING', { root, index: from + missing }, true)
+    if (missing >= 0) throw refuse(404, 'SEGMENT_MISSING', { root, index: from + missing * step }, true)
     const body = concat(encodeFrames(wanted as ProvenSegment[]))
     return new Response(body as Uint8Array<ArrayBuffer>, {
       headers: { 'content-type': 'application/x-weightless-segments', 'content-length': String(body.length) },
@@ -140,6 +163,103 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
     return Response.json(receiptOf(one, slot))
   }
 
+  /** Entries that say they are parity of this one. */
+  function paritiesOf(data: Entry): readonly { readonly entry: Entry; readonly layout: ShardLayout }[] {
+    return all()
+      .flatMap(({ entry }) => {
+        const tags = parseParityTags(entry.tags)
+        const isOf = tags?.dataRoot === data.root && tags.sizeBytes === data.sizeBytes && parityFits(entry, tags)
+        return isOf ? [{ entry, layout: shardLayoutOf(data.sizeBytes, tags.code)! }] : []
+      })
+      .sort((a, b) => a.entry.seq - b.entry.seq)
+  }
+  function shardAt(
+    data: Entry,
+    parity: { readonly entry: Entry; readonly layout: ShardLayout },
+    stripe: number,
+    slot: number,
+  ) {
+    const { entry, segmentIndex } = segmentOfShard(parity.layout, { stripe, slot })!
+    return heldOf(entry === 'data' ? data.root : parity.entry.root).get(segmentIndex)
+  }
+  function wholeSlots(data: Entry, parity: { readonly entry: Entry; readonly layout: ShardLayout }): readonly number[] {
+    return presentSlots(parity.layout).filter((slot) =>
+      [...shardsOfSlots(parity.layout, [slot])].every(
+        ({ stripe }) => shardAt(data, parity, stripe, slot) !== undefined,
+      ),
+    )
+  }
+
+  async function shards(root: Root, query: URLSearchParams): Promise<Response> {
+    const seq = whole(query, 'seq')
+    const data = (await entryOf(root, seq)).entry
+    const paritySeq = whole(query, 'parity')
+    for (let turn = 0; turn < waitTurns && all().every(({ entry }) => entry.seq !== paritySeq); turn++)
+      await new Promise((next) => setImmediate(next))
+    if (all().every(({ entry }) => entry.seq !== paritySeq))
+      throw refuse(404, 'ENTRY_UNKNOWN', { root, seq: paritySeq }, true)
+    const parity = paritiesOf(data).find(({ entry }) => entry.seq === paritySeq)
+    if (parity === undefined) throw refuse(400, 'PARITY_MISMATCH', { root, seq, parity: paritySeq }, false)
+    const have = wholeSlots(data, parity)
+    const slots = query.has('slots') ? slotsOf(query.get('slots') as Hex) : have
+    if (slots.length === 0 || slots.some((slot) => !have.includes(slot)))
+      throw refuse(404, 'ENTRY_INCOMPLETE', { root, seq, missingShardCount: 1 }, true)
+    const name = `${seq} ${paritySeq} ${slots.join()}`
+    const answer = shardReceipts.get(name) ?? signShards(data, parity, slots)
+    shardReceipts.set(name, answer)
+    return Response.json(answer)
+  }
+
+  function signShards(
+    data: Entry,
+    parity: { readonly entry: Entry; readonly layout: ShardLayout },
+    slots: readonly number[],
+  ) {
+    const { layout } = parity
+    const point = fingerprintPoint(fromHex(data.root), fromHex(parity.entry.root))
+    const fingerprints = concat(
+      [...shardsOfSlots(layout, slots)].map(({ stripe, slot }) =>
+        defaultErasureKernel().fingerprint(point, shardAt(data, parity, stripe, slot)!.data),
+      ),
+    )
+    const receipt = signReceipt(
+      {
+        chainId,
+        registry,
+        registryVersion: 1,
+        dataRoot: data.root,
+        entrySeq: data.seq,
+        slots: bitmapOf(slots),
+        fingerprintRoot: fingerprintRootOf({ layout, parityRoot: parity.entry.root, slots }, fingerprints),
+        blockNumber: data.blockNumber,
+      },
+      privateKey,
+    )
+    return { receipt, fingerprints: encodeBase64(fingerprints) }
+  }
+
+  async function putCertificate(root: Root, query: URLSearchParams, request: Request): Promise<Response> {
+    const seq = whole(query, 'seq')
+    await entryOf(root, seq)
+    let certificate: Certificate
+    try {
+      certificate = certificateFromJson(await request.json())
+    } catch {
+      throw refuse(400, 'CERTIFICATE_INVALID', { root, seq }, false)
+    }
+    if (certificate.dataRoot !== root || certificate.entrySeq !== seq)
+      throw refuse(400, 'CERTIFICATE_INVALID', { root, seq }, false)
+    certificates.set(seq, certificate)
+    return Response.json({ proven: true, slots: '0x', lossesSurvived: 0 })
+  }
+
+  function certificate(root: Root, query: URLSearchParams): Response {
+    const seq = whole(query, 'seq')
+    const kept = certificates.get(seq)
+    if (kept === undefined) throw refuse(404, 'CERTIFICATE_UNKNOWN', { root, seq }, true)
+    return Response.json(kept)
+  }
+
   const logged = ({ root, seq, sizeBytes, startChunk, blockNumber, txHash }: Entry) => ({
     root,
     seq,
@@ -162,6 +282,15 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
           complete: isComplete(one),
           heldSegmentCount: heldOf(root).size,
           contiguousSegmentCount: contiguousOf(root),
+          parities: paritiesOf(one.entry)
+            .slice(0, PARITIES_PER_ENTRY_MAX)
+            .map((parity) => ({
+              seq: parity.entry.seq,
+              root: parity.entry.root,
+              ...parity.layout.code,
+              proven: certificates.get(one.entry.seq)?.parity?.seq === parity.entry.seq,
+              slots: bitmapOf(wholeSlots(one.entry, parity)),
+            })),
         })),
     })
   }
@@ -208,12 +337,15 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
     if (path === 'GET /v1/entries') return list(searchParams)
     if (path === 'GET /health') return Response.json({ ready: true })
     if (path === 'GET /metrics') return new Response('# HELP fake 0\n', { headers: { 'content-type': 'text/plain' } })
-    const match = /^\/v1\/entries\/([^/]+)(\/segments|\/receipt)?$/.exec(pathname)
+    const match = /^\/v1\/entries\/([^/]+)(\/segments|\/receipt|\/shards|\/certificate)?$/.exec(pathname)
     if (match !== null) {
       const root = parseRoot(match[1])
       if (request.method === 'PUT' && match[2] === '/segments') return put(root, searchParams, request)
       if (request.method === 'GET' && match[2] === '/segments') return get(root, searchParams)
       if (request.method === 'GET' && match[2] === '/receipt') return receipt(root, searchParams)
+      if (request.method === 'GET' && match[2] === '/shards') return shards(root, searchParams)
+      if (request.method === 'PUT' && match[2] === '/certificate') return putCertificate(root, searchParams, request)
+      if (request.method === 'GET' && match[2] === '/certificate') return certificate(root, searchParams)
       if (request.method === 'GET' && match[2] === undefined) return about(root)
     }
     throw refuse(404, 'ROUTE_UNKNOWN', { path }, false)
@@ -231,8 +363,10 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
       }
     },
     learn: (entry) => entries.set(entry.root, [...known(entry.root), { entry, receipt: undefined }]),
-    lose: (root) => segments.delete(root),
+    lose: (root, index) => void (index === undefined ? segments.delete(root) : segments.get(root)?.delete(index)),
     holds: (root) => heldOf(root).size,
+    plant: (root, segment) => void segments.set(root, new Map(heldOf(root)).set(segment.index, segment)),
+    certified: (seq) => certificates.get(seq),
   }
 }
 
