@@ -31,11 +31,14 @@ export { sdkErrors } from './errors.ts'
 // Parts that the roles of a node use as any user would.
 export { createStorageNodeClient, LIST_ENTRIES_MAX } from './storageNodeClient.ts'
 export type {
+  CertificateAnswer,
   HeldEntry,
+  HeldParity,
   LoggedEntry,
   NodeStatus,
   PutAnswer,
   RequestOptions,
+  SegmentRun,
   StorageNodeClient,
   StorageNodeClientOptions,
 } from './storageNodeClient.ts'
@@ -75,9 +78,14 @@ export {
 export type { MemberDescription, MemberStatus, OwnMember } from './registry.ts'
 export { hashSource } from './hash.ts'
 export type { HashedSource } from './hash.ts'
+export { codeSource } from './codeSource.ts'
+export type { CodedParity, CodedSource } from './codeSource.ts'
 export { announce } from './announce.ts'
 export { disperse } from './disperse.ts'
 export type { Dispersal } from './disperse.ts'
+export { disperseShards } from './disperseShards.ts'
+export type { ShardDispersal, ShardsStored } from './disperseShards.ts'
+export type { CodedObject } from './stripes.ts'
 export { locate } from './locate.ts'
 export type { Candidate, Located, ObjectAddress } from './locate.ts'
 export { createSegmentReader } from './segmentReader.ts'

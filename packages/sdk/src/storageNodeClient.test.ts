@@ -163,8 +163,13 @@ describe('the client of a storage node', () => {
     const { chainId, registry } = network.chain
     const certificate = assembleCertificate(
       {
-        ...{ chainId, registry, code: { k: 2, m: 1 }, dataRoot: root, sizeBytes: data!.sizeBytes },
-        ...{ entrySeq: data!.seq, parity: { root: parityEntry!.root, seq: parityEntry!.seq } },
+        chainId,
+        registry,
+        code: { k: 2, m: 1 },
+        dataRoot: root,
+        sizeBytes: data!.sizeBytes,
+        entrySeq: data!.seq,
+        parity: { root: parityEntry!.root, seq: parityEntry!.seq },
       },
       [held!],
       [{ version: 1, members: network.nodes.map(({ member }) => member) }],
