@@ -14,6 +14,7 @@ import {
   layoutOf,
   leafCountOf,
   NO_FINGERPRINTS,
+  PARITIES_PER_ENTRY_MAX,
   parityFits,
   parseParityTags,
   parseRoot,
@@ -45,9 +46,13 @@ export type FakeStorageNode = {
   handle(request: Request): Promise<Response>
   /** The follower has seen this entry. */
   learn(entry: Entry): void
-  /** Forgets what it holds of `root`. */
-  lose(root: Root): void
+  /** Forgets what it holds of `root`, or one segment of it. */
+  lose(root: Root, index?: number): void
   holds(root: Root): number
+  /** Takes a segment without asking for its proof: a node that lies. */
+  plant(root: Root, segment: ProvenSegment): void
+  /** The certificate that it keeps for entry `seq`. */
+  certified(seq: number): Certificate | undefined
 }
 
 export type FakeStorageNodeOptions = {
@@ -238,7 +243,7 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
       .map(({ entry }) => codedBy(one, entry.seq))
       .filter((coded) => coded !== undefined)
       .sort((a, b) => wholeSlots(b).length - wholeSlots(a).length || a.parity.seq - b.parity.seq)
-      .slice(0, 16)
+      .slice(0, PARITIES_PER_ENTRY_MAX)
       .sort((a, b) => a.parity.seq - b.parity.seq)
       .map((coded) => ({
         seq: coded.parity.seq,
@@ -351,8 +356,10 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
     },
     learn: (entry) =>
       entries.set(entry.root, [...known(entry.root), { entry, receipt: undefined, certificate: undefined }]),
-    lose: (root) => segments.delete(root),
+    lose: (root, index) => void (index === undefined ? segments.delete(root) : segments.get(root)?.delete(index)),
     holds: (root) => heldOf(root).size,
+    plant: (root, segment) => void segments.set(root, new Map(heldOf(root)).set(segment.index, segment)),
+    certified: (seq) => all().find(({ entry }) => entry.seq === seq)?.certificate?.certificate,
   }
 }
 
