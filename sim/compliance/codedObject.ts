@@ -9,6 +9,7 @@ import {
   shardLayoutOf,
   shardsOfSlots,
   type ErasureCode,
+  type FileTree,
   type Hex,
   type ProvenSegment,
   type ShardLayout,
@@ -27,6 +28,8 @@ export type CodedObject = {
   /** Of the shards of these slots, in leaf order. */
   fingerprintsOf(slots: readonly number[]): Uint8Array
   fingerprintRootOf(slots: readonly number[]): Hex
+  /** The same at the point of another object: what its holder would sign who has these bytes instead. */
+  fingerprintsAt(other: CodedObject, slots: readonly number[]): Uint8Array
 }
 
 /** `spoilParity` changes the parity before its root is taken: bogus parity with honest tags. */
@@ -52,7 +55,8 @@ export function codedObjectOf(
   }
   spoilParity(parityBytes)
   const parity = objectOfBytes(parityBytes, encodeParityTags({ code, dataRoot: data.tree.root, sizeBytes }))
-  const point = fingerprintPoint(fromHex(data.tree.root), fromHex(parity.tree.root))
+  const pointOf = (dataTree: FileTree, parityTree: FileTree): Uint8Array =>
+    fingerprintPoint(fromHex(dataTree.root), fromHex(parityTree.root))
   const shardsOf = (slot: number): ReturnType<CodedObject['shardsOf']> => {
     const places = Array.from({ length: shardCountOf(layout, slot) }, (_, stripe) =>
       segmentOfShard(layout, { stripe, slot })!,
@@ -61,12 +65,14 @@ export function codedObjectOf(
     const { segments } = of === 'data' ? data : parity
     return { of, segments: places.map(({ segmentIndex }) => segments[segmentIndex]!) }
   }
-  const fingerprintsOf = (slots: readonly number[]): Uint8Array =>
+  const fingerprintsBy = (point: Uint8Array, slots: readonly number[]): Uint8Array =>
     concat(
       [...shardsOfSlots(layout, slots)].map(({ slot, stripe }) =>
         defaultErasureKernel().fingerprint(point, shardsOf(slot).segments[stripe]!.data),
       ),
     )
+  const fingerprintsOf: CodedObject['fingerprintsOf'] = (slots) =>
+    fingerprintsBy(pointOf(data.tree, parity.tree), slots)
   return {
     layout,
     data,
@@ -75,6 +81,7 @@ export function codedObjectOf(
     fingerprintsOf,
     fingerprintRootOf: (slots) =>
       fingerprintRootOf({ layout, parityRoot: parity.tree.root, slots }, fingerprintsOf(slots)),
+    fingerprintsAt: (other, slots) => fingerprintsBy(pointOf(other.data.tree, other.parity.tree), slots),
   }
 }
 

@@ -13,20 +13,24 @@ import {
   isFailure,
   layoutOf,
   leafCountOf,
+  NO_FINGERPRINTS,
   PARITIES_PER_ENTRY_MAX,
   parityFits,
   parseParityTags,
   parseRoot,
   presentSlots,
   segmentOfShard,
+  shardCountOf,
   shardLayoutOf,
   shardsOfSlots,
   signReceipt,
   slotsOf,
   toHex,
+  verifyCertificate,
   type Address,
   type Certificate,
   type Entry,
+  type ErasureCode,
   type Hex,
   type ProvenSegment,
   type Receipt,
@@ -47,7 +51,7 @@ export type FakeStorageNode = {
   holds(root: Root): number
   /** Takes a segment without asking for its proof: a node that lies. */
   plant(root: Root, segment: ProvenSegment): void
-  /** The certificate that it was given for entry `seq`. */
+  /** The certificate that it keeps for entry `seq`. */
   certified(seq: number): Certificate | undefined
 }
 
@@ -58,18 +62,29 @@ export type FakeStorageNodeOptions = {
   readonly registry: Address
   /** How long a PUT waits for `learn`, in turns of the event loop. */
   readonly waitTurns?: number
+  /** What the registry says of its members, for certificates. */
+  readonly membershipHashOf?: (version: number) => Uint8Array | undefined
 }
 
-type Known = { readonly entry: Entry; receipt: Receipt | undefined }
+type Known = {
+  readonly entry: Entry
+  receipt: Receipt | undefined
+  certificate: { readonly certificate: Certificate; readonly proven: boolean } | undefined
+}
+type Coded = {
+  readonly data: Entry
+  readonly parity: Entry
+  readonly code: ErasureCode
+  readonly layout: ShardLayout
+}
 
 export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStorageNode {
-  const { privateKey, chainId, flow, registry, waitTurns = 20 } = options
+  const { privateKey, chainId, flow, registry, waitTurns = 20, membershipHashOf = () => undefined } = options
   const signer = addressOfPrivateKey(privateKey)
   const entries = new Map<Root, Known[]>()
   const segments = new Map<Root, Map<number, ProvenSegment>>()
-  const certificates = new Map<number, Certificate>()
-  const shardReceipts = new Map<string, { readonly receipt: Receipt; readonly fingerprints: string }>()
 
+  const all = (): readonly Known[] => [...entries.values()].flat()
   const known = (root: Root): readonly Known[] => entries.get(root) ?? []
   const heldOf = (root: Root): Map<number, ProvenSegment> => segments.get(root) ?? new Map<number, ProvenSegment>()
   const contiguousOf = (root: Root): number => {
@@ -77,6 +92,22 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
     while (heldOf(root).has(count)) count += 1
     return count
   }
+  /** The parity entry with this number, if it is one of that entry. */
+  const codedBy = ({ entry: data }: Known, seq: number): Coded | undefined => {
+    const parity = all().find(({ entry }) => entry.seq === seq)?.entry
+    const tags = parity && parseParityTags(parity.tags)
+    if (parity === undefined || tags === undefined || !parityFits(parity, tags)) return undefined
+    if (tags.dataRoot !== data.root || tags.sizeBytes !== data.sizeBytes) return undefined
+    return { data, parity, code: tags.code, layout: shardLayoutOf(tags.sizeBytes, tags.code)! }
+  }
+  const shardOf = ({ data, parity, layout }: Coded, slot: number, stripe: number): ProvenSegment | undefined => {
+    const { entry, segmentIndex } = segmentOfShard(layout, { slot, stripe })!
+    return heldOf(entry === 'data' ? data.root : parity.root).get(segmentIndex)
+  }
+  const missingShards = (coded: Coded, slots: readonly number[]): number =>
+    [...shardsOfSlots(coded.layout, slots)].filter(({ slot, stripe }) => !shardOf(coded, slot, stripe)).length
+  const wholeSlots = (coded: Coded): readonly number[] =>
+    presentSlots(coded.layout).filter((slot) => missingShards(coded, [slot]) === 0)
   const isComplete = ({ entry }: Known): boolean => heldOf(entry.root).size === layoutOf(entry.sizeBytes).segmentCount
 
   async function entryOf(root: Root, seq: number): Promise<Known> {
@@ -123,12 +154,15 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
     const from = whole(query, 'from')
     const count = whole(query, 'count')
     const step = query.has('step') ? whole(query, 'step') : 1
-    if (count < 1 || count > BATCH_SEGMENTS_MAX) throw refuse(400, 'PARAMETER_INVALID', { count }, false)
-    if (step < 1 || step > 256) throw refuse(400, 'PARAMETER_INVALID', { step }, false)
+    if (count < 1 || count > BATCH_SEGMENTS_MAX || step < 1 || step > 256)
+      throw refuse(400, 'PARAMETER_INVALID', { count, step }, false)
     if (known(root).length === 0) throw refuse(404, 'ENTRY_UNKNOWN', { root }, true)
     const seq = query.has('seq') ? whole(query, 'seq') : undefined
     if (seq !== undefined && known(root).every(({ entry }) => entry.seq !== seq))
       throw refuse(404, 'ENTRY_UNKNOWN', { root, seq }, true)
+    const segmentCount = Math.max(...known(root).map(({ entry }) => layoutOf(entry.sizeBytes).segmentCount))
+    if (from + (count - 1) * step >= segmentCount)
+      throw refuse(400, 'PARAMETER_INVALID', { from, count, step, segmentCount }, false)
     const wanted = Array.from({ length: count }, (_, i) => heldOf(root).get(from + i * step))
     const missing = wanted.findIndex((segment) => segment === undefined)
     if (missing >= 0) throw refuse(404, 'SEGMENT_MISSING', { root, index: from + missing * step }, true)
@@ -138,22 +172,86 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
     })
   }
 
+  function sign({ root, seq, blockNumber }: Entry, slots: readonly number[], fingerprintRoot: Hex): Receipt {
+    const what = { chainId, registry, registryVersion: 1, dataRoot: root, entrySeq: seq, blockNumber }
+    return signReceipt({ ...what, slots: bitmapOf(slots), fingerprintRoot }, privateKey)
+  }
+
   function receiptOf(one: Known, slot: number): Receipt {
-    one.receipt ??= signReceipt(
-      {
-        chainId,
-        registry,
-        registryVersion: 1,
-        dataRoot: one.entry.root,
-        entrySeq: one.entry.seq,
-        slots: bitmapOf([slot]),
-        fingerprintRoot: toHex(new Uint8Array(32)),
-        blockNumber: one.entry.blockNumber,
-      },
-      privateKey,
-    )
+    one.receipt ??= sign(one.entry, [slot], NO_FINGERPRINTS)
     return one.receipt
   }
+
+  async function shards(root: Root, query: URLSearchParams): Promise<Response> {
+    const one = await entryOf(root, whole(query, 'seq'))
+    const seq = whole(query, 'parity')
+    for (let turn = 0; turn < waitTurns && !all().some(({ entry }) => entry.seq === seq); turn++)
+      await new Promise((next) => setImmediate(next))
+    if (!all().some(({ entry }) => entry.seq === seq)) throw refuse(404, 'ENTRY_UNKNOWN', { root, seq }, true)
+    const coded = codedBy(one, seq)
+    if (coded === undefined) throw refuse(400, 'PARITY_MISMATCH', { root, parity: seq }, false)
+    const text = query.get('slots')
+    const asked = text === null ? undefined : /^0x([0-9a-f]{2})+$/.test(text) ? slotsOf(text as Hex) : []
+    if (asked?.length === 0 || asked?.some((slot) => shardCountOf(coded.layout, slot) === 0))
+      throw refuse(400, 'PARAMETER_INVALID', { slots: text }, false)
+    const slots = asked ?? wholeSlots(coded)
+    const missingShardCount = missingShards(coded, slots)
+    if (slots.length === 0 || missingShardCount > 0)
+      throw refuse(404, 'ENTRY_INCOMPLETE', { root, seq: one.entry.seq, missingShardCount }, true)
+    const fingerprints = fingerprintsOf(coded, slots)
+    const { layout, parity } = coded
+    const fingerprintRoot = fingerprintRootOf({ layout, parityRoot: parity.root, slots }, fingerprints)
+    return Response.json({ receipt: sign(one.entry, slots, fingerprintRoot), fingerprints: encodeBase64(fingerprints) })
+  }
+
+  function fingerprintsOf(coded: Coded, slots: readonly number[]): Uint8Array {
+    const point = fingerprintPoint(fromHex(coded.data.root), fromHex(coded.parity.root))
+    return concat(
+      [...shardsOfSlots(coded.layout, slots)].map(({ slot, stripe }) =>
+        defaultErasureKernel().fingerprint(point, shardOf(coded, slot, stripe)!.data),
+      ),
+    )
+  }
+
+  async function putCertificate(root: Root, query: URLSearchParams, request: Request): Promise<Response> {
+    const one = await entryOf(root, whole(query, 'seq'))
+    const certificate = certificateFromJson(await request.json().catch(() => undefined))
+    const { seq, sizeBytes, blockNumber } = one.entry
+    if (certificate.dataRoot !== root || certificate.entrySeq !== seq || certificate.sizeBytes !== sizeBytes)
+      throw refuse(400, 'CERTIFICATE_INVALID', { root, seq }, false)
+    const coded = certificate.parity === null ? undefined : codedBy(one, certificate.parity.seq)
+    if (certificate.parity !== null && coded?.parity.root !== certificate.parity.root)
+      throw refuse(400, 'CERTIFICATE_INVALID', { root, seq, reason: 'parity' }, false)
+    const own = coded === undefined ? [] : wholeSlots(coded).filter((slot) => slot < coded.code.k)
+    const known = new Map(own.map((slot) => [slot, fingerprintsOf(coded!, [slot])]))
+    const facts = verifyCertificate(certificate, { chainId, registry, membershipHashOf, known })
+    if (facts.blockNumber !== blockNumber) throw refuse(400, 'CERTIFICATE_INVALID', { root, seq }, false)
+    const proven = facts.proven.length > 0
+    if (proven || one.certificate === undefined) one.certificate = { certificate, proven }
+    const slots = bitmapOf(facts.holders.flatMap((holder) => (holder.kind === 'shards' ? holder.slots : [])))
+    return Response.json({ proven, slots, lossesSurvived: facts.lossesSurvived })
+  }
+
+  async function getCertificate(root: Root, query: URLSearchParams): Promise<Response> {
+    const { entry, certificate } = await entryOf(root, whole(query, 'seq'))
+    if (certificate === undefined) throw refuse(404, 'CERTIFICATE_UNKNOWN', { root, seq: entry.seq }, true)
+    return Response.json(certificate.certificate)
+  }
+
+  const paritiesOf = (one: Known): readonly object[] =>
+    all()
+      .map(({ entry }) => codedBy(one, entry.seq))
+      .filter((coded) => coded !== undefined)
+      .sort((a, b) => wholeSlots(b).length - wholeSlots(a).length || a.parity.seq - b.parity.seq)
+      .slice(0, PARITIES_PER_ENTRY_MAX)
+      .sort((a, b) => a.parity.seq - b.parity.seq)
+      .map((coded) => ({
+        seq: coded.parity.seq,
+        root: coded.parity.root,
+        ...coded.code,
+        proven: one.certificate?.proven === true && one.certificate.certificate.parity?.seq === coded.parity.seq,
+        slots: bitmapOf(wholeSlots(coded)),
+      }))
 
   function receipt(root: Root, query: URLSearchParams): Response {
     const seq = whole(query, 'seq')
@@ -161,103 +259,6 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
     const one = known(root).find(({ entry }) => entry.seq === seq)
     if (one === undefined || !isComplete(one)) throw refuse(404, 'ENTRY_INCOMPLETE', { root, seq }, true)
     return Response.json(receiptOf(one, slot))
-  }
-
-  /** Entries that say they are parity of this one. */
-  function paritiesOf(data: Entry): readonly { readonly entry: Entry; readonly layout: ShardLayout }[] {
-    return all()
-      .flatMap(({ entry }) => {
-        const tags = parseParityTags(entry.tags)
-        const isOf = tags?.dataRoot === data.root && tags.sizeBytes === data.sizeBytes && parityFits(entry, tags)
-        return isOf ? [{ entry, layout: shardLayoutOf(data.sizeBytes, tags.code)! }] : []
-      })
-      .sort((a, b) => a.entry.seq - b.entry.seq)
-  }
-  function shardAt(
-    data: Entry,
-    parity: { readonly entry: Entry; readonly layout: ShardLayout },
-    stripe: number,
-    slot: number,
-  ) {
-    const { entry, segmentIndex } = segmentOfShard(parity.layout, { stripe, slot })!
-    return heldOf(entry === 'data' ? data.root : parity.entry.root).get(segmentIndex)
-  }
-  function wholeSlots(data: Entry, parity: { readonly entry: Entry; readonly layout: ShardLayout }): readonly number[] {
-    return presentSlots(parity.layout).filter((slot) =>
-      [...shardsOfSlots(parity.layout, [slot])].every(
-        ({ stripe }) => shardAt(data, parity, stripe, slot) !== undefined,
-      ),
-    )
-  }
-
-  async function shards(root: Root, query: URLSearchParams): Promise<Response> {
-    const seq = whole(query, 'seq')
-    const data = (await entryOf(root, seq)).entry
-    const paritySeq = whole(query, 'parity')
-    for (let turn = 0; turn < waitTurns && all().every(({ entry }) => entry.seq !== paritySeq); turn++)
-      await new Promise((next) => setImmediate(next))
-    if (all().every(({ entry }) => entry.seq !== paritySeq))
-      throw refuse(404, 'ENTRY_UNKNOWN', { root, seq: paritySeq }, true)
-    const parity = paritiesOf(data).find(({ entry }) => entry.seq === paritySeq)
-    if (parity === undefined) throw refuse(400, 'PARITY_MISMATCH', { root, seq, parity: paritySeq }, false)
-    const have = wholeSlots(data, parity)
-    const slots = query.has('slots') ? slotsOf(query.get('slots') as Hex) : have
-    if (slots.length === 0 || slots.some((slot) => !have.includes(slot)))
-      throw refuse(404, 'ENTRY_INCOMPLETE', { root, seq, missingShardCount: 1 }, true)
-    const name = `${seq} ${paritySeq} ${slots.join()}`
-    const answer = shardReceipts.get(name) ?? signShards(data, parity, slots)
-    shardReceipts.set(name, answer)
-    return Response.json(answer)
-  }
-
-  function signShards(
-    data: Entry,
-    parity: { readonly entry: Entry; readonly layout: ShardLayout },
-    slots: readonly number[],
-  ) {
-    const { layout } = parity
-    const point = fingerprintPoint(fromHex(data.root), fromHex(parity.entry.root))
-    const fingerprints = concat(
-      [...shardsOfSlots(layout, slots)].map(({ stripe, slot }) =>
-        defaultErasureKernel().fingerprint(point, shardAt(data, parity, stripe, slot)!.data),
-      ),
-    )
-    const receipt = signReceipt(
-      {
-        chainId,
-        registry,
-        registryVersion: 1,
-        dataRoot: data.root,
-        entrySeq: data.seq,
-        slots: bitmapOf(slots),
-        fingerprintRoot: fingerprintRootOf({ layout, parityRoot: parity.entry.root, slots }, fingerprints),
-        blockNumber: data.blockNumber,
-      },
-      privateKey,
-    )
-    return { receipt, fingerprints: encodeBase64(fingerprints) }
-  }
-
-  async function putCertificate(root: Root, query: URLSearchParams, request: Request): Promise<Response> {
-    const seq = whole(query, 'seq')
-    await entryOf(root, seq)
-    let certificate: Certificate
-    try {
-      certificate = certificateFromJson(await request.json())
-    } catch {
-      throw refuse(400, 'CERTIFICATE_INVALID', { root, seq }, false)
-    }
-    if (certificate.dataRoot !== root || certificate.entrySeq !== seq)
-      throw refuse(400, 'CERTIFICATE_INVALID', { root, seq }, false)
-    certificates.set(seq, certificate)
-    return Response.json({ proven: true, slots: '0x', lossesSurvived: 0 })
-  }
-
-  function certificate(root: Root, query: URLSearchParams): Response {
-    const seq = whole(query, 'seq')
-    const kept = certificates.get(seq)
-    if (kept === undefined) throw refuse(404, 'CERTIFICATE_UNKNOWN', { root, seq }, true)
-    return Response.json(kept)
   }
 
   const logged = ({ root, seq, sizeBytes, startChunk, blockNumber, txHash }: Entry) => ({
@@ -282,15 +283,7 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
           complete: isComplete(one),
           heldSegmentCount: heldOf(root).size,
           contiguousSegmentCount: contiguousOf(root),
-          parities: paritiesOf(one.entry)
-            .slice(0, PARITIES_PER_ENTRY_MAX)
-            .map((parity) => ({
-              seq: parity.entry.seq,
-              root: parity.entry.root,
-              ...parity.layout.code,
-              proven: certificates.get(one.entry.seq)?.parity?.seq === parity.entry.seq,
-              slots: bitmapOf(wholeSlots(one.entry, parity)),
-            })),
+          parities: paritiesOf(one),
         })),
     })
   }
@@ -303,7 +296,6 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
     return Response.json({ entries: page.slice(0, Math.min(limit, 1000)).map(logged) })
   }
 
-  const all = (): readonly Known[] => [...entries.values()].flat()
   const status = (): Response =>
     Response.json({
       version: '0.1.0',
@@ -344,8 +336,8 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
       if (request.method === 'GET' && match[2] === '/segments') return get(root, searchParams)
       if (request.method === 'GET' && match[2] === '/receipt') return receipt(root, searchParams)
       if (request.method === 'GET' && match[2] === '/shards') return shards(root, searchParams)
+      if (request.method === 'GET' && match[2] === '/certificate') return getCertificate(root, searchParams)
       if (request.method === 'PUT' && match[2] === '/certificate') return putCertificate(root, searchParams, request)
-      if (request.method === 'GET' && match[2] === '/certificate') return certificate(root, searchParams)
       if (request.method === 'GET' && match[2] === undefined) return about(root)
     }
     throw refuse(404, 'ROUTE_UNKNOWN', { path }, false)
@@ -362,11 +354,12 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
         throw error
       }
     },
-    learn: (entry) => entries.set(entry.root, [...known(entry.root), { entry, receipt: undefined }]),
+    learn: (entry) =>
+      entries.set(entry.root, [...known(entry.root), { entry, receipt: undefined, certificate: undefined }]),
     lose: (root, index) => void (index === undefined ? segments.delete(root) : segments.get(root)?.delete(index)),
     holds: (root) => heldOf(root).size,
     plant: (root, segment) => void segments.set(root, new Map(heldOf(root)).set(segment.index, segment)),
-    certified: (seq) => certificates.get(seq),
+    certified: (seq) => all().find(({ entry }) => entry.seq === seq)?.certificate?.certificate,
   }
 }
 

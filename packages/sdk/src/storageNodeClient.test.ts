@@ -180,7 +180,7 @@ describe('the client of a storage node', () => {
       code: 'BODY_TOO_LARGE',
     })
     expect(await node.entries(root, {})).toMatchObject([
-      { parities: [{ seq: parityEntry!.seq, code: { k: 2, m: 1 }, proven: true, slots: [0] }] },
+      { parities: [{ seq: parityEntry!.seq, code: { k: 2, m: 1 }, proven: false, slots: [0] }] },
     ])
   })
 

@@ -1,0 +1,83 @@
+import type { Entry, Root, Shard } from '@weightless/core'
+import { presentSlots, shardCountOf } from '@weightless/core'
+import type { Shelf } from '../segments/shelf.ts'
+import type { SegmentStore } from '../store/store.ts'
+import { segmentOf, type CodedEntry } from './codedEntry.ts'
+
+/** The shards that this node holds: segments of the data entry and of the parity entry, seen by slot. */
+export type HeldShards = {
+  /** Slots of which every shard is here, ascending. */
+  wholeSlots(coded: CodedEntry): readonly number[]
+  /** Shards of these slots that are not here. */
+  missingCount(coded: CodedEntry, slots: readonly number[]): number
+  has(coded: CodedEntry, shard: Shard): boolean
+  /** Whether any segment of this root is here. */
+  holdsAny(root: Root): boolean
+  /** The bytes of a shard, not extended; `undefined` when it is not here. */
+  read(coded: CodedEntry, shard: Shard, options: { readonly signal: AbortSignal }): Promise<Uint8Array | undefined>
+  /** Segments of this root went bad or were removed: what is remembered of it is wrong. */
+  forget(root: Root): void
+}
+
+/** Counts kept: one is a few hundred bytes. */
+const COUNTS_MAX = 1024
+
+type Counts = { readonly heldCount: number; readonly bySlot: readonly number[] }
+
+export function createHeldShards(deps: {
+  readonly store: Pick<SegmentStore, 'presence'>
+  readonly shelf: Pick<Shelf, 'isWhole' | 'read'>
+}): HeldShards {
+  const { store, shelf } = deps
+  const known = new Map<string, Counts>()
+
+  /** Held segments 0 … segmentCount − 1 of a root by their remainder. Walking through a large root takes tens of milliseconds,
+   *  so it is done again only when more is here. */
+  function counted(root: Root, segmentCount: number, width: number): readonly number[] {
+    const name = `${root} ${segmentCount} ${width}`
+    const presence = store.presence(root)
+    const before = known.get(name)
+    if (before?.heldCount === presence.heldCount) return before.bySlot
+    const bySlot = Array.from({ length: width }, () => 0)
+    if (presence.heldCount > 0)
+      for (const index of presence.indexes()) if (index < segmentCount) bySlot[index % width]! += 1
+    if (known.size >= COUNTS_MAX) known.delete(known.keys().next().value!)
+    known.set(name, { heldCount: presence.heldCount, bySlot })
+    return bySlot
+  }
+
+  function heldCounts({ data, parity, layout }: CodedEntry): (slot: number) => number {
+    const { code, segmentCount, stripeCount } = layout
+    const ofEntry = (entry: Entry, count: number, width: number): readonly number[] | 'all' =>
+      shelf.isWhole(entry) && store.presence(entry.root).heldCount >= count ? 'all' : counted(entry.root, count, width)
+    const ofData = ofEntry(data, segmentCount, code.k)
+    const ofParity = ofEntry(parity, stripeCount * code.m, code.m)
+    return (slot) => {
+      const counts = slot < code.k ? ofData : ofParity
+      return counts === 'all' ? shardCountOf(layout, slot) : counts[slot < code.k ? slot : slot - code.k]!
+    }
+  }
+
+  return {
+    wholeSlots(coded) {
+      const held = heldCounts(coded)
+      return presentSlots(coded.layout).filter((slot) => held(slot) === shardCountOf(coded.layout, slot))
+    },
+    missingCount(coded, slots) {
+      const held = heldCounts(coded)
+      return slots.reduce((sum, slot) => sum + shardCountOf(coded.layout, slot) - held(slot), 0)
+    },
+    has(coded, shard) {
+      const { entry, index } = segmentOf(coded, shard)
+      return store.presence(entry.root).has(index)
+    },
+    holdsAny: (root) => store.presence(root).heldCount > 0,
+    async read(coded, shard, { signal }) {
+      const { entry, index } = segmentOf(coded, shard)
+      return (await shelf.read(entry, index, { signal }))?.data
+    },
+    forget(root) {
+      for (const name of known.keys()) if (name.startsWith(root)) known.delete(name)
+    },
+  }
+}
