@@ -157,6 +157,11 @@ export const sdkErrors = {
     blame: 'none',
     next: 'Start the nodes that hold this object and download again.',
   },
+  SHARDS_LOST: {
+    retryable: true,
+    blame: 'none',
+    next: 'Start as many of the nodes that wouldHelp names as shortBy says, and download again.',
+  },
   SIZE_UNPROVEN: {
     retryable: true,
     blame: 'peer',
