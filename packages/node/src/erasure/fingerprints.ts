@@ -47,7 +47,7 @@ export function createFingerprints(deps: FingerprintsDeps): Fingerprints {
         const shards = await Promise.all(
           Array.from({ length: count }, (_, i) => held.read(coded, { slot, stripe: from + i }, { signal })),
         )
-        const found = shards.filter((shard) => shard !== undefined)
+        const found = shards.filter((shard) => shard !== undefined).map(({ data }) => data)
         if (found.length < count) return undefined
         fingerprints.set(await kernels.fingerprints(found, { point, signal }), from * FINGERPRINT_SIZE_BYTES)
       } finally {

@@ -1,4 +1,4 @@
-import type { Entry, Root, Shard } from '@weightless/core'
+import type { Entry, ProvenSegment, Root, Shard } from '@weightless/core'
 import { presentSlots, shardCountOf } from '@weightless/core'
 import type { Shelf } from '../segments/shelf.ts'
 import type { SegmentStore } from '../store/store.ts'
@@ -13,8 +13,8 @@ export type HeldShards = {
   has(coded: CodedEntry, shard: Shard): boolean
   /** Whether any segment of this root is here. */
   holdsAny(root: Root): boolean
-  /** The bytes of a shard, not extended; `undefined` when it is not here. */
-  read(coded: CodedEntry, shard: Shard, options: { readonly signal: AbortSignal }): Promise<Uint8Array | undefined>
+  /** The segment that a shard is, its bytes not extended; `undefined` when it is not here. */
+  read(coded: CodedEntry, shard: Shard, options: { readonly signal: AbortSignal }): Promise<ProvenSegment | undefined>
   /** Segments of this root went bad or were removed: what is remembered of it is wrong. */
   forget(root: Root): void
 }
@@ -74,7 +74,7 @@ export function createHeldShards(deps: {
     holdsAny: (root) => store.presence(root).heldCount > 0,
     async read(coded, shard, { signal }) {
       const { entry, index } = segmentOf(coded, shard)
-      return (await shelf.read(entry, index, { signal }))?.data
+      return await shelf.read(entry, index, { signal })
     },
     forget(root) {
       for (const name of known.keys()) if (name.startsWith(root)) known.delete(name)

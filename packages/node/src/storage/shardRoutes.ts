@@ -36,6 +36,8 @@ export type ShardRoutesDeps = {
   readonly receipts: Receipts
   readonly reads: Gate
   readonly clock: Clock
+  /** A certificate of this entry was taken in. */
+  readonly onCertificate: (entry: Entry) => void
   readonly certificates: Certificates
   readonly bodies: Gate
   readonly spares: SpareBuffers
@@ -95,6 +97,7 @@ export function createShardRoutes(deps: ShardRoutesDeps): ShardRoutes {
     if (certificate.parity !== null)
       await awaitSeq({ root, seq: certificate.parity.seq }, { follower, clock }, { signal })
     const { proven, slots, lossesSurvived } = await certificates.take(entry, certificate, { signal })
+    deps.onCertificate(entry)
     return answerJson({ proven: proven.length > 0, slots: bitmapOf(slots), lossesSurvived })
   }
 

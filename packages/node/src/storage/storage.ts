@@ -16,6 +16,9 @@ import { createPeers, type Peers } from '../peers/peers.ts'
 import { createEarly } from '../segments/early.ts'
 import { createShelf } from '../segments/shelf.ts'
 import type { SegmentStore } from '../store/store.ts'
+import { createDuties } from '../sync/duty.ts'
+import { fetchShards } from '../sync/fetchShards.ts'
+import { findCertificate } from '../sync/findCertificate.ts'
 import { createPace, SYNC_BYTES_PER_SECOND_MAX } from '../sync/pace.ts'
 import { createSync, type Sync } from '../sync/sync.ts'
 import { zgsMethods } from '../zgs/compat.ts'
@@ -129,22 +132,42 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     spares,
     bytes,
     clock,
+    onCertificate: (entry) => sync.reconsider(entry),
   })
   const peers = createPeers({ net, clock, logger })
   const isBusy = (): boolean =>
     [bodies, reads].some((gate) => gate.usage().usedBytes > 0 || gate.usage().waitingCount > 0)
+  const hasSigned = (entry: Entry): boolean => receipts.get(entry) !== undefined
+  const pace = createPace({ bytesPerSecond: SYNC_BYTES_PER_SECOND_MAX }, { clock, isBusy })
   const sync = createSync({
     follower,
     membership,
     shelf,
+    duties: createDuties({
+      entries: follower.entries,
+      parities,
+      certificates,
+      held,
+      shelf,
+      membership,
+      signer: signer?.address,
+      hasSigned,
+    }),
+    findCertificate: (entry, options) => findCertificate(entry, options, { certificates, parities, peers, logger }),
+    fetchShards: ({ coded, slots }, options) =>
+      fetchShards(coded, slots, options, { shelf, held, kernels, peers, pace, logger }),
+    async onShards({ coded, slots }, { signal }) {
+      const found = await fingerprints.of(coded, slots, { signal })
+      if (found !== undefined) receipts.signShards(coded, slots, found)
+    },
     wanted: rules.wanted,
     peers,
-    pace: createPace({ bytesPerSecond: SYNC_BYTES_PER_SECOND_MAX }, { clock, isBusy }),
+    pace,
     clock,
     logger,
     signer: signer?.address,
     isWritable: () => !store.usage().readOnly,
-    hasSigned: (entry) => receipts.get(entry) !== undefined,
+    hasSigned,
     async onWhole(entry, slot, { signal }) {
       const receipt = await receipts.sign(entry, slot)
       const { gatewayUrl } = options
