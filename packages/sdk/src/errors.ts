@@ -94,7 +94,7 @@ export const sdkErrors = {
   STEP_MISMATCH: {
     retryable: false,
     blame: 'caller',
-    next: 'Resume with the same source, tags, network and wallet, or upload without the saved step.',
+    next: 'Resume with the same source, tags, code, network and wallet, or upload without the saved step.',
   },
   STEP_NOT_SAVED: {
     retryable: true,

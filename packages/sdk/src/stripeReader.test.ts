@@ -134,6 +134,15 @@ describe('an object by its shards', () => {
     expect(error.facts['wouldHelp']).toContain(`slot 5 at ${at(5).url}`)
   })
 
+  test('nodes that would help are those that signed, though they are no members any more', async () => {
+    const { client, root, at, network } = await stored(9 * S)
+    for (const slot of [0, 2, 5]) at(slot).fault = isDown
+    network.chain.setMembers(network.nodes.filter(({ fault }) => fault === undefined).map(({ member }) => member))
+    const error = await failureOf(downloadBytes(client, root))
+    expect(error).toMatchObject({ code: 'SHARDS_LOST', facts: { missingSlots: '0,2' } })
+    for (const slot of [0, 2, 5]) expect(error.facts['wouldHelp']).toContain(`slot ${slot} at ${at(slot).url}`)
+  })
+
   test('a node that comes back is asked again before a stripe counts as lost', async () => {
     const { client, root, bytes, at } = await stored(9 * S)
     for (const slot of [0, 2]) at(slot).fault = isDown

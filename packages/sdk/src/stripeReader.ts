@@ -11,6 +11,7 @@ import {
   segmentDataSize,
   segmentOfShard,
   shardCountOf,
+  slotsOf,
   stripesOfSegments,
   type PartialTree,
   type SegmentRange,
@@ -19,6 +20,7 @@ import {
   type WantedStripe,
 } from '@weightless/core'
 import { createBodyBuffers, DOWNLOAD_BATCH_SEGMENTS, planBatches, type BatchSpan, type BodyBuffers } from './batches.ts'
+import { certificateBytesMax } from './certify.ts'
 import type { Client } from './client.ts'
 import type { Contact } from './contacts.ts'
 import { fail } from './errors.ts'
@@ -451,11 +453,12 @@ export function createStripeReader(
     signal: AbortSignal,
   ): Promise<Error> {
     const { members } = await client.membership.read({ signal })
+    const signed = await signedHolders(parity, signal)
     const homes = protectedHomes({ dataRoot: root, sizeBytes, code: parity.layout.code }, members)
     const helpers = plan.wouldHelp.map((slot) => {
       const known = parity.holders.get(slot)?.map(({ url }) => url)
       const home = homes.find((one) => one.slot === slot)?.member.endpoint
-      return `slot ${slot} at ${known?.join(' or ') ?? home ?? 'nobody'}`
+      return `slot ${slot} at ${known?.join(' or ') ?? signed.get(slot) ?? home ?? 'nobody'}`
     })
     const latest = failures.filter(({ node }, i) => failures.findLastIndex((other) => other.node === node) === i)
     return fail('SHARDS_LOST', {
@@ -469,9 +472,36 @@ export function createStripeReader(
     })
   }
 
+  /** Who signed for which slot, as a certificate says that some holder keeps: for a person to look after these nodes, so nothing of
+   *  it is verified. */
+  async function signedHolders(parity: KnownParity, signal: AbortSignal): Promise<ReadonlyMap<number, string>> {
+    const contacts = new Set([...parity.holders.values()].flat())
+    for (const { node } of [...contacts].slice(0, CERTIFICATES_ASKED_MAX)) {
+      try {
+        if (seq === undefined) break
+        const what = { seq, sizeBytesMax: certificateBytesMax({ sizeBytes, code: parity.layout.code }) }
+        const certificate = await node.certificate(root, what, { signal })
+        if (certificate?.parity?.root !== parity.root) continue
+        const members = certificate.members.flatMap((list) => list.members)
+        return new Map(
+          certificate.receipts.flatMap(({ signer, slots }) => {
+            const endpoint = members.find((member) => member.signer === signer)?.endpoint
+            return endpoint === undefined ? [] : slotsOf(slots).map((slot) => [slot, endpoint] as const)
+          }),
+        )
+      } catch (error) {
+        signal.throwIfAborted()
+        if (!isFailure(error)) throw error
+      }
+    }
+    return new Map()
+  }
+
   return { read }
 }
 
+/** Certificates are asked for only to name nodes. */
+const CERTIFICATES_ASKED_MAX = 3
 /** A person reads a few. */
 const HELPERS_LISTED_MAX = 16
 

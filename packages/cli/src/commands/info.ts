@@ -19,7 +19,9 @@ function describeProtection({ protection }: ObjectInfo): string[][] {
   const now =
     lossesSurvivedNow === undefined
       ? 'cannot be read from the holders that answer'
-      : `survives the loss of any ${lossesSurvivedNow} more`
+      : lossesSurvivedNow === 0
+        ? 'survives no further loss'
+        : `survives the loss of any ${lossesSurvivedNow} more`
   return [
     ['code', code === null ? 'copies' : `${code.k}+${code.m}`],
     [
