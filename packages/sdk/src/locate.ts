@@ -70,7 +70,8 @@ export async function locate(client: Client, address: ObjectAddress, options: Ab
         else partial ??= proven
         // An object under a code may have more homes than a few copies.
         if (known.some(({ parities }) => parities.length > 0)) queue.push(...rest.splice(0))
-        const readable = partial === undefined ? 'not' : readableBy(surveyOf(partial.sizeBytes, answers))
+        const readable =
+          partial === undefined ? 'not' : readableBy(surveyOf(partial.sizeBytes, answers, { isComplete: false }))
         if (complete === undefined && readable === 'directly') scope.end()
         if (complete === undefined && readable === 'decoded' && !isWaiting) {
           isWaiting = true
@@ -95,7 +96,7 @@ export async function locate(client: Client, address: ObjectAddress, options: Ab
   const entry = complete ?? partial
   if (entry !== undefined) {
     const { seq, sizeBytes } = entry
-    const survey = complete === undefined ? surveyOf(sizeBytes, answers) : undefined
+    const survey = complete === undefined ? surveyOf(sizeBytes, answers, { isComplete: false }) : undefined
     return { root, seq, sizeBytes, candidates, survey }
   }
   if (broken !== undefined) throw broken

@@ -117,16 +117,24 @@ export function createStripeReader(
   async function askAgain(signal: AbortSignal): Promise<void> {
     asking ??= survey(client, object, { signal })
       .then((next) => {
-        if (next.parities.length > 0) current = next
+        current = next.parities.length > 0 ? next : { ...current, isComplete: true }
         for (const holder of holders.values()) holder.lacks.clear()
       })
       .finally(() => (asking = undefined))
-    // Whoever started it may have been aborted: then the next round asks.
-    await asking.catch(() => signal.throwIfAborted())
+    await asking.catch(() => {
+      signal.throwIfAborted()
+      // Whoever started it may have been aborted: then the next round asks.
+      current = { ...current, isComplete: true }
+    })
   }
 
   async function readPiece(span: BatchSpan, failures: NodeFailure[], signal: AbortSignal): Promise<Uint8Array> {
-    const way = wayTo(span)
+    let way = wayTo(span)
+    if (!isReadable(way, span) && !current.isComplete) {
+      // Those who were asked do not suffice.
+      await askAgain(signal)
+      way = wayTo(span)
+    }
     const { parity } = way
     const stripes = [...stripesOfSegments(parity.layout, { from: span.from, to: span.from + span.count })]
     const gathered = await gather(way, stripes, failures, signal)
@@ -157,11 +165,18 @@ export function createStripeReader(
       return { parity, name, isBogus: bogus.has(name) }
     })
     invariant(ways.length > 0, 'a reader by shards knows how they are laid out')
-    const isReadable = (way: Way): boolean => {
-      const stripes = stripesOfSegments(way.parity.layout, { from: span.from, to: span.from + span.count })
-      return [...stripes].every((wanted) => planFor(way, wanted, NOTHING).kind === 'read')
-    }
-    return ways.find(isReadable) ?? ways.find(({ isBogus }) => !isBogus) ?? ways[0]!
+    return ways.find((way) => isReadable(way, span)) ?? ways.find(({ isBogus }) => !isBogus) ?? ways[0]!
+  }
+
+  function isReadable(way: Way, span: BatchSpan): boolean {
+    const stripes = stripesOfSegments(way.parity.layout, { from: span.from, to: span.from + span.count })
+    return [...stripes].every((wanted) => planFor(way, wanted, NOTHING).kind === 'read')
+  }
+
+  /** The same parity with all holders that are known by now. */
+  function latest(way: Way): Way {
+    const { seq, root } = way.parity
+    return { ...way, parity: current.parities.find((one) => one.seq === seq && one.root === root) ?? way.parity }
   }
 
   function planFor({ parity, isBogus }: Way, wanted: WantedStripe, now: Progress): StripePlan {
@@ -207,6 +222,7 @@ export function createStripeReader(
     const open = new Set<string>()
     let wake: () => void = () => undefined
     let broken: unknown
+    let isAsking = false
     const begin = (slot: number, run: StripeRun): void => {
       const name = `${slot} ${run.from} ${run.count}`
       const names = Array.from({ length: run.count }, (_, i) => nameOf(run.from + i, slot))
@@ -221,7 +237,7 @@ export function createStripeReader(
         },
         () => undefined,
       )
-      fetchSlot(way.parity, slot, run, failures, child.signal)
+      fetchSlot(latest(way).parity, slot, run, failures, child.signal)
         .then(
           (fetched) => {
             if (fetched === undefined) now.dead.add(slot)
@@ -244,16 +260,28 @@ export function createStripeReader(
       for (;;) {
         outer.throwIfAborted()
         if (broken !== undefined) throw broken
-        const plans = stripes.map((wanted) => planFor(way, wanted, now))
+        const { parity } = latest(way)
+        const plans = stripes.map((wanted) => planFor(latest(way), wanted, now))
         const lost = plans.find((plan) => plan.kind === 'lost')
-        if (lost !== undefined) throw await lostStripe(way.parity, lost, failures, outer)
+        if (lost !== undefined && current.isComplete) throw await lostStripe(parity, lost, failures, outer)
+        // Only as many were asked as all seemed to need: now others are needed, and not at the end of a long wait.
+        const isShort = lost !== undefined || now.late.size + now.dead.size > 0
+        if (isShort && !current.isComplete && !isAsking) {
+          isAsking = true
+          void askAgain(outer)
+            .catch((error: unknown) => void (broken ??= error))
+            .then(() => {
+              isAsking = false
+              wake()
+            })
+        }
         const ready = plans.filter((plan) => plan.kind === 'read')
         const missing = new Map<number, number[]>()
         for (const { stripe, direct, helpers } of ready)
           for (const slot of [...direct, ...helpers])
             if (!now.have.has(nameOf(stripe, slot))) missing.set(slot, [...(missing.get(slot) ?? []), stripe])
-        if (missing.size === 0) {
-          for (const slot of now.late) slowDown(way.parity, slot, now)
+        if (lost === undefined && missing.size === 0) {
+          for (const slot of now.late) slowDown(parity, slot, now)
           return { plans: ready, have: now.have, runs }
         }
         const woken = new Promise<void>((resolve) => (wake = resolve))

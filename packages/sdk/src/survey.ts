@@ -10,12 +10,15 @@ import {
 import type { Client } from './client.ts'
 import type { Contact } from './contacts.ts'
 import { mapBounded } from './inOrder.ts'
+import { childScope } from './scope.ts'
 import type { HeldEntry, HeldParity } from './storageNodeClient.ts'
 
 /** What nodes say they have of an object. Nothing of it is believed: what they serve is checked against the data root. */
 export type Survey = {
   /** Ways to read the object by shards, the best first: proven parity, then the largest m, then the first in the log. */
   readonly parities: readonly KnownParity[]
+  /** Everybody was asked: otherwise others may have more. */
+  readonly isComplete: boolean
 }
 export type KnownParity = {
   readonly seq: number
@@ -31,7 +34,11 @@ export type Answer = { readonly contact: Contact; readonly known: readonly HeldE
 /** Each costs a reader a stripe at most, if it is bogus. */
 const PARITIES_TRIED_MAX = 16
 
-export function surveyOf(sizeBytes: number, answers: readonly Answer[]): Survey {
+export function surveyOf(
+  sizeBytes: number,
+  answers: readonly Answer[],
+  { isComplete }: Pick<Survey, 'isComplete'>,
+): Survey {
   const byName = new Map<string, Draft>()
   const wholeHolders: Contact[] = []
   for (const { contact, known } of answers) {
@@ -52,11 +59,11 @@ export function surveyOf(sizeBytes: number, answers: readonly Answer[]): Survey 
   const parities = [...byName.values()].sort(
     (a, b) => Number(b.isProven) - Number(a.isProven) || b.layout.code.m - a.layout.code.m || a.seq - b.seq,
   )
-  return { parities: parities.slice(0, PARITIES_TRIED_MAX) }
+  return { parities: parities.slice(0, PARITIES_TRIED_MAX), isComplete }
 }
 
 /** Whether every stripe can be read: `directly` where every data slot has a holder. */
-export function readableBy({ parities }: Survey): 'directly' | 'decoded' | 'not' {
+export function readableBy({ parities }: Pick<Survey, 'parities'>): 'directly' | 'decoded' | 'not' {
   const covers = parities.map(({ holders, layout }) => {
     const slots = [...holders.keys()]
     if (slots.filter((slot) => slot < layout.code.k).length === layout.dataSlotCount) return 'directly'
@@ -68,6 +75,8 @@ export function readableBy({ parities }: Survey): 'directly' | 'decoded' | 'not'
 const ASK_WINDOW = 8
 /** A small answer from memory; whoever needs longer is not waited for. */
 const ASK_TIMEOUT_MS = 4_000
+/** When enough to read from have answered, one that hangs is not waited for. */
+const REST_GRACE_MS = 500
 
 /** Asks all members what they have. */
 export async function survey(
@@ -76,24 +85,27 @@ export async function survey(
   options: Abortable,
 ): Promise<Survey> {
   const { root, seq, sizeBytes } = object
+  const scope = childScope(options.signal)
+  const good: Answer[] = []
+  let isWaiting = false
   const members = ordered(root, await client.membership.read(options))
-  const answers = await mapBounded(members, { window: ASK_WINDOW, ...options }, async ({ endpoint }, signal) => {
+  await mapBounded(members, { window: ASK_WINDOW, ...options }, async ({ endpoint }, signal) => {
     let contact: Contact | undefined
     try {
       contact = client.contacts.of(endpoint)
-      const known = await contact.node.entries(root, { signal, timeoutMs: ASK_TIMEOUT_MS })
-      return { contact, known: known.filter((entry) => seq === undefined || entry.seq === seq) }
+      const known = await contact.node.entries(root, { signal: scope.signal, timeoutMs: ASK_TIMEOUT_MS })
+      good.push({ contact, known: known.filter((entry) => seq === undefined || entry.seq === seq) })
+      if (isWaiting || readableBy(surveyOf(sizeBytes, good, { isComplete: false })) === 'not') return
+      isWaiting = true
+      client.deps.clock.sleep(REST_GRACE_MS, { signal: scope.signal }).then(scope.end, () => undefined)
     } catch (error) {
       signal.throwIfAborted()
+      if (scope.signal.aborted) return
       if (!isFailure(error)) throw error
       contact?.failed(error)
-      return undefined
     }
-  })
-  return surveyOf(
-    sizeBytes,
-    answers.filter((answer) => answer !== undefined),
-  )
+  }).finally(scope.end)
+  return surveyOf(sizeBytes, good, { isComplete: true })
 }
 
 /** Whoever is likely to have something comes first. */
