@@ -202,10 +202,10 @@ describe('an object by its shards', () => {
 
 describe('bogus parity', () => {
   /** A stranger's parity of other bytes is in the log first, held, and said to be proven. */
-  async function attacked(lost: readonly number[]) {
+  async function attacked(lost: readonly number[], of: ErasureCode = { k: 4, m: 3 }) {
     const sizeBytes = 14 * S + 11
     const network = createFakeNetwork({ nodeCount: 8 })
-    const bogus = codedObjectOf(sizeBytes, 6, { k: 4, m: 3 }, (parity) => (parity[3]! ^= 0x40))
+    const bogus = codedObjectOf(sizeBytes, 6, of, (parity) => (parity[3]! ^= 0x40))
     network.chain.submit([bogus.data.submission, bogus.parity.submission])
     const bytes = content(sizeBytes, 6)
     const { root, seq } = await upload(network.client(), bytes, { code })
@@ -242,6 +242,15 @@ describe('bogus parity', () => {
     const { client, root, bytes, network, bogusRoot } = await attacked([0, 3])
     expect(same(await downloadBytes(client, root), bytes)).toBe(true)
     expect(reads(network).some((line) => line.includes(bogusRoot))).toBe(true)
+  })
+
+  test('is found out too where all is computed from it, and no segment has a proof', async () => {
+    // Of 2+3 no node has a whole data slot, and any two of its parity slots give every byte of it.
+    const { client, root, bytes, network, bogusRoot } = await attacked([0, 3], { k: 2, m: 3 })
+    expect(same(await downloadBytes(client, root), bytes)).toBe(true)
+    expect(reads(network).some((line) => line.includes(bogusRoot))).toBe(true)
+    const range = { start: 3 * S, end: 3 * S + 9 }
+    expect(same(await downloadBytes(client, root, { range }), bytes.subarray(3 * S, 3 * S + 9))).toBe(true)
   })
 
   test('with no other parity left the object is lost rather than wrong', async () => {
