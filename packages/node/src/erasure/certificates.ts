@@ -1,5 +1,15 @@
-import type { Address, Certificate, CertificateFacts, Entry, ErasureCode, Index, Root } from '@weightless/core'
+import type {
+  Address,
+  Certificate,
+  CertificateFacts,
+  Entry,
+  ErasureCode,
+  HeldReceipt,
+  Index,
+  Root,
+} from '@weightless/core'
 import {
+  assembleCertificate,
   certificateFromJson,
   chooseParity,
   fail as failCore,
@@ -10,6 +20,7 @@ import {
 import { numberKey } from '../flow/keys.ts'
 import type { MembershipView } from '../flow/membership.ts'
 import type { ParityIndex } from '../flow/parities.ts'
+import { bringsNews, isOfSameParity, unionOf } from './certificateUnion.ts'
 import { codedEntryOf, type CodedEntry } from './codedEntry.ts'
 import type { Fingerprints } from './fingerprints.ts'
 import type { HeldShards } from './heldShards.ts'
@@ -20,8 +31,10 @@ export type Certificates = {
   of(entry: Entry): Certified | undefined
   get(entry: Entry): Certificate | undefined
   /** Verifies a certificate, with the fingerprints of data shards that are here as known, and keeps it if it says more than the one
-   *  that is kept. Throws `CERTIFICATE_INVALID`, `RECEIPT_INVALID`, `MEMBERSHIP_INVALID`, `CODE_INVALID` or `SIZE_INVALID`. */
+   *  that is kept; of one parity the receipts of both are put together. Resolves to what the given one proves. Throws `CERTIFICATE_INVALID`, `RECEIPT_INVALID`, `MEMBERSHIP_INVALID`, `CODE_INVALID` or `SIZE_INVALID`. */
   take(entry: Entry, certificate: Certificate, options: { readonly signal: AbortSignal }): Promise<Certified>
+  /** Puts a receipt of this node into the certificate that is kept; whether that says more now. */
+  add(entry: Entry, held: HeldReceipt, options: { readonly signal: AbortSignal }): Promise<boolean>
 }
 
 /** What is left of a certificate when it is verified. */
@@ -33,7 +46,8 @@ export type Certified = {
   readonly proven: readonly number[]
   readonly isDurable: boolean
   readonly lossesSurvived: number
-  readonly holderIds: readonly number[]
+  /** Slots that count, by holder; none of a copy. */
+  readonly holders: readonly { readonly id: number; readonly slots: readonly number[] }[]
 }
 
 export type CertificatesOptions = { readonly chainId: number; readonly registry: Address }
@@ -100,57 +114,103 @@ export function createCertificates(options: CertificatesOptions, deps: Certifica
 
   return {
     of,
-    get(entry) {
-      const value = of(entry) && index.get(numberKey('certificate', entry.seq))
-      return value && certificateFromJson(JSON.parse(new TextDecoder().decode(value)))
-    },
+    get,
     async take(entry, certificate, { signal }) {
       const certified = certifiedOf(certificate, await verify(entry, certificate, signal))
-      const isMember = new Set(membership.current().members.map(({ id }) => id))
-      if (!saysMore(certified, of(entry), (id) => isMember.has(id))) return certified
-      const { root, sizeBytes, blockNumber } = entry
-      const row: Row = { ...certified, root, sizeBytes, blockNumber }
-      const encode = (value: object): Uint8Array => new TextEncoder().encode(JSON.stringify(value))
-      await index.transaction(
-        [
-          { key: numberKey('certificate', entry.seq), value: encode(certificate) },
-          { key: numberKey('certified', entry.seq), value: encode(row) },
-        ],
-        { durability: 'written' },
-      )
+      await keep(entry, [{ certificate, certified }, ...(await unions(entry, certificate, signal))])
       return certified
     },
+    async add(entry, own, { signal }) {
+      const kept = get(entry)
+      const members = membership.at(own.receipt.registryVersion)
+      if (kept === undefined || members === undefined) return false
+      const alone = assembleCertificate(kept, [own], [members])
+      return await keep(entry, await unions(entry, alone, signal))
+    },
+  }
+
+  function get(entry: Entry): Certificate | undefined {
+    const value = of(entry) && index.get(numberKey('certificate', entry.seq))
+    return value && certificateFromJson(JSON.parse(new TextDecoder().decode(value)))
+  }
+
+  /** What the kept certificate and another one say together: those who are members now, and all, since who has left may come back. */
+  async function unions(entry: Entry, other: Certificate, signal: AbortSignal): Promise<readonly Candidate[]> {
+    const kept = get(entry)
+    if (kept === undefined || !isOfSameParity(kept, other) || !bringsNews(other, kept, isMember())) return []
+    const found: Candidate[] = []
+    for (const of of [isMember(), () => true]) {
+      const certificate = unionOf(kept, other, of)
+      if (certificate === undefined) continue
+      found.push({ certificate, certified: certifiedOf(certificate, await verify(entry, certificate, signal)) })
+    }
+    return found
+  }
+
+  function isMember(): (id: number) => boolean {
+    const ids = new Set(membership.current().members.map(({ id }) => id))
+    return (id) => ids.has(id)
+  }
+
+  /** Keeps the best of these if it says more than what is kept. */
+  async function keep(entry: Entry, candidates: readonly Candidate[]): Promise<boolean> {
+    const before = of(entry)
+    let best: Candidate | undefined
+    for (const candidate of candidates)
+      if (saysMore(candidate.certified, best?.certified ?? before, isMember())) best = candidate
+    if (best === undefined) return false
+    const { root, sizeBytes, blockNumber } = entry
+    const row: Row = { ...best.certified, root, sizeBytes, blockNumber }
+    const encode = (value: object): Uint8Array => new TextEncoder().encode(JSON.stringify(value))
+    await index.transaction(
+      [
+        { key: numberKey('certificate', entry.seq), value: encode(best.certificate) },
+        { key: numberKey('certified', entry.seq), value: encode(row) },
+      ],
+      { durability: 'written' },
+    )
+    return true
   }
 }
+
+type Candidate = { readonly certificate: Certificate; readonly certified: Certified }
 
 function refuse(reason: string, facts: Parameters<typeof failCore>[1]): Error {
   return failCore('CERTIFICATE_INVALID', { reason, ...facts })
 }
 
 function certifiedOf({ code, parity }: Certificate, facts: CertificateFacts): Certified {
-  const slots = facts.holders.flatMap((holder) => (holder.kind === 'shards' ? holder.slots : []))
+  const holders = facts.holders.map(({ member, kind, slots }) => ({
+    id: member.id,
+    slots: kind === 'shards' ? slots : [],
+  }))
+  const slots = holders.flatMap((holder) => holder.slots)
   return {
     parity: parity === null || code === null ? null : { ...parity, code },
     slots: [...new Set(slots)].sort((a, b) => a - b),
     proven: facts.proven,
     isDurable: facts.isDurable,
     lossesSurvived: facts.lossesSurvived,
-    holderIds: facts.holders.map(({ member }) => member.id),
+    holders,
   }
 }
 
 /** Which of two certificates of one entry is kept. A parity that is proven and durable before one that is not, so that nobody
- *  takes protection away by proving a larger parity that he has not spread; then the one that counts; then who survives more, or
- *  names more of those who are members now. */
+ *  takes protection away by proving a larger parity that he has not spread; then the one that counts; then who names more slots at
+ *  those who are members now, more of these, survives more, and names fewer who have left. */
 export function saysMore(one: Certified, kept: Certified | undefined, isMember: (id: number) => boolean): boolean {
   if (kept === undefined) return true
   const rank = ({ proven, isDurable }: Certified): number => (proven.length === 0 ? 0 : isDurable ? 2 : 1)
   if (rank(one) !== rank(kept)) return rank(one) > rank(kept)
   if (rank(one) > 0 && one.parity!.seq !== kept.parity!.seq)
     return chooseParity([one.parity!, kept.parity!]) === one.parity
-  const memberCount = ({ holderIds }: Certified): number => holderIds.filter(isMember).length
-  return (
-    one.lossesSurvived - kept.lossesSurvived > 0 ||
-    (one.lossesSurvived === kept.lossesSurvived && memberCount(one) > memberCount(kept))
-  )
+  const present = ({ holders }: Certified): Certified['holders'] => holders.filter(({ id }) => isMember(id))
+  const slotsOf = (certified: Certified): readonly number[] => present(certified).flatMap(({ slots }) => slots)
+  const more =
+    new Set(slotsOf(one)).size - new Set(slotsOf(kept)).size ||
+    present(one).length - present(kept).length ||
+    slotsOf(one).length - slotsOf(kept).length ||
+    one.lossesSurvived - kept.lossesSurvived ||
+    kept.holders.length - one.holders.length
+  return more > 0
 }

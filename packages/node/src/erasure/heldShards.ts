@@ -19,30 +19,50 @@ export type HeldShards = {
   forget(root: Root): void
 }
 
-/** Counts kept: one is a few hundred bytes. */
-const COUNTS_MAX = 1024
+/** Roots whose held segments are kept in memory, a bit each: 32 KiB for the largest entry of ours. */
+const ROOTS_MAX = 64
+/** Counts kept of one root: one is a few hundred bytes, and a node tells of so many parities of an entry. */
+const COUNTS_PER_ROOT_MAX = 64
 
-type Counts = { readonly heldCount: number; readonly bySlot: readonly number[] }
+type Held = {
+  readonly heldCount: number
+  readonly bits: Uint8Array
+  /** By segment count and width. */
+  readonly counts: Map<string, readonly number[]>
+}
 
 export function createHeldShards(deps: {
   readonly store: Pick<SegmentStore, 'presence'>
   readonly shelf: Pick<Shelf, 'isWhole' | 'read'>
 }): HeldShards {
   const { store, shelf } = deps
-  const known = new Map<string, Counts>()
+  const known = new Map<Root, Held>()
 
-  /** Held segments 0 … segmentCount − 1 of a root by their remainder. Walking through a large root takes tens of milliseconds,
-   *  so it is done again only when more is here. */
-  function counted(root: Root, segmentCount: number, width: number): readonly number[] {
-    const name = `${root} ${segmentCount} ${width}`
+  /** Walking through the rows of a large root takes tenths of a second, so it is done again only when more is here. */
+  function heldOf(root: Root): Held {
     const presence = store.presence(root)
-    const before = known.get(name)
-    if (before?.heldCount === presence.heldCount) return before.bySlot
+    const before = known.get(root)
+    if (before?.heldCount === presence.heldCount) return before
+    const indexes = presence.heldCount > 0 ? [...presence.indexes()] : []
+    const bits = new Uint8Array(Math.floor((indexes.at(-1) ?? -1) / 8) + 1)
+    for (const index of indexes) bits[index >> 3]! |= 1 << (index & 7)
+    const held: Held = { heldCount: presence.heldCount, bits, counts: new Map() }
+    if (known.size >= ROOTS_MAX) known.delete(known.keys().next().value!)
+    known.set(root, held)
+    return held
+  }
+
+  /** Held segments 0 … segmentCount − 1 of a root by their remainder. */
+  function counted(root: Root, segmentCount: number, width: number): readonly number[] {
+    const { bits, counts } = heldOf(root)
+    const name = `${segmentCount} ${width}`
+    const before = counts.get(name)
+    if (before !== undefined) return before
     const bySlot = Array.from({ length: width }, () => 0)
-    if (presence.heldCount > 0)
-      for (const index of presence.indexes()) if (index < segmentCount) bySlot[index % width]! += 1
-    if (known.size >= COUNTS_MAX) known.delete(known.keys().next().value!)
-    known.set(name, { heldCount: presence.heldCount, bySlot })
+    const end = Math.min(segmentCount, bits.length * 8)
+    for (let index = 0; index < end; index++) bySlot[index % width]! += (bits[index >> 3]! >> (index & 7)) & 1
+    if (counts.size >= COUNTS_PER_ROOT_MAX) counts.delete(counts.keys().next().value!)
+    counts.set(name, bySlot)
     return bySlot
   }
 
@@ -76,8 +96,6 @@ export function createHeldShards(deps: {
       const { entry, index } = segmentOf(coded, shard)
       return await shelf.read(entry, index, { signal })
     },
-    forget(root) {
-      for (const name of known.keys()) if (name.startsWith(root)) known.delete(name)
-    },
+    forget: (root) => void known.delete(root),
   }
 }

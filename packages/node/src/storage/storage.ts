@@ -20,6 +20,7 @@ import { createDuties } from '../sync/duty.ts'
 import { fetchShards } from '../sync/fetchShards.ts'
 import { findCertificate } from '../sync/findCertificate.ts'
 import { createPace, SYNC_BYTES_PER_SECOND_MAX } from '../sync/pace.ts'
+import { spreadCertificate } from '../sync/spreadCertificate.ts'
 import { createSync, type Sync } from '../sync/sync.ts'
 import { zgsMethods } from '../zgs/compat.ts'
 import { createRpcEndpoint } from '../zgs/endpoint.ts'
@@ -156,9 +157,15 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     findCertificate: (entry, options) => findCertificate(entry, options, { certificates, parities, peers, logger }),
     fetchShards: ({ coded, slots }, options) =>
       fetchShards(coded, slots, options, { shelf, held, kernels, peers, pace, logger }),
-    async onShards({ coded, slots }, { signal }) {
+    async onShards({ coded }, { signal }) {
+      // All that is here, so that a slot whose home has moved keeps its holder in the certificate.
+      const slots = held.wholeSlots(coded)
       const found = await fingerprints.of(coded, slots, { signal })
-      if (found !== undefined) receipts.signShards(coded, slots, found)
+      const receipt = found && receipts.signShards(coded, slots, found)
+      if (receipt === undefined) return
+      if (!(await certificates.add(coded.data, { receipt, fingerprints: found }, { signal }))) return
+      const members = membership.current().members.filter((member) => member.signer !== signer?.address)
+      await spreadCertificate(coded.data, certificates.get(coded.data)!, { members, signal }, { peers, logger })
     },
     wanted: rules.wanted,
     peers,

@@ -1,5 +1,15 @@
 import { afterEach, describe, expect, test } from 'vitest'
-import { bitmapOf, placeHomes, protectedHomes, type ErasureCode, type Member, type Receipt } from '@weightless/core'
+import {
+  bitmapOf,
+  membershipHash,
+  placeHomes,
+  protectedHomes,
+  verifyCertificate,
+  type Certificate,
+  type ErasureCode,
+  type Member,
+  type Receipt,
+} from '@weightless/core'
 import { codedObjectOf, type CodedObject } from '../../../../sim/compliance/codedObject.ts'
 import {
   certificateOf,
@@ -205,6 +215,32 @@ describe('repair', () => {
     }
   })
 
+  test('after two members were replaced every home has a certificate that names the new ones and not the old ones', async () => {
+    const world = createTestWorld()
+    const object = codedObjectOf(SIZE_BYTES, 13, code)
+    const { nodes, homes, upload, certificate } = await uploaded(world, 6, object)
+    const gone = [homes.get(0)!, homes.get(5)!]
+    for (const node of gone) {
+      await node.kill()
+      world.chain.change({ id: nodes.indexOf(node) + 1, member: undefined })
+    }
+    const added = await world.members(2)
+    const now = [...nodes.filter((node) => !gone.includes(node)), ...added]
+    const signersAt = async (node: TestRole): Promise<readonly string[]> => {
+      const answer = await node.fetch(certificatePath(upload))
+      if (answer.status !== 200) return []
+      return ((await answer.json()) as { receipts: readonly Receipt[] }).receipts.map(({ signer }) => signer).sort()
+    }
+    expect(certificate.receipts.map(({ signer }) => signer)).toContain(gone[0]!.signer)
+    const all = now.map(({ signer }) => signer).sort()
+    for (const node of now) await until(async () => (await signersAt(node)).join() === all.join(), 'all have signed')
+    // The two others may go now.
+    const spared = now.filter((node) => !added.includes(node)).slice(0, 2)
+    for (const node of spared) await node.kill()
+    const kept = (await (await added[0]!.fetch(certificatePath(upload))).json()) as Certificate
+    expect(verifiedAt(added[0]!, kept)).toMatchObject({ isDurable: true, lossesSurvived: 2 })
+  })
+
   test('wrong shards are refused, their sender is asked no more, and the rest is enough', async () => {
     const world = createTestWorld()
     const object = codedObjectOf(SIZE_BYTES, 8, code)
@@ -283,6 +319,12 @@ describe('repair', () => {
     await until(async () => (await slotsAt(upload, empty)) === bitmapOf([3]), 'slot 3 is back')
   })
 })
+
+function verifiedAt({ follower }: Holder, certificate: Certificate) {
+  const { chainId, registry } = certificate
+  const membershipHashOf = (version: number) => membershipHash(follower.membership.at(version)!.members)
+  return verifyCertificate(certificate, { chainId, registry, membershipHashOf })
+}
 
 function slotIn(bitmap: string | undefined, slot: number): boolean {
   return bitmap !== undefined && (Number.parseInt(bitmap.slice(2), 16) >> slot) % 2 === 1

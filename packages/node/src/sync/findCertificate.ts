@@ -1,6 +1,7 @@
-import type { Entry, Logger, Member } from '@weightless/core'
+import type { Certificate, Entry, Logger, Member } from '@weightless/core'
 import { isFailure, placementOrder, presentSlots, protectedHomes, shardCountOf } from '@weightless/core'
 import { FINGERPRINT_SIZE_BYTES } from '@weightless/kernels'
+import { mapBounded } from '@weightless/sdk'
 import { codedEntryOf } from '../erasure/codedEntry.ts'
 import type { Certificates } from '../erasure/certificates.ts'
 import type { ParityIndex } from '../flow/parities.ts'
@@ -9,11 +10,13 @@ import { isKeptByShards } from './duty.ts'
 
 /** Members asked for one certificate. Who holds shards of an object was given it. */
 const ASKED_MAX = 32
+const ASK_WINDOW = 4
 /** Codes whose homes are asked first. */
 const CODES_MAX = 4
 /** Looked at in order to know how large a certificate may be. */
 const PARITIES_LOOKED_MAX = 256
-const ASK_TIMEOUT_MS = 10_000
+/** Megabytes at most, and a home waits for the answer before it begins to copy. */
+const ASK_TIMEOUT_MS = 5_000
 /** Receipts and member lists of a certificate: 256 receipts are 200 KB, ten lists of 256 members 1 MiB. */
 const CERTIFICATE_REST_BYTES_MAX = 2 * 1024 ** 2
 
@@ -24,7 +27,7 @@ export type FindCertificateDeps = {
   readonly logger: Logger
 }
 
-/** Asks other members, one after the other, until one has a certificate that is verified here and says that the object is kept by
+/** Asks other members, a few at a time, until one has a certificate that is verified here and says that the object is kept by
  *  shards. Every certificate that is verified is kept, whatever it says. `members` without this node. */
 export async function findCertificate(
   entry: Entry,
@@ -32,21 +35,32 @@ export async function findCertificate(
   { certificates, parities, peers, logger }: FindCertificateDeps,
 ): Promise<'found' | 'none'> {
   const { asked, sizeBytesMax } = whomToAsk(entry, members, parities)
-  for (const member of asked) {
-    const client = peers.isAvoided(member) ? undefined : peers.of(member)
-    if (client === undefined) continue
+  const able = asked.filter((member) => !peers.isAvoided(member) && peers.of(member) !== undefined)
+  const ask = async (member: Member, scope: AbortSignal): Promise<Certificate | undefined> => {
     try {
       const what = { seq: entry.seq, sizeBytesMax }
-      const certificate = await client.certificate(entry.root, what, { signal, timeoutMs: ASK_TIMEOUT_MS })
+      const found = await peers.of(member)!.certificate(entry.root, what, { signal: scope, timeoutMs: ASK_TIMEOUT_MS })
       peers.succeeded(member)
-      if (certificate === undefined) continue
-      if (isKeptByShards(await certificates.take(entry, certificate, { signal }))) return 'found'
+      return found
     } catch (error) {
       signal.throwIfAborted()
-      if (!isFailure(error)) throw error
-      // What does not hold together here may be of a block that one of the two has not seen: no reason to call it a lie.
-      logger.info('certificate.refused', { seq: entry.seq, holder: member.id, code: error.code })
       peers.failed(member, error)
+      return undefined
+    }
+  }
+  for (let from = 0; from < able.length; from += ASK_WINDOW) {
+    const some = able.slice(from, from + ASK_WINDOW)
+    const told = await mapBounded(some, { window: ASK_WINDOW, signal }, ask)
+    for (const certificate of told) {
+      if (certificate === undefined) continue
+      try {
+        if (isKeptByShards(await certificates.take(entry, certificate, { signal }))) return 'found'
+      } catch (error) {
+        signal.throwIfAborted()
+        if (!isFailure(error)) throw error
+        // What does not hold together here may be of a block that one of the two has not seen: no reason to call it a lie.
+        logger.info('certificate.refused', { seq: entry.seq, error })
+      }
     }
   }
   return 'none'
