@@ -1,12 +1,25 @@
+import { domainOf, membershipHash, type Member } from '@weightless/core'
 import { submissionLog } from '../fakes/chain.ts'
 import { createFakeStorageNode } from '../fakes/storageNode.ts'
 import { storageNodeCompliance } from './storageNode.ts'
+import { storageNodeShardCompliance, type ShardNodeHarness } from './storageNodeShards.ts'
 
-storageNodeCompliance('in memory', async () => {
+storageNodeCompliance('in memory', fakeNode)
+storageNodeShardCompliance('in memory', fakeNode)
+
+async function fakeNode(): Promise<ShardNodeHarness> {
   const chainId = 31337
   const flow = `0x${'f0'.repeat(20)}` as never
   const registry = `0x${'12'.repeat(20)}` as never
-  const node = createFakeStorageNode({ privateKey: new Uint8Array(32).fill(7), chainId, flow, registry })
+  const members: Member[] = []
+  const node = createFakeStorageNode({
+    privateKey: new Uint8Array(32).fill(7),
+    chainId,
+    flow,
+    registry,
+    membershipHashOf: (version) => (version === 1 ? membershipHash(members) : undefined),
+  })
+  members.push({ id: 1, signer: node.signer, endpoint: 'http://node.test/', domain: domainOf('rack'), weight: 1n })
   const chain = submissionLog(flow)
   return {
     url: 'http://node.test/',
@@ -15,6 +28,7 @@ storageNodeCompliance('in memory', async () => {
     flow,
     registry,
     signer: node.signer,
+    membership: { version: 1, members },
     submit: async (submission) => {
       const entry = chain.append(submission)
       node.learn(entry)
@@ -22,4 +36,4 @@ storageNodeCompliance('in memory', async () => {
     },
     [Symbol.asyncDispose]: async () => undefined,
   }
-})
+}

@@ -366,16 +366,21 @@ export type TestObject = {
 
 /** Content of `sizeBytes` from a seed; zeros for a negative seed. */
 export function objectOf(sizeBytes: number, seed: number): TestObject {
-  const layout = layoutOf(sizeBytes)
+  return objectOfBytes(seed >= 0 ? pseudoRandom(sizeBytes, seed) : new Uint8Array(sizeBytes))
+}
+
+export function objectOfBytes(bytes: Uint8Array, tags?: Uint8Array): TestObject {
+  const layout = layoutOf(bytes.length)
   const padded = new Uint8Array(layout.chunkCount * 256)
-  if (seed >= 0) padded.set(pseudoRandom(sizeBytes, seed))
+  padded.set(bytes)
   const last = layout.segmentCount - 1
   const tree = fileTreeOf(layout, segmentRoots(padded, leafCountOf(layout, last)))
   const segments = Array.from({ length: layout.segmentCount }, (_, index): ProvenSegment => {
     const from = index * SEGMENT_SIZE_BYTES
     return { index, data: padded.subarray(from, from + segmentDataSize(layout, index)), proof: tree.prove(index) }
   })
-  return { tree, segments, submission: submissionOf(tree, { lastSegment: padded.subarray(last * SEGMENT_SIZE_BYTES) }) }
+  const lastSegment = padded.subarray(last * SEGMENT_SIZE_BYTES)
+  return { tree, segments, submission: submissionOf(tree, { lastSegment, tags }) }
 }
 
 function pseudoRandom(sizeBytes: number, seed: number): Uint8Array {

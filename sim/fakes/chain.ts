@@ -42,6 +42,8 @@ export type FakeChain = {
   /** Mines what waits, in nonce order; returns the new entries. Called by itself unless `mining` is 'manual'. */
   mine(): readonly Entry[]
   onEntry(listener: (entry: Entry) => void): void
+  /** Mines a block with entries of a stranger, who pays elsewhere. */
+  submit(submissions: readonly Submission[]): readonly Entry[]
   /** Takes a mined block away and puts another in its place, as a reorganisation does. */
   replaceBlock(number: number): void
   /** Moves the `finalized` tag; by default it is always the head. */
@@ -73,6 +75,8 @@ type Mined = {
 
 type LogFilter = { readonly topics: readonly Hex[]; readonly fromBlock: Hex; readonly toBlock: Hex }
 
+const STRANGER = `0x${'57'.repeat(20)}`
+
 class RpcFault extends Error {
   readonly code: number
   readonly data: Hex | undefined
@@ -101,6 +105,7 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
   const listeners: ((entry: Entry) => void)[] = []
   let members: readonly Member[] = []
   let version = 0n
+  const hashes = new Map<bigint, Uint8Array>()
   let price = 30_733_644_962n
   let state = emptyFlow()
   let submissionCount = 0
@@ -154,31 +159,59 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
     return submissions
   }
 
+  function append(
+    submissions: readonly { readonly data: SubmissionData; readonly submitter: string }[],
+    at: { readonly blockNumber: number; readonly blockHash: Hex; readonly txHash: Hex },
+    found: Entry[],
+  ): readonly object[] {
+    return submissions.map(({ data, submitter }, logIndex) => {
+      const nodes = data.nodes.map(({ root, height }) => ({ root: fromHex(root), height: Number(height) }))
+      const appended = appendSubmission(state, nodes)
+      state = appended.state
+      const log = submitLog({
+        flow,
+        submitter,
+        data,
+        identity: toHex(identityOf(nodes)),
+        seq: submissionCount++,
+        startChunk: appended.startChunk,
+        sectors: paddedChunkCountOf(nodes),
+        ...at,
+        logIndex,
+      })
+      found.push(decodeSubmitLog(log))
+      return log
+    })
+  }
+
+  function submit(submissions: readonly Submission[]): readonly Entry[] {
+    const blockNumber = blockHashes.length
+    const at = { blockNumber, blockHash: hashOf(`block ${blockNumber}`), txHash: hashOf(`stranger ${blockNumber}`) }
+    blockHashes.push(at.blockHash)
+    const found: Entry[] = []
+    const logs = append(
+      submissions.map(({ sizeBytes, tags, nodes }) => ({
+        data: {
+          length: BigInt(sizeBytes),
+          tags: toHex(tags),
+          nodes: nodes.map(({ root, height }) => ({ root: toHex(root), height: BigInt(height) })),
+        },
+        submitter: STRANGER,
+      })),
+      at,
+      found,
+    )
+    mined.set(at.txHash, { blockNumber, blockHash: at.blockHash, status: '0x1', logs })
+    for (const entry of found) for (const listener of listeners) listener(entry)
+    return found
+  }
+
   function mineOne(transaction: Pooled, blockNumber: number, blockHash: Hex, found: Entry[]): Mined {
     const fromBalance = balanceOf(transaction.from)
     try {
       const submissions = execute(transaction.to, transaction.data, transaction.valueWei)
       balances.set(transaction.from, fromBalance - transaction.valueWei)
-      const logs = submissions.map(({ data, submitter }, logIndex) => {
-        const nodes = data.nodes.map(({ root, height }) => ({ root: fromHex(root), height: Number(height) }))
-        const appended = appendSubmission(state, nodes)
-        state = appended.state
-        const log = submitLog({
-          flow,
-          submitter,
-          data,
-          identity: toHex(identityOf(nodes)),
-          seq: submissionCount++,
-          startChunk: appended.startChunk,
-          sectors: paddedChunkCountOf(nodes),
-          blockNumber,
-          blockHash,
-          txHash: transaction.hash,
-          logIndex,
-        })
-        found.push(decodeSubmitLog(log))
-        return log
-      })
+      const logs = append(submissions, { blockNumber, blockHash, txHash: transaction.hash }, found)
       return { blockNumber, blockHash, status: '0x1', logs }
     } catch (error) {
       if (error instanceof RpcFault) return { blockNumber, blockHash, status: '0x0', logs: [] }
@@ -252,11 +285,15 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
         return encodeFunctionResult({ abi: marketAbi, functionName, result: price })
     }
     if (to === registry) {
-      const { functionName } = decodeFunctionData({ abi: storageRegistryAbi, data })
+      const { functionName, args } = decodeFunctionData({ abi: storageRegistryAbi, data })
       if (functionName === 'version')
         return encodeFunctionResult({ abi: storageRegistryAbi, functionName, result: version })
       if (functionName === 'membershipHash') {
-        return encodeFunctionResult({ abi: storageRegistryAbi, functionName, result: toHex(membershipHash(members)) })
+        return encodeFunctionResult({
+          abi: storageRegistryAbi,
+          functionName,
+          result: toHex(hashes.get(args[0]) ?? new Uint8Array(32)),
+        })
       }
       if (functionName === 'members') {
         const result = members.map(({ id, signer, endpoint, domain, weight }) => ({
@@ -353,12 +390,14 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
     nonces,
     calls,
     mine,
+    submit,
     get head() {
       return head()
     },
     setMembers: (next) => {
       members = next
       version += 1n
+      hashes.set(version, membershipHash(next))
     },
     setBalance: (address, wei) => balances.set(address.toLowerCase(), wei),
     setPrice: (wei) => (price = wei),

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { parseNodeCount, parsePortBase, parseRange, parseRoots, parseSeconds } from './arguments.ts'
+import { parseCodeOption, parseNodeCount, parsePortBase, parseRange, parseRoots, parseSeconds } from './arguments.ts'
 
 const root = `0x${'ab'.repeat(32)}`
 
@@ -18,6 +18,14 @@ describe('arguments', () => {
       expect(() => parseRange(text)).toThrow(/USAGE/)
     },
   )
+
+  test('--code names data and parity', () => {
+    expect(parseCodeOption('29+51')).toEqual({ k: 29, m: 51 })
+  })
+
+  test.each(['', '4', '4+0', '4-2', '200+57', '4+2+1', ' 4+2'])('--code %j is refused', (text) => {
+    expect(() => parseCodeOption(text)).toThrow(/USAGE/)
+  })
 
   test('several roots are the fragments of one file, in order and in lower case', () => {
     expect(parseRoots(`${root},0x${'CD'.repeat(32)}`)).toEqual([root, `0x${'cd'.repeat(32)}`])

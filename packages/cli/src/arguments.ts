@@ -1,4 +1,4 @@
-import { parseRoot, preview, type Root } from '@weightless/core'
+import { isFailure, parseCode, parseRoot, preview, type ErasureCode, type Root } from '@weightless/core'
 import { fail } from './errors.ts'
 
 /** Storage nodes of one local network: each is a process of up to 120 MB. */
@@ -50,6 +50,16 @@ export function parseListLimit(text: string): number {
 
 export function parseSequence(text: string): number {
   return parseWhole(text, { name: '--after', min: 0, max: 2 ** 48 })
+}
+
+/** `4+2`: k data and m parity. Throws `USAGE`. */
+export function parseCodeOption(text: string): ErasureCode {
+  try {
+    return parseCode(text)
+  } catch (cause) {
+    if (!isFailure(cause)) throw cause
+    throw fail('USAGE', { reason: '--code is k+m, such as 4+2, with k + m up to 256', value: preview(text) }, { cause })
+  }
 }
 
 /** `ROOT` or `ROOT,ROOT,...`: fragments of one file in their order. Throws `USAGE`. */

@@ -64,7 +64,6 @@ describe('the command line', () => {
 
   test.each([
     ['up', '--code', '4+2'],
-    ['put', 'file', '--code', '4+2'],
     ['tour'],
     ['kv', 'put', 'stream', 'key', '--value', 'x'],
     ['da', 'status'],

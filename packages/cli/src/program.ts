@@ -1,5 +1,7 @@
 import { Command, CommanderError, Option } from 'commander'
+import type { ErasureCode } from '@weightless/core'
 import {
+  parseCodeOption,
   parseLineCount,
   parseListLimit,
   parseNodeCount,
@@ -80,7 +82,6 @@ function createProgram(printer: Printer, io: Io, verdict: { code: 0 | 1 }): Comm
     })
   const timeout = (seconds: string): Option =>
     new Option('--timeout <seconds>', 'give up after this long').argParser(parseSeconds).default(parseSeconds(seconds))
-  const code = (): Option => new Option('--code <k+m>', 'erasure code (not built yet)')
 
   action(
     command('up', 'start the whole network on this machine; ready when it has proved itself')
@@ -90,7 +91,7 @@ function createProgram(printer: Printer, io: Io, verdict: { code: 0 | 1 }): Comm
         parsePortBase,
       )
       .option('--nodes <count>', 'storage nodes of a new network (default: 6)', parseNodeCount)
-      .addOption(code())
+      .addOption(new Option('--code <k+m>', 'erasure code of uploads by official clients (not built yet)'))
       .option('--reset', 'give up what the directory holds and start anew', false)
       .option('--detach', 'return when the network is ready; it runs on in the background', false)
       .addOption(timeout('60'))
@@ -163,7 +164,11 @@ function createProgram(printer: Printer, io: Io, verdict: { code: 0 | 1 }): Comm
   action(
     command('put', 'store a file; prints its root, transaction, stage and receipts')
       .argument('<file>', 'a file, or - for standard input')
-      .addOption(code())
+      .option(
+        '--code <k+m>',
+        'erasure code, such as 4+2: any m of k + m nodes may be lost (default: three copies)',
+        parseCodeOption,
+      )
       .addOption(
         new Option('--until <stage>', 'return at this stage')
           .choices(['accepted', 'anchored', 'durable', 'final'])
@@ -175,8 +180,7 @@ function createProgram(printer: Printer, io: Io, verdict: { code: 0 | 1 }): Comm
         'after',
         '\nWhatever ends it, even kill -9: the same command goes on where it was and pays once. Its state is in DIR/uploads.',
       ),
-    async (context, file: string, options: PutOptions & { code?: string }) => {
-      refuseCode(options.code)
+    async (context, file: string, options: PutOptions) => {
       await (await import('./commands/put.ts')).putCommand(file, options, context)
     },
   )
@@ -247,6 +251,7 @@ export type UpOptions = {
   readonly timeout: number
 }
 export type PutOptions = {
+  readonly code?: ErasureCode
   readonly until: 'accepted' | 'anchored' | 'durable' | 'final'
   readonly keyFile?: string
   readonly timeout: number

@@ -376,6 +376,32 @@ describe('when processes die', () => {
     for (const id of others) await json('node', 'start', id)
   })
 
+  test('an object under a code outlives two of its four holders with all they had, and is whole again when they are back', async () => {
+    const bytes = randomBytes(9_000_000)
+    writeFileSync(join(folder, 'coded'), bytes)
+    const put = await json<Put>('put', join(folder, 'coded'), '--code', '2+2')
+    expect(put).toMatchObject({ stage: 'durable', lossesSurvived: 2, parity: { seq: expect.any(Number) } })
+    const survived = async (): Promise<number | undefined> =>
+      (await json<ObjectInfo>('info', put.root)).protection?.lossesSurvivedNow
+    expect(await survived()).toBe(2)
+    const [a, b] = network().storage.nodes
+    for (const { id, pid, dataDir } of [a!, b!]) {
+      process.kill(pid!, 'SIGKILL')
+      await until(`${id} is down`, () => network().storage.nodes.find((node) => node.id === id)!.pid === null)
+      rmSync(dataDir, { recursive: true, force: true })
+    }
+    expect(await survived()).toBe(0)
+    expect((await weightless(['get', put.root])).bytes.equals(bytes)).toBe(true)
+    const part = await weightless(['get', put.root, '--range', '262000-3000000'])
+    expect(part.bytes.equals(bytes.subarray(262_000, 3_000_001))).toBe(true)
+    for (const { id } of [a!, b!]) await json('node', 'start', id)
+    await until('it is whole again', async () => (await survived()) === 2)
+    // So is what has copies: the tests that follow take nodes away.
+    const missing = async (): Promise<(number | null)[]> =>
+      (await json<NetworkStatus>('status')).storage.nodes.map(({ missingBytes }) => missingBytes)
+    await until('all is whole again', async () => (await missing()).every((sizeBytes) => sizeBytes === 0))
+  })
+
   // Sockets of the file system are not everywhere, and not in every directory.
   test.runIf(process.platform !== 'win32')(
     'the private methods of a node answer on a socket of this user alone',

@@ -17,6 +17,7 @@ export * from './flow/fileTree.ts'
 export * from './flow/flowTree.ts'
 export { hashPair } from './flow/hashPair.ts'
 export * from './flow/layout.ts'
+export * from './flow/partialTree.ts'
 export * from './flow/segmentProof.ts'
 export {
   checkSubmission,

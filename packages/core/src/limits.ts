@@ -60,6 +60,9 @@ export const SLOT_COUNT_MAX = 256
 export const CERTIFICATE_RECEIPTS_MAX: number = SLOT_COUNT_MAX
 /** Fingerprints of one certificate, 16 bytes a shard: the largest object of ours with the largest parity, every slot held twice. */
 export const CERTIFICATE_FINGERPRINT_BYTES_MAX: number = 40 * 1024 ** 2
+/** Entries named as parity of one entry: anybody may submit more, at the price of an entry each. Those that are proven or held come
+ *  first (docs/wire.md). */
+export const PARITIES_PER_ENTRY_MAX = 16
 /** Endpoint of a member in UTF-8: an origin and a short path; every membership change carries it on chain. */
 export const ENDPOINT_BYTES_MAX = 256
 /** Requests in one JSON-RPC array: official clients send single objects (spec/storage.md 3.1), libraries batch a few dozen. */

@@ -92,6 +92,16 @@ export const roleErrors = {
     next: 'Name the root and the sequence number of the same entry.',
   },
   ENTRY_INCOMPLETE: { retryable: true, blame: 'none', next: 'Send the missing segments first.' },
+  PARITY_MISMATCH: {
+    retryable: false,
+    blame: 'caller',
+    next: 'Name an entry whose tags and size are those of parity of this entry: GET /v1/entries/{root} lists them.',
+  },
+  CERTIFICATE_UNKNOWN: {
+    retryable: true,
+    blame: 'none',
+    next: 'Ask another node, or ask the holders for their receipts and assemble one.',
+  },
   ENTRY_NOT_FINAL: { retryable: true, blame: 'none', next: 'Wait until enough holders have signed, then ask again.' },
   SEGMENT_MISSING: { retryable: true, blame: 'none', next: 'Ask another holder for the segment.' },
   RECEIPT_UNAVAILABLE: {

@@ -123,8 +123,9 @@ describe('a feed', () => {
 
   test('gives a batch back once all its readers are done with it, in time for the next one', async () => {
     const released: number[] = []
-    const feed = createBatchFeed({ count: 9, window: 2, release: ({ from }) => released.push(from) }, async (index) =>
-      batch(index),
+    const feed = createBatchFeed<Batch>(
+      { count: 9, window: 2, release: ({ from }) => released.push(from) },
+      async (index) => batch(index),
     )
     const [one, two] = [feed.reader(), feed.reader()]
     await Promise.all([one.get(0, {}), two.get(0, {})])
@@ -138,8 +139,9 @@ describe('a feed', () => {
 
   test('never gives back a batch that somebody may still be sending', async () => {
     const released: number[] = []
-    const feed = createBatchFeed({ count: 9, window: 3, release: ({ from }) => released.push(from) }, async (index) =>
-      batch(index),
+    const feed = createBatchFeed<Batch>(
+      { count: 9, window: 3, release: ({ from }) => released.push(from) },
+      async (index) => batch(index),
     )
     const [one, two] = [feed.reader(), feed.reader()]
     for (const index of [0, 1, 2]) await Promise.all([one.get(index, {}), two.get(index, {})])

@@ -107,10 +107,10 @@ export async function readSpan(
 
 /** Hands the same batches to several readers, each loaded once: at most `window` are held, so the slowest reader sets the pace
  *  and memory does not grow. */
-export type BatchFeed = { reader(): BatchReader; end(): void }
-export type BatchReader = {
+export type BatchFeed<T> = { reader(): BatchReader<T>; end(): void }
+export type BatchReader<T> = {
   /** Waits until batch `index` is inside the window. */
-  get(index: number, options: Abortable): Promise<Batch>
+  get(index: number, options: Abortable): Promise<T>
   /** This reader will not ask for `index` again, and nothing that it started reads the body any more. */
   done(index: number): void
   /** Something that this reader started may still read the body of `index`: it must not be used for other bytes. */
@@ -121,18 +121,18 @@ export type BatchReader = {
   leave(): void
 }
 
-export function createBatchFeed(
+export function createBatchFeed<T>(
   options: Abortable & {
     readonly count: number
     readonly window: number
     /** Gets every batch that all its readers are done with. */
-    readonly release?: ((batch: Batch) => void) | undefined
+    readonly release?: ((batch: T) => void) | undefined
   },
-  load: (index: number, options: Abortable) => Promise<Batch>,
-): BatchFeed {
+  load: (index: number, options: Abortable) => Promise<T>,
+): BatchFeed<T> {
   const { count, window, release } = options
   const scope = childScope(options.signal)
-  const held = new Map<number, Promise<Batch>>()
+  const held = new Map<number, Promise<T>>()
   const spoiled = new Set<number>()
   const readers = new Set<{ position: number; readonly done: Set<number> }>()
   let wake: (() => void)[] = []

@@ -1,12 +1,9 @@
 import {
-  ENTRY_WAIT_MS,
   equal,
-  fail as failCore,
   isFailure,
   leafCountOf,
   SEGMENT_CHUNKS,
   SEGMENT_SIZE_BYTES,
-  verifyReceipt,
   type Abortable,
   type Address,
   type FileTree,
@@ -26,15 +23,16 @@ import {
   type BatchReader,
   type BatchSpan,
 } from './batches.ts'
+import { createClaims, type Claims } from './claims.ts'
 import type { Client } from './client.ts'
 import type { Contact } from './contacts.ts'
 import { fail } from './errors.ts'
 import { listFailures, placementOf, type NodeFailure } from './holders.ts'
 import { inOrder } from './inOrder.ts'
-import { NOBODY } from './membership.ts'
-import { createRate, PATIENCE_MS_MAX, withPatience, type Rate } from './rate.ts'
-import { retry } from './retry.ts'
+import { createRate, type Rate } from './rate.ts'
 import { childScope } from './scope.ts'
+import { isRefusalOfBytes, sendBody } from './sendBody.ts'
+import { checkSigned } from './signedBy.ts'
 import type { ReadAt } from './source.ts'
 import type { PutAnswer } from './storageNodeClient.ts'
 
@@ -47,19 +45,16 @@ export type Dispersal = {
   readonly tree: FileTree
   readonly source: ReadAt
   readonly replicas: number
+  /** Copies that must be signed for: as many as there are nodes for by default. */
+  readonly needed?: number | undefined
   /** Some holders may have it already: ask for their receipt before sending. */
   readonly mayBeHeld: boolean
 }
 
 /** Requests to one holder at once: one is on its way while the other is written and synced. */
-const LANE_WINDOW = 2
+export const LANE_WINDOW = 2
 /** Batches held for the holders together: the fastest may be this far ahead of the slowest. */
 const SHARED_WINDOW = 3
-const PUT_ATTEMPTS_MAX = 5
-const PUT_DELAY_MS_MIN = 50
-const PUT_DELAY_MS_MAX = 1_000
-/** A node waits this long for its follower before it answers; then it writes and syncs. */
-const PUT_GRACE_MS: number = ENTRY_WAIT_MS + 5_000
 
 /** Brings whole copies of one entry to its homes, or to the next reachable node in the order of a slot, all at the same time.
  *  Returns one verified receipt per holder. Throws `DURABILITY_NOT_REACHED`, naming who failed and why, rather than returning
@@ -71,7 +66,8 @@ export async function disperse(
 ): Promise<readonly Receipt[]> {
   const { root, seq, replicas, tree } = what
   const membership = await client.membership.read(options)
-  const { needed, slots } = placementOf(root, membership, replicas)
+  const { needed: placed, slots } = placementOf(root, membership, replicas)
+  const needed = what.needed ?? placed
   const plan = planBatches({ first: 0, last: tree.layout.segmentCount - 1, max: UPLOAD_BATCH_SEGMENTS })
   const scope = childScope(options.signal)
   const job: Job = {
@@ -80,17 +76,17 @@ export async function disperse(
     plan,
     rate: createRate(),
     feeds: [],
-    progress: createProgress(needed, what, options.onStored),
+    progress: createProgress(needed, tree.layout.sizeBytes, options.onStored),
   }
   const failures: NodeFailure[] = []
-  const claim = createClaims(client, slots)
+  const claims = createClaims(client, slots)
   const feed = openFeed(job, SHARED_WINDOW, scope.signal)
   try {
     // All lanes join before the first one starts, so that no batch is dropped before every holder had it.
-    const lanes = slots.map((_, slot) => ({ slot, reader: feed.reader(), first: claim(slot) }))
+    const lanes = slots.map(({ slot }) => ({ slot, reader: feed.reader(), first: claims.next(slot) }))
     const results = await Promise.all(
       lanes.map((lane) =>
-        runLane(job, lane, claim, failures, scope.signal).catch((error: unknown) => {
+        runLane(job, lane, claims, failures, scope.signal).catch((error: unknown) => {
           // One lane has found that the upload cannot succeed at all: the others stop.
           scope.end(error)
           throw error
@@ -116,22 +112,21 @@ type Job = Dispersal & {
   readonly client: Client
   readonly plan: readonly BatchSpan[]
   readonly rate: Rate
-  readonly feeds: BatchFeed[]
+  readonly feeds: BatchFeed<Batch>[]
   readonly progress: Progress
 }
-type Lane = { readonly slot: number; readonly reader: BatchReader; readonly first: Member | undefined }
-type Claim = (slot: number) => Member | undefined
+type Lane = { readonly slot: number; readonly reader: BatchReader<Batch>; readonly first: Member | undefined }
 
 /** One slot: its first candidate, then the next ones, until one has signed or nobody is left. */
 async function runLane(
   job: Job,
   lane: Lane,
-  claim: Claim,
+  claims: Claims,
   failures: NodeFailure[],
   signal: AbortSignal,
 ): Promise<Receipt | undefined> {
   let { reader } = lane
-  for (let member = lane.first; member !== undefined; member = claim(lane.slot)) {
+  for (let member = lane.first; member !== undefined; member = claims.next(lane.slot)) {
     let contact: Contact | undefined
     try {
       contact = job.client.contacts.of(member.endpoint)
@@ -161,23 +156,19 @@ type Holder = {
   readonly member: Member
   readonly contact: Contact
   readonly slot: number
-  readonly reader: BatchReader
+  readonly reader: BatchReader<Batch>
 }
 
 async function storeAt(job: Job, holder: Holder, signal: AbortSignal): Promise<Receipt> {
   const { root, seq, plan } = job
   const { contact, slot, reader, member } = holder
-  const { registry } = job.client.membership
   const status = await contact.status({ signal })
-  const expected = {
-    signer: member.signer === NOBODY ? status.signer : member.signer,
-    registry: registry ?? status.registry ?? NOBODY,
-  }
+  const check = (receipt: Receipt): Receipt => checkSigned(job.client, job, { member, status }, receipt)
   if (job.mayBeHeld) {
     const receipt = await contact.node.receipt(root, { seq, slot }, { signal })
     if (receipt !== undefined) {
       job.progress.add(slot, job.source.sizeBytes)
-      return checked(job, receipt, expected)
+      return check(receipt)
     }
   }
   if (status.readOnly) throw fail('NODE_REFUSED', { node: contact.url, reason: 'its store is read-only' })
@@ -201,7 +192,7 @@ async function storeAt(job: Job, holder: Holder, signal: AbortSignal): Promise<R
   receipt ??= await contact.node.receipt(root, { seq, slot }, { signal })
   if (receipt === undefined)
     throw fail('NODE_REFUSED', { node: contact.url, reason: 'it took all segments and signs no receipt' })
-  return checked(job, receipt, expected)
+  return check(receipt)
 }
 
 async function contiguousAt({ root, seq }: Job, { node }: Contact, signal: AbortSignal): Promise<number> {
@@ -215,48 +206,22 @@ async function putBatch(
   batch: Batch,
   signal: AbortSignal,
 ): Promise<PutAnswer> {
-  const { root, seq, rate } = job
+  const { client, root, seq, rate } = job
   const { contact, slot, spoil } = to
-  const { clock } = job.client.deps
   try {
-    return await retry(
-      async () => {
-        const startMs = clock.nowMs()
-        const answer = await withPatience(
-          { signal, graceMs: PUT_GRACE_MS, bytes: batch.body.length, what: `segments to ${contact.url}` },
-          { clock, rate },
-          (scope) =>
-            contact.node.putFrames(
-              root,
-              { seq, slot, body: batch.body },
-              { signal: scope, timeoutMs: PATIENCE_MS_MAX },
-            ),
-        ).catch((error: unknown) => {
-          // An attempt that failed may have left a connection that is still sending.
-          spoil()
-          throw error
-        })
-        rate.observe(batch.body.length, clock.nowMs() - startMs)
-        return answer
-      },
-      {
-        attemptsMax: PUT_ATTEMPTS_MAX,
-        delayMsMin: PUT_DELAY_MS_MIN,
-        delayMsMax: PUT_DELAY_MS_MAX,
-        signal,
-        // A node that let a whole deadline pass is replaced, not asked again.
-        retryable: (error) => isFailure(error) && error.retryable && error.code !== 'DEADLINE_PASSED',
-      },
-      job.client.deps,
-    )
+    return await sendBody(client, contact, { root, seq, slot, body: batch.body, spoil }, { rate, signal })
   } catch (error) {
-    if (isFailure(error) && BYTES_REFUSED.has(error.code)) await checkSource(job, batch, signal)
+    if (isRefusalOfBytes(error)) await checkSource(job, batch, signal)
     throw error
   }
 }
 
 /** A holder refuses the bytes. If they are no longer those that were rooted, it is right. Throws `SOURCE_CHANGED`. */
-async function checkSource(job: Job, span: BatchSpan, signal: AbortSignal): Promise<void> {
+export async function checkSource(
+  job: Pick<Dispersal, 'root' | 'tree' | 'source'> & { readonly client: Client },
+  span: BatchSpan,
+  signal: AbortSignal,
+): Promise<void> {
   const { tree, source, client } = job
   const { layout } = tree
   const data = await readSpan(source, layout, span, { signal })
@@ -271,66 +236,14 @@ async function checkSource(job: Job, span: BatchSpan, signal: AbortSignal): Prom
   }
 }
 
-function checked(
-  job: Job,
-  receipt: Receipt,
-  expected: { readonly signer: Address; readonly registry: Address },
-): Receipt {
-  const facts = {
-    chainId: job.client.network.chainId,
-    registry: expected.registry,
-    dataRoot: job.root,
-    entrySeq: job.seq,
-    blockNumber: job.blockNumber,
-    signer: expected.signer,
-  }
-  for (const [name, value] of Object.entries(facts)) {
-    const actual = receipt[name as keyof typeof facts]
-    if (actual !== value) throw failCore('RECEIPT_INVALID', { reason: `${name} differs`, expected: value, actual })
-  }
-  verifyReceipt(receipt)
-  return receipt
-}
-
 /** Errors that another holder may not have. Everything else ends the upload. */
-function isHolderFault(error: unknown): boolean {
+export function isHolderFault(error: unknown): boolean {
   return isFailure(error) && (error.blame !== 'caller' || error.code === 'NETWORK_MISMATCH')
 }
 
-const BYTES_REFUSED: ReadonlySet<string> = new Set([
-  'SEGMENT_PROOF_INVALID',
-  'SEGMENT_SIZE_INVALID',
-  'SEGMENT_INDEX_INVALID',
-  'FRAME_INVALID',
-])
-
-/** Candidates of a slot, each member at most once in the whole upload; those that failed lately come last. */
-function createClaims(client: Client, slots: readonly (readonly Member[])[]): Claim {
-  const taken = new Set<number>()
-  // A home that is well belongs to its slot, whoever else looks for a replacement.
-  const reserved = new Map(slots.map((members, slot) => [slot, members[0]!]))
-  const isReserved = (member: Member, slot: number): boolean =>
-    [...reserved].some(([other, home]) => other !== slot && home.id === member.id)
-  return (slot) => {
-    const free = (slots[slot] ?? []).filter((member) => !taken.has(member.id) && !isReserved(member, slot))
-    const chosen = free.find((member) => !isAvoided(client, member)) ?? free[0]
-    reserved.delete(slot)
-    if (chosen !== undefined) taken.add(chosen.id)
-    return chosen
-  }
-}
-
-function isAvoided(client: Client, member: Member): boolean {
-  try {
-    return client.contacts.of(member.endpoint).isAvoided()
-  } catch {
-    return true
-  }
-}
-
-function openFeed(job: Job, window: number, signal: AbortSignal): BatchFeed {
+function openFeed(job: Job, window: number, signal: AbortSignal): BatchFeed<Batch> {
   const buffers = createBodyBuffers()
-  const feed = createBatchFeed(
+  const feed = createBatchFeed<Batch>(
     { count: job.plan.length, window, signal, release: ({ body }) => buffers.give(body) },
     (index, options) => loadBatch(job.source, job.tree, job.plan[index]!, { ...options, take: buffers.take }),
   )
@@ -346,20 +259,20 @@ function distinct(results: readonly (Receipt | undefined)[]): readonly Receipt[]
 }
 
 /** Bytes that are stored at all holders on average; never goes back, although a replaced holder starts anew. */
-type Progress = { add(slot: number, bytes: number): void; reset(slot: number): void }
+export type Progress = { add(slot: number, bytes: number): void; reset(slot: number): void }
 
-function createProgress(
+export function createProgress(
   needed: number,
-  { source }: Dispersal,
+  sizeBytes: number,
   onStored: ((bytes: number) => void) | undefined,
 ): Progress {
   const bySlot = new Map<number, number>()
   let told = 0
   return {
     add: (slot, bytes) => {
-      bySlot.set(slot, Math.min(source.sizeBytes, (bySlot.get(slot) ?? 0) + bytes))
+      bySlot.set(slot, Math.min(sizeBytes, (bySlot.get(slot) ?? 0) + bytes))
       const sum = [...bySlot.values()].reduce((total, stored) => total + stored, 0)
-      const average = Math.min(source.sizeBytes, Math.floor(sum / Math.max(1, needed)))
+      const average = Math.min(sizeBytes, Math.floor(sum / Math.max(1, needed)))
       if (average <= told) return
       told = average
       onStored?.(told)

@@ -1,13 +1,13 @@
 import { parseRoot, preview, SEGMENT_SIZE_BYTES, type Abortable } from '@weightless/core'
-import { createBodyBuffers, DOWNLOAD_BATCH_SEGMENTS, planBatches, type BodyBuffers } from './batches.ts'
+import { createBodyBuffers, type BodyBuffers } from './batches.ts'
 import { openEncrypted, type Decryption, type Opened } from './cipher.ts'
 import type { Client } from './client.ts'
 import { fail } from './errors.ts'
 import { inOrder, mapBounded } from './inOrder.ts'
 import { locate, type Located, type ObjectAddress } from './locate.ts'
+import { createObjectReader, type ObjectReader } from './objectReader.ts'
 import type { ProgressEvent } from './progress.ts'
 import { childScope, withDeadline } from './scope.ts'
-import { createSegmentReader, type SegmentReader } from './segmentReader.ts'
 import type { ReadAt } from './source.ts'
 
 /** What to read: a root, or a root with the sequence number or the size that makes it exact, or the fragments of one file in
@@ -32,16 +32,15 @@ export type DownloadOptions = Abortable & {
 
 /** A request is bounded by itself; this bounds all its retries and hedges together. */
 const PIECE_TIMEOUT_MS = 180_000
-/** Pieces of 2 MiB on their way or waiting for the reader. */
-const WINDOW = 6
 /** Fragments of 4 GiB each: 4 TiB. */
 const FRAGMENTS_MAX = 1_024
 const LOCATE_WINDOW = 8
 
 /** Reads an object from its holders in parallel. Every segment is proven against its root before it is yielded; a holder that is
- *  slow or wrong is replaced on the way. Memory is a few pieces, whatever the size.
+ *  slow or wrong is replaced on the way, and what nobody has is computed from the shards of others. Memory is a few pieces, whatever
+ *  the size.
  *
- *  Throws `OBJECT_UNKNOWN`, `OBJECT_UNAVAILABLE`, `SIZE_UNPROVEN`, `RANGE_INVALID`, `CIPHER_HEADER_INVALID`,
+ *  Throws `OBJECT_UNKNOWN`, `OBJECT_UNAVAILABLE`, `SHARDS_LOST`, `SIZE_UNPROVEN`, `RANGE_INVALID`, `CIPHER_HEADER_INVALID`,
  *  `CIPHER_KEY_INVALID`, `DEADLINE_PASSED`. Leaving the loop, or aborting the signal, ends every request. */
 export async function* download(
   client: Client,
@@ -175,10 +174,10 @@ async function collect(
   return parts
 }
 
-type Fragment = { readonly located: Located; readonly reader: SegmentReader }
+type Fragment = { readonly located: Located; readonly reader: ObjectReader }
 
 function fragmentOf(client: Client, located: Located, buffers: BodyBuffers | undefined): Fragment {
-  return { located, reader: createSegmentReader(client, located, { take: buffers?.take }) }
+  return { located, reader: createObjectReader(client, located, { take: buffers?.take }) }
 }
 
 /** Stored bytes `start` … `end` of the fragments laid end to end. */
@@ -195,12 +194,11 @@ async function* pieces(
     const end = Math.min(sizeBytes, range.end - base)
     base += sizeBytes
     if (start >= end) continue
-    const plan = planBatches({
+    const { plan, window } = reader.plan({
       first: Math.floor(start / SEGMENT_SIZE_BYTES),
       last: Math.floor((end - 1) / SEGMENT_SIZE_BYTES),
-      max: DOWNLOAD_BATCH_SEGMENTS,
     })
-    const batches = inOrder({ count: plan.length, window: WINDOW, signal }, async (index, scope) => {
+    const batches = inOrder({ count: plan.length, window, signal }, async (index, scope) => {
       const span = plan[index]!
       const data = await withDeadline(
         { signal: scope, timeoutMs: PIECE_TIMEOUT_MS, what: 'segments' },

@@ -94,7 +94,7 @@ export const sdkErrors = {
   STEP_MISMATCH: {
     retryable: false,
     blame: 'caller',
-    next: 'Resume with the same source, tags, network and wallet, or upload without the saved step.',
+    next: 'Resume with the same source, tags, code, network and wallet, or upload without the saved step.',
   },
   STEP_NOT_SAVED: {
     retryable: true,
@@ -156,6 +156,11 @@ export const sdkErrors = {
     retryable: true,
     blame: 'none',
     next: 'Start the nodes that hold this object and download again.',
+  },
+  SHARDS_LOST: {
+    retryable: true,
+    blame: 'none',
+    next: 'Start as many of the nodes that wouldHelp names as shortBy says, and download again.',
   },
   SIZE_UNPROVEN: {
     retryable: true,

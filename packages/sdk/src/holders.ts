@@ -1,9 +1,14 @@
 import {
   isFailure,
+  lossesNeededOf,
   placeHomes,
   placementOrder,
+  protectedHomes,
+  shardLayoutOf,
   type Abortable,
+  type ErasureCode,
   type Failure,
+  type Home,
   type Member,
   type Membership,
   type Root,
@@ -12,72 +17,95 @@ import type { Client } from './client.ts'
 import type { Contact } from './contacts.ts'
 import { fail } from './errors.ts'
 import { mapBounded } from './inOrder.ts'
+import { childScope } from './scope.ts'
 import type { HeldEntry } from './storageNodeClient.ts'
 
 /** Why a node could not serve, for the error that names them all. */
 export type NodeFailure = { readonly node: string; readonly error: unknown }
 
-/** Who should hold the copies of `root`, slot by slot, and who comes next. */
+/** Who should hold the copies of `root`, or the shards of its slots, and who comes next. */
 export type Placement = {
-  /** min(replicas, members): a smaller network has fewer copies. */
+  /** Holders that `durable` asks for. Of copies without a code min(replicas, members): a smaller network has fewer. */
   readonly needed: number
-  /** For each slot its home, then the others in the order of that slot. */
-  readonly slots: readonly (readonly Member[])[]
+  readonly slots: readonly SlotOrder[]
 }
+/** A slot with its home, then the others in the order of that slot. */
+export type SlotOrder = { readonly slot: number; readonly order: readonly Member[] }
 
 export function placementOf(root: Root, membership: Membership, replicas: number): Placement {
   const homes = placeHomes({ key: root, slotCount: replicas }, membership.members)
-  return {
-    needed: homes.length,
-    slots: homes.map(({ slot, member }) => [
-      member,
-      ...placementOrder({ key: root, slot }, membership.members).filter(({ id }) => id !== member.id),
-    ]),
-  }
+  return { needed: homes.length, slots: ordersOf(root, homes, membership) }
+}
+
+/** The same for an object under a code: its present slots, or 1 + m copies of a single segment. `needed` does not give way in a
+ *  smaller network: what a code promises, its holders must bear out (docs/erasure.md 9). */
+export function codedPlacementOf(
+  object: { readonly root: Root; readonly sizeBytes: number; readonly code: ErasureCode },
+  membership: Membership,
+): Placement {
+  const { root, sizeBytes, code } = object
+  const homes = protectedHomes({ dataRoot: root, sizeBytes, code }, membership.members)
+  const dataSlotCount = shardLayoutOf(sizeBytes, code)?.dataSlotCount ?? 1
+  return { needed: dataSlotCount + lossesNeededOf(code), slots: ordersOf(root, homes, membership) }
+}
+
+function ordersOf(root: Root, homes: readonly Home[], { members }: Membership): readonly SlotOrder[] {
+  return homes.map(({ slot, member }) => ({
+    slot,
+    order: [member, ...placementOrder({ key: root, slot }, members).filter(({ id }) => id !== member.id)],
+  }))
 }
 
 /** Everybody who may hold `root`, in the order in which to ask: homes first, then the order of the first slot. */
 export function askingOrder(placement: Placement): readonly Member[] {
-  const homes = placement.slots.map((slot) => slot[0]!)
+  const homes = placement.slots.map(({ order }) => order[0]!)
   const ids = new Set(homes.map(({ id }) => id))
-  return [...homes, ...(placement.slots[0] ?? []).filter(({ id }) => !ids.has(id))]
+  return [...homes, ...(placement.slots[0]?.order ?? []).filter(({ id }) => !ids.has(id))]
 }
 
-/** What the homes of `root` say before anything is paid. */
-export type Preflight = { readonly placement: Placement; readonly known: readonly HeldEntry[] }
+/** What the homes of an object say before anything is paid. */
+export type Preflight = { readonly known: readonly HeldEntry[] }
 
 /** Nodes are asked a few at once when homes do not answer. */
 const ASK_WINDOW = 8
 
-/** Asks the homes whether they are of our network and what they know of `root`. With `needs: 'holders'`, goes on until enough
+/** Asks the homes whether they are of our network and what they know of the roots, the first of which is that of the object. With `needs: 'holders'`, goes on until enough
  *  nodes are reachable and throws `NODES_TOO_FEW` otherwise. Throws `NETWORK_MISMATCH` when that is why there are too few. */
 export async function preflight(
   client: Client,
-  root: Root,
-  what: { readonly replicas: number; readonly needs: 'holders' | 'nothing' },
+  what: {
+    readonly roots: readonly [Root, ...Root[]]
+    readonly placement: Placement
+    readonly needs: 'holders' | 'nothing'
+  },
   options: Abortable,
 ): Promise<Preflight> {
-  const placement = placementOf(root, await client.membership.read(options), what.replicas)
+  const { roots, placement } = what
   const order = askingOrder(placement)
   const known: HeldEntry[] = []
   const failures: NodeFailure[] = []
   let reachableCount = 0
-  const ask = async (member: Member, signal: AbortSignal): Promise<void> => {
+  const ask = async (member: Member, outer: AbortSignal): Promise<void> => {
     let contact: Contact | undefined
+    const { signal, end } = childScope(outer)
     try {
       contact = client.contacts.of(member.endpoint)
-      const [status, entries] = await Promise.all([
+      const { node } = contact
+      const [status, ...lists] = await Promise.all([
         contact.status({ signal }),
-        contact.node.entries(root, { signal, timeoutMs: ASK_TIMEOUT_MS }),
+        ...roots.map((root) => node.entries(root, { signal, timeoutMs: ASK_TIMEOUT_MS })),
       ])
+      const entries = lists.flat()
       known.push(...entries)
       if (status.readOnly && entries.length === 0)
         throw fail('NODE_REFUSED', { node: contact.url, reason: 'its store is read-only' })
       reachableCount += 1
     } catch (error) {
-      signal.throwIfAborted()
+      outer.throwIfAborted()
       contact?.failed(error)
       failures.push({ node: member.endpoint, error })
+    } finally {
+      end()
     }
   }
   const homes = order.slice(0, placement.needed)
@@ -85,10 +113,10 @@ export async function preflight(
   const stranger = failures.find(({ error }) => isFailure(error, 'NETWORK_MISMATCH'))
   if (reachableCount === 0 && stranger !== undefined) throw stranger.error
   for (let at = homes.length; what.needs === 'holders' && reachableCount < placement.needed; at += ASK_WINDOW) {
-    if (at >= order.length) throw tooFew(root, placement, reachableCount, failures)
+    if (at >= order.length) throw tooFew(roots[0], placement, reachableCount, failures)
     await mapBounded(order.slice(at, at + ASK_WINDOW), { ...options, window: ASK_WINDOW }, ask)
   }
-  return { placement, known }
+  return { known }
 }
 
 /** A node that hangs must not hold up an upload: others are there. */

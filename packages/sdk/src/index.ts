@@ -7,7 +7,7 @@ export { COLLECT_BYTES_MAX, download, downloadBlob, downloadBytes, downloadStrea
 export type { CollectOptions, DownloadOptions, DownloadTarget, KeptOptions } from './download.ts'
 export { verifyPrefix } from './verifyPrefix.ts'
 export { info, list } from './info.ts'
-export type { HolderInfo, InfoOptions, ListOptions, ObjectInfo } from './info.ts'
+export type { HolderInfo, InfoOptions, ListOptions, ObjectInfo, ProtectionInfo } from './info.ts'
 export type { ProgressEvent } from './progress.ts'
 
 // One network, one user, one machine.
@@ -31,11 +31,14 @@ export { sdkErrors } from './errors.ts'
 // Parts that the roles of a node use as any user would.
 export { createStorageNodeClient, LIST_ENTRIES_MAX } from './storageNodeClient.ts'
 export type {
+  CertificateAnswer,
   HeldEntry,
+  HeldParity,
   LoggedEntry,
   NodeStatus,
   PutAnswer,
   RequestOptions,
+  SegmentRun,
   StorageNodeClient,
   StorageNodeClientOptions,
 } from './storageNodeClient.ts'
@@ -75,11 +78,18 @@ export {
 export type { MemberDescription, MemberStatus, OwnMember } from './registry.ts'
 export { hashSource } from './hash.ts'
 export type { HashedSource } from './hash.ts'
-export { announce } from './announce.ts'
+export { codeSource } from './codeSource.ts'
+export type { CodedParity, CodedSource } from './codeSource.ts'
+export { announce, announceCertificate } from './announce.ts'
 export { disperse } from './disperse.ts'
 export type { Dispersal } from './disperse.ts'
+export { disperseShards } from './disperseShards.ts'
+export type { ShardDispersal, ShardsStored } from './disperseShards.ts'
+export type { CodedObject } from './stripes.ts'
 export { locate } from './locate.ts'
 export type { Candidate, Located, ObjectAddress } from './locate.ts'
+export { createObjectReader } from './objectReader.ts'
+export type { ObjectReader } from './objectReader.ts'
 export { createSegmentReader } from './segmentReader.ts'
 export type { SegmentReader } from './segmentReader.ts'
 export { inOrder, mapBounded } from './inOrder.ts'

@@ -1,4 +1,4 @@
-import { placeHomes } from '@weightless/core'
+import { placeHomes, SEGMENT_SIZE_BYTES } from '@weightless/core'
 import { describe, expect, test } from 'vitest'
 import { content, createFakeNetwork, isDown } from '../../../sim/fakes/network.ts'
 import { failureOf } from '../../../sim/fakes/outcome.ts'
@@ -19,6 +19,49 @@ describe('info', () => {
     expect(complete).toHaveLength(3)
     network.chain.setFinalized(1)
     expect((await info(client, root)).stage).toBe('final')
+  })
+
+  test('an object under a code: its certificate, the slots of each holder, and how many more losses it survives', async () => {
+    const network = createFakeNetwork()
+    const client = network.client()
+    const bytes = content(9 * SEGMENT_SIZE_BYTES, 1)
+    const { root, certificate } = await upload(client, bytes, { code: '4+2' })
+    const found = await info(client, root)
+    expect(found).toMatchObject({
+      stage: 'final',
+      protection: { certificate, presentHolderCount: 6, lossesSurvivedNow: 2, facts: { lossesSurvived: 2 } },
+    })
+    expect(found.holders.flatMap(({ slots }) => slots).sort((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5])
+    const lostAfter: (number | undefined)[] = []
+    for (const node of network.nodes.slice(0, 3)) {
+      node.fault = isDown
+      lostAfter.push((await info(client, root)).protection?.lossesSurvivedNow)
+    }
+    expect(lostAfter).toEqual([1, 0, undefined])
+    expect((await info(client, root)).stage).toBe('anchored')
+  })
+
+  test('a certificate that is forged, or of another entry, is not shown', async () => {
+    const network = createFakeNetwork()
+    const client = network.client()
+    const { root } = await upload(client, content(9 * SEGMENT_SIZE_BYTES, 1), { code: '4+2' })
+    const forge = (change: (certificate: { [name: string]: unknown }) => void): void => {
+      for (const node of network.nodes) {
+        node.fault = async (request, real) => {
+          const response = await real.handle(request)
+          if (!request.url.includes('/certificate')) return response
+          const certificate = (await response.json()) as { [name: string]: unknown }
+          change(certificate)
+          return Response.json(certificate)
+        }
+      }
+    }
+    forge((certificate) => (certificate['sizeBytes'] = 1))
+    expect((await info(client, root)).protection).toBeUndefined()
+    forge((certificate) => (certificate['members'] = []))
+    expect((await info(client, root)).protection).toBeUndefined()
+    forge(({ fingerprints }) => void (fingerprints as string[]).reverse())
+    expect(await info(client, root)).toMatchObject({ stage: 'anchored', protection: undefined })
   })
 
   test('an entry without data is anchored, and a lost copy is not durable', async () => {

@@ -1,14 +1,24 @@
 import {
+  isFailure,
+  lossesNeededOf,
+  MEMBERS_MAX,
   parseRoot,
+  protectionOf,
   REPLICA_COUNT,
+  shardLayoutOf,
+  verifyCertificate,
   verifyReceipt,
   type Abortable,
+  type Certificate,
+  type CertificateFacts,
+  type CertifiedHolder,
   type Entry,
   type Member,
   type Receipt,
   type Root,
   type Stage,
 } from '@weightless/core'
+import { certificateBytesMax, membershipHashes } from './certify.ts'
 import type { Client } from './client.ts'
 import type { Contact } from './contacts.ts'
 import { isFinal, readEntry } from './entryOnChain.ts'
@@ -29,18 +39,31 @@ export type ObjectInfo = {
   /** Proven by the chain, ascending by seq. */
   readonly entries: readonly Entry[]
   readonly holders: readonly HolderInfo[]
+  /** What a verified certificate of that entry says, and what has become of it; `undefined` where no holder keeps one. */
+  readonly protection: ProtectionInfo | undefined
+}
+export type ProtectionInfo = {
+  readonly certificate: Certificate
+  readonly facts: CertificateFacts
+  /** Of the holders that signed, those that answer and still have what they signed for. */
+  readonly presentHolderCount: number
+  /** With these alone: so many more may vanish; `undefined` when they do not suffice any more. */
+  readonly lossesSurvivedNow: number | undefined
 }
 export type HolderInfo = {
   readonly url: string
   readonly seq: number
   readonly complete: boolean
   readonly heldSegmentCount: number
+  /** Under the code of its first parity: slots of which it holds every shard. */
+  readonly slots: readonly number[]
   /** Verified; `undefined` while the entry is not complete there. */
   readonly receipt: Receipt | undefined
 }
 
 const INFO_TIMEOUT_MS = 60_000
-const NODES_ASKED_MAX = 32
+/** All of a full registry: an object under a code may have as many holders. */
+const NODES_ASKED_MAX: number = MEMBERS_MAX
 const ASK_WINDOW = 8
 const ENTRIES_SHOWN_MAX = 64
 
@@ -90,6 +113,7 @@ export async function info(client: Client, root: string, options: InfoOptions = 
         seq: held.seq,
         complete: held.complete,
         heldSegmentCount: held.heldSegmentCount,
+        slots: slotsOfHolder(held),
         receipt,
       }))
     const main =
@@ -97,10 +121,96 @@ export async function info(client: Client, root: string, options: InfoOptions = 
     const signers = new Set(
       holders.filter(({ seq }) => seq === main.seq).flatMap(({ receipt }) => (receipt ? [receipt.signer] : [])),
     )
-    const isDurable = signers.size >= placement.needed
+    const asked = seen.filter(({ held }) => held.seq === main.seq)
+    const protection = await findProtection(client, main, asked, scope)
+    // A certificate tells what was; an object that cannot be read any more is not called durable for it.
+    const isCertified = protection?.facts.isDurable === true && protection.lossesSurvivedNow !== undefined
+    const isDurable = signers.size >= placement.needed || isCertified
     const stage = isDurable ? ((await isFinal(client.rpc, main, { signal: scope })) ? 'final' : 'durable') : 'anchored'
-    return { root: key, stage, entries, holders }
+    return { root: key, stage, entries, holders, protection }
   })
+}
+
+type Seen = { readonly url: string; readonly held: HeldEntry }
+
+/** The parity that a holder says it has most of. */
+function slotsOfHolder({ parities }: HeldEntry): readonly number[] {
+  return parities.reduce<readonly number[]>((most, { slots }) => (slots.length > most.length ? slots : most), [])
+}
+
+/** Holders differ at most while a certificate is made or repaired: the first good one, from a few of them. */
+const CERTIFICATES_ASKED_MAX = 6
+
+async function findProtection(
+  client: Client,
+  entry: Entry,
+  seen: readonly Seen[],
+  signal: AbortSignal,
+): Promise<ProtectionInfo | undefined> {
+  const holders = seen.filter(({ held }) => held.complete || slotsOfHolder(held).length > 0)
+  for (const { url, held } of holders.slice(0, CERTIFICATES_ASKED_MAX)) {
+    try {
+      const [code = null] = held.parities.map((parity) => parity.code)
+      const sizeBytesMax = certificateBytesMax({ sizeBytes: entry.sizeBytes, code })
+      const certificate = await client.contacts
+        .of(url)
+        .node.certificate(entry.root, { seq: entry.seq, sizeBytesMax }, { signal })
+      const facts = certificate && (await verifiedFacts(client, entry, certificate, signal))
+      if (facts !== undefined) return { certificate: certificate!, facts, ...presentNow(certificate!, facts, seen) }
+    } catch (error) {
+      signal.throwIfAborted()
+      if (!isFailure(error)) throw error
+      client.deps.logger.warn('certificate.refused', { node: url, root: entry.root, code: error.code })
+    }
+  }
+  return undefined
+}
+
+/** `undefined`: it is of another entry than the chain has. */
+async function verifiedFacts(
+  client: Client,
+  entry: Entry,
+  certificate: Certificate,
+  signal: AbortSignal,
+): Promise<CertificateFacts | undefined> {
+  const { registry, chainId } = client.network
+  const isSame =
+    certificate.dataRoot === entry.root &&
+    certificate.entrySeq === entry.seq &&
+    certificate.sizeBytes === entry.sizeBytes
+  if (registry === undefined || !isSame) return undefined
+  const membershipHashOf = await membershipHashes(client, certificate, { signal })
+  const facts = verifyCertificate(certificate, { chainId, registry, membershipHashOf })
+  return facts.blockNumber === entry.blockNumber ? facts : undefined
+}
+
+function presentNow(
+  { code, sizeBytes, parity }: Certificate,
+  { holders }: CertificateFacts,
+  seen: readonly Seen[],
+): Pick<ProtectionInfo, 'presentHolderCount' | 'lossesSurvivedNow'> {
+  const byUrl = new Map(seen.map(({ url, held }) => [trimmed(url), held]))
+  const present = holders.flatMap(({ member, kind, slots }): Pick<CertifiedHolder, 'kind' | 'slots'>[] => {
+    const held = byUrl.get(trimmed(member.endpoint))
+    if (held === undefined) return []
+    if (kind === 'copy') return held.complete ? [{ kind, slots }] : []
+    const own = held.parities.find(({ seq, root }) => seq === parity?.seq && root === parity.root)?.slots ?? []
+    const still = slots.filter((slot) => own.includes(slot))
+    return still.length > 0 ? [{ kind, slots: still }] : []
+  })
+  const layout = code === null ? undefined : shardLayoutOf(sizeBytes, code)
+  const shards = present.flatMap(({ kind, slots }) => (kind === 'shards' ? [slots] : []))
+  const copyCount = present.length - shards.length
+  const isReadable = copyCount > 0 || (layout !== undefined && new Set(shards.flat()).size >= layout.dataSlotCount)
+  const { lossesSurvived } = protectionOf(
+    { layout, shards, copyCount },
+    { lossesNeeded: lossesNeededOf(code ?? undefined) },
+  )
+  return { presentHolderCount: present.length, lossesSurvivedNow: isReadable ? lossesSurvived : undefined }
+}
+
+function trimmed(url: string): string {
+  return url.replace(/\/+$/, '')
 }
 
 export type ListOptions = Abortable & {

@@ -5,6 +5,7 @@ import { readEntry } from './entryOnChain.ts'
 import { fail } from './errors.ts'
 import { askingOrder, listFailures, placementOf, type NodeFailure } from './holders.ts'
 import { childScope } from './scope.ts'
+import { readableBy, surveyOf, type Answer, type Survey } from './survey.ts'
 import type { HeldEntry } from './storageNodeClient.ts'
 
 /** What to read. A root does not commit to the size (contents that differ in trailing zeros share one): only a sequence number,
@@ -21,6 +22,8 @@ export type Located = {
   readonly seq: number | undefined
   readonly sizeBytes: number
   readonly candidates: readonly Candidate[]
+  /** What nodes have of it by shards, where none that was asked has it whole. */
+  readonly survey: Survey | undefined
 }
 /** `isHome`: placement says that it should hold the object. */
 export type Candidate = { readonly contact: Contact; readonly isHome: boolean }
@@ -30,6 +33,8 @@ const NODES_ASKED_MAX = 32
 const LOOKUP_WINDOW = 4
 /** A small answer from memory; whoever needs longer is not waited for. */
 const LOOKUP_TIMEOUT_MS = 4_000
+/** All that are needed to decode have answered: those that would save the decoding are given this long. */
+const DECODE_GRACE_MS = 300
 /** Each check of an entry is a request to the chain. */
 const CHECKS_PER_NODE_MAX = 4
 
@@ -37,14 +42,19 @@ const CHECKS_PER_NODE_MAX = 4
  *  the first complete one. Throws `OBJECT_UNKNOWN`, `OBJECT_UNAVAILABLE`, `SIZE_UNPROVEN`. */
 export async function locate(client: Client, address: ObjectAddress, options: Abortable): Promise<Located> {
   const { root } = address
-  const candidates = candidatesOf(client, root, (await client.membership.read(options)).members)
-  if (address.sizeBytes !== undefined) return { root, seq: address.seq, sizeBytes: address.sizeBytes, candidates }
+  const everybody = candidatesOf(client, root, (await client.membership.read(options)).members)
+  const candidates = everybody.slice(0, NODES_ASKED_MAX)
+  if (address.sizeBytes !== undefined)
+    return { root, seq: address.seq, sizeBytes: address.sizeBytes, candidates, survey: undefined }
   const scope = childScope(options.signal)
   const queue = [...candidates]
+  const rest = everybody.slice(NODES_ASKED_MAX)
+  const answers: Answer[] = []
   const failures: NodeFailure[] = []
   let complete: HeldEntry | undefined
   let partial: HeldEntry | undefined
   let broken: unknown
+  let isWaiting = false
   const worker = async (): Promise<void> => {
     for (
       let next = queue.shift();
@@ -55,8 +65,18 @@ export async function locate(client: Client, address: ObjectAddress, options: Ab
       try {
         const known = await contact.node.entries(root, { signal: scope.signal, timeoutMs: LOOKUP_TIMEOUT_MS })
         const proven = await firstProven(client, address, known, contact, scope.signal)
+        answers.push({ contact, known })
         if (proven?.complete === true) complete ??= proven
         else partial ??= proven
+        // An object under a code may have more homes than a few copies.
+        if (known.some(({ parities }) => parities.length > 0)) queue.push(...rest.splice(0))
+        const readable =
+          partial === undefined ? 'not' : readableBy(surveyOf(partial.sizeBytes, answers, { isComplete: false }))
+        if (complete === undefined && readable === 'directly') scope.end()
+        if (complete === undefined && readable === 'decoded' && !isWaiting) {
+          isWaiting = true
+          client.deps.clock.sleep(DECODE_GRACE_MS, { signal: scope.signal }).then(scope.end, () => undefined)
+        }
       } catch (error) {
         if (scope.signal.aborted) return
         // The chain is not a node that another one could stand in for.
@@ -74,9 +94,13 @@ export async function locate(client: Client, address: ObjectAddress, options: Ab
     scope.end()
   }
   const entry = complete ?? partial
-  if (entry !== undefined) return { root, seq: entry.seq, sizeBytes: entry.sizeBytes, candidates }
+  if (entry !== undefined) {
+    const { seq, sizeBytes } = entry
+    const survey = complete === undefined ? surveyOf(sizeBytes, answers, { isComplete: false }) : undefined
+    return { root, seq, sizeBytes, candidates, survey }
+  }
   if (broken !== undefined) throw broken
-  throw notFound(address, candidates.length, failures)
+  throw notFound(address, everybody.length - rest.length, failures)
 }
 
 /** Everybody who may hold the object: homes first, those that failed lately last. */
@@ -87,7 +111,7 @@ export function candidatesOf(
 ): readonly Candidate[] {
   const placement = placementOf(root, { version: 0, members }, REPLICA_COUNT)
   const candidates: Candidate[] = []
-  for (const [rank, member] of askingOrder(placement).slice(0, NODES_ASKED_MAX).entries()) {
+  for (const [rank, member] of askingOrder(placement).entries()) {
     try {
       candidates.push({ contact: client.contacts.of(member.endpoint), isHome: rank < placement.needed })
     } catch {

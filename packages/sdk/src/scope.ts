@@ -51,6 +51,31 @@ export function childScope(signal: AbortSignal | undefined): {
   }
 }
 
+/** Any number of children of `signal` behind one listener: machines warn of more than ten on one signal. */
+export function childScopes(signal: AbortSignal | undefined): {
+  child(): ReturnType<typeof childScope>
+  end(reason?: unknown): void
+} {
+  const parent = childScope(signal)
+  const controllers = new Set<AbortController>()
+  parent.signal.addEventListener('abort', () => controllers.forEach((one) => one.abort(parent.signal.reason)))
+  return {
+    child: () => {
+      const controller = new AbortController()
+      controllers.add(controller)
+      if (parent.signal.aborted) controller.abort(parent.signal.reason)
+      return {
+        signal: controller.signal,
+        end: (reason = SETTLED) => {
+          controllers.delete(controller)
+          controller.abort(reason)
+        },
+      }
+    },
+    end: parent.end,
+  }
+}
+
 /** Rejects as soon as `signal` aborts, for waits that cannot be cancelled. */
 export async function abortable<T>(promise: Promise<T>, options: Abortable): Promise<T> {
   const { signal } = options

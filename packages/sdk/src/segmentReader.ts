@@ -1,23 +1,11 @@
-import {
-  checkSegment,
-  ENTRY_WAIT_MS,
-  fail as failCore,
-  invariant,
-  isFailure,
-  layoutOf,
-  leafCountOf,
-  SEGMENT_CHUNKS,
-  SEGMENT_SIZE_BYTES,
-  segmentDataSize,
-  type ProvenSegment,
-  type SegmentProof,
-} from '@weightless/core'
+import { isFailure, SEGMENT_SIZE_BYTES } from '@weightless/core'
 import type { BatchSpan, BodyBuffers } from './batches.ts'
 import type { Client } from './client.ts'
 import { fail } from './errors.ts'
 import { listFailures, type NodeFailure } from './holders.ts'
 import type { Candidate, Located } from './locate.ts'
-import { createRate, PATIENCE_MS_MAX, withPatience } from './rate.ts'
+import { fetchRun, isLie } from './provenRun.ts'
+import { createRate, type Rate } from './rate.ts'
 import { jittered } from './retry.ts'
 import { childScope } from './scope.ts'
 
@@ -39,7 +27,6 @@ const HEDGES_MAX = 3
 /** A connection that broke may stand again a moment later. */
 const ROUNDS_MAX = 3
 const ROUND_DELAY_MS = 200
-const GET_GRACE_MS: number = ENTRY_WAIT_MS
 
 /** `take` gives the buffers that answers are received into, where the machine can; what `read` returns lies in one of them.
  *  Those of answers that failed or came second are not heard of again. */
@@ -49,9 +36,8 @@ export function createSegmentReader(
   options: { readonly take?: BodyBuffers['take'] | undefined } = {},
 ): SegmentReader {
   const { take } = options
-  const { root, seq, sizeBytes } = located
-  const { clock, random, kernels, logger } = client.deps
-  const layout = layoutOf(sizeBytes)
+  const { root, seq } = located
+  const { clock, random, logger } = client.deps
   const rate = createRate()
   const holders: Holder[] = located.candidates.map(({ contact, isHome }, rank) => ({
     contact,
@@ -116,7 +102,7 @@ export function createSegmentReader(
             launch()
           },
         )
-        clock.sleep(hedgeMs(expectedBytes), { signal: scope.signal }).then(
+        clock.sleep(hedgeMs(rate, expectedBytes), { signal: scope.signal }).then(
           () => {
             if (open.has(holder) && open.size < HEDGES_MAX) launch()
           },
@@ -129,35 +115,18 @@ export function createSegmentReader(
     }).finally(() => scope.end())
   }
 
-  function hedgeMs(bytes: number): number {
-    const expectedMs = rate.expectedMs(bytes)
-    if (expectedMs === undefined) return HEDGE_MS_FIRST
-    return Math.min(HEDGE_MS_MAX, Math.max(HEDGE_MS_MIN, HEDGE_FACTOR * expectedMs))
-  }
-
   async function fetchVerified(holder: Holder, span: BatchSpan, signal: AbortSignal): Promise<Uint8Array> {
     const { contact } = holder
-    const expectedBytes = span.count * SEGMENT_SIZE_BYTES
-    const startMs = clock.nowMs()
     holder.openCount += 1
     try {
-      const segments = await withPatience(
-        { signal, graceMs: GET_GRACE_MS, bytes: expectedBytes, what: `segments from ${contact.url}` },
-        { clock, rate },
-        (scope) =>
-          contact.node.getSegments(root, { ...span, seq }, { signal: scope, timeoutMs: PATIENCE_MS_MAX, take }),
-      )
-      if (segments === undefined)
-        throw fail('SEGMENTS_NOT_HELD', { node: contact.url, root, from: span.from, count: span.count })
-      rate.observe(expectedBytes, clock.nowMs() - startMs)
-      const data = await verify(segments, span, signal)
+      const { data } = await fetchRun(client, contact, { file: located, run: span }, { signal, rate, take })
       holder.isSlow = false
       contact.succeeded()
       return data
     } catch (error) {
       if (signal.aborted) throw signal.reason
       holder.lacks ||= isFailure(error, 'SEGMENTS_NOT_HELD')
-      holder.isLiar ||= isFailure(error) && LIES.has(error.code)
+      holder.isLiar ||= isLie(error)
       if (holder.isLiar) logger.warn('holder.blamed', { node: contact.url, root, from: span.from, error })
       contact.failed(error)
       throw error
@@ -166,33 +135,14 @@ export function createSegmentReader(
     }
   }
 
-  /** One kernel call for all segments of the answer, then each proof. */
-  async function verify(segments: readonly ProvenSegment[], span: BatchSpan, signal: AbortSignal): Promise<Uint8Array> {
-    // A proof ties a segment to the index it names: that this is the one asked for is for us to see, here as in the client.
-    if (segments.length !== span.count || segments.some(({ index }, i) => index !== span.from + i)) {
-      throw fail('NODE_ANSWER_INVALID', { root, reason: 'other segments than asked for', ...span })
-    }
-    for (const { index, data } of segments) {
-      const expectedBytes = segmentDataSize(layout, index)
-      if (data.length !== expectedBytes)
-        throw failCore('SEGMENT_SIZE_INVALID', { root, index, dataBytes: data.length, expectedBytes })
-    }
-    const { data, proofs } = joined(segments)
-    const last = span.from + span.count - 1
-    const lastLeafCount = last === layout.segmentCount - 1 ? leafCountOf(layout, last) : SEGMENT_CHUNKS
-    const roots = await kernels.segmentRoots(data, { lastLeafCount, signal })
-    invariant(roots.length === 32 * segments.length, 'one root for each segment')
-    let at = 0
-    for (const [i, proof] of proofs.entries()) {
-      const { index, data: own } = segments[i]!
-      const segment = { index, data: data.subarray(at, at + own.length), proof }
-      checkSegment({ root, sizeBytes }, segment, roots.subarray(32 * i, 32 * (i + 1)))
-      at += own.length
-    }
-    return data
-  }
-
   return { read }
+}
+
+/** After how long without an answer others are asked too. */
+export function hedgeMs(rate: Rate, bytes: number): number {
+  const expectedMs = rate.expectedMs(bytes)
+  if (expectedMs === undefined) return HEDGE_MS_FIRST
+  return Math.min(HEDGE_MS_MAX, Math.max(HEDGE_MS_MIN, HEDGE_FACTOR * expectedMs))
 }
 
 /** A node as one download sees it. */
@@ -204,15 +154,6 @@ type Holder = Candidate & {
   lacks: boolean
   isLiar: boolean
 }
-
-/** Answers that only a faulty node gives: it is not asked again. */
-const LIES: ReadonlySet<string> = new Set([
-  'SEGMENT_PROOF_INVALID',
-  'SEGMENT_SIZE_INVALID',
-  'SEGMENT_INDEX_INVALID',
-  'FRAME_INVALID',
-  'NODE_ANSWER_INVALID',
-])
 
 function bestOf(holders: readonly Holder[], tried: ReadonlySet<Holder>): Holder | undefined {
   let best: Holder | undefined
@@ -231,24 +172,4 @@ function comesBefore(a: Holder, b: Holder): boolean {
 
 function preference({ contact, isHome, rank, openCount, isSlow, lacks }: Holder): readonly number[] {
   return [Number(contact.isAvoided()), Number(lacks), Number(!isHome), Number(isSlow), openCount, rank]
-}
-
-/** A header is at least as long. */
-const COPY_ALIGNMENT_BYTES = 8
-
-/** The data of one answer in one piece. They are views into its body, with headers between them: moved together there, they cost
- *  neither a second buffer nor the garbage collection that follows. The headers are overwritten, so proofs are copied first. */
-function joined(segments: readonly ProvenSegment[]): { readonly data: Uint8Array; readonly proofs: SegmentProof[] } {
-  const proofs = segments.map(({ proof }) => ({ ...proof, siblings: proof.siblings.map((sibling) => sibling.slice()) }))
-  const first = segments[0]!.data
-  const body = new Uint8Array(first.buffer)
-  // Still inside the first header. Shared memory is copied eight times as fast from there by those who hash and write it.
-  const start = first.byteOffset - (first.byteOffset % COPY_ALIGNMENT_BYTES)
-  let end = start
-  for (const { data } of segments) {
-    invariant(data.buffer === first.buffer && data.byteOffset >= end, 'an answer is one body, in order')
-    body.copyWithin(end, data.byteOffset, data.byteOffset + data.length)
-    end += data.length
-  }
-  return { data: body.subarray(start, end), proofs }
 }

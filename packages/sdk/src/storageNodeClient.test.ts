@@ -1,5 +1,6 @@
-import { concat, encodeFrames, type Root } from '@weightless/core'
+import { assembleCertificate, concat, encodeFrames, SEGMENT_SIZE_BYTES, type Root } from '@weightless/core'
 import { describe, expect, test } from 'vitest'
+import { codedObjectOf } from '../../../sim/compliance/codedObject.ts'
 import { objectOf } from '../../../sim/compliance/storageNode.ts'
 import { createFakeNetwork } from '../../../sim/fakes/network.ts'
 import { failureOf } from '../../../sim/fakes/outcome.ts'
@@ -116,9 +117,82 @@ describe('the client of a storage node', () => {
     ['a size beyond 2^53', { entries: [{ ...held, sizeBytes: 2 ** 60 }] }],
     ['no transaction', { entries: [{ ...held, txHash: '0x12' }] }],
     ['complete in words', { entries: [{ ...held, complete: 'yes' }] }],
+    ['more parities than may be', { entries: [{ ...held, parities: Array.from({ length: 17 }, () => parity) }] }],
+    ['parity of no code', { entries: [{ ...held, parities: [{ ...parity, m: 255 }] }] }],
+    ['parity proven in words', { entries: [{ ...held, parities: [{ ...parity, proven: 1 }] }] }],
+    ['a bitmap of 33 bytes', { entries: [{ ...held, parities: [{ ...parity, slots: `0x${'ff'.repeat(33)}` }] }] }],
+    ['slots that are a list', { entries: [{ ...held, parities: [{ ...parity, slots: [1] }] }] }],
   ])('entries with %s are refused', async (_, body) => {
     const { node } = answering(() => Response.json(body))
     expect(await failureOf(node.entries(root, {}))).toMatchObject({ code: 'NODE_ANSWER_INVALID' })
+  })
+
+  test('slots beyond the code are not read', async () => {
+    const { node } = answering(() =>
+      Response.json({ entries: [{ ...held, parities: [{ ...parity, slots: '0xff' }] }] }),
+    )
+    const [entry] = await node.entries(root, {})
+    expect(entry!.parities).toEqual([{ seq: 1, root, code: { k: 3, m: 2 }, proven: false, slots: [0, 1, 2, 3, 4] }])
+    const [older] = await answering(() => Response.json({ entries: [held] })).node.entries(root, {})
+    expect(older!.parities).toEqual([])
+  })
+
+  test('speaks of shards with a node: runs with a step, receipts with fingerprints, certificates', async () => {
+    const network = createFakeNetwork()
+    const coded = codedObjectOf(5 * SEGMENT_SIZE_BYTES, 7, { k: 2, m: 1 })
+    const [data, parityEntry] = network.chain.submit([coded.data.submission, coded.parity.submission])
+    const { root } = data!
+    const node = createStorageNodeClient(network.nodes[0]!.url, { net: network.net, clock: webClock })
+    const what = { seq: data!.seq, parity: parityEntry!.seq, fingerprintBytesMax: 10 * 16 }
+    expect(await node.shards(root, what, {})).toBeUndefined()
+    await node.putSegments(root, { seq: data!.seq, slot: 0, segments: coded.shardsOf(0).segments }, {})
+    const segments = await node.getSegments(root, { from: 0, count: 3, step: 2, seq: data!.seq }, {})
+    expect(segments!.map(({ index }) => index)).toEqual([0, 2, 4])
+    const held = await node.shards(root, { ...what, slots: [0] }, {})
+    expect(held!.fingerprints).toEqual(coded.fingerprintsOf([0]))
+    expect(held!.receipt).toMatchObject({ slots: '0x01', fingerprintRoot: coded.fingerprintRootOf([0]) })
+    expect(await node.shards(root, what, {})).toEqual(held)
+    expect(await failureOf(node.shards(root, { ...what, parity: what.seq }, {}))).toMatchObject({
+      code: 'PARITY_MISMATCH',
+    })
+    expect(await failureOf(node.shards(root, { ...what, fingerprintBytesMax: 1 - 4 * 1024 }, {}))).toMatchObject({
+      code: 'BODY_TOO_LARGE',
+    })
+    const about = { seq: data!.seq, sizeBytesMax: 100_000 }
+    expect(await node.certificate(root, about, {})).toBeUndefined()
+    const { chainId, registry } = network.chain
+    const certificate = assembleCertificate(
+      {
+        chainId,
+        registry,
+        code: { k: 2, m: 1 },
+        dataRoot: root,
+        sizeBytes: data!.sizeBytes,
+        entrySeq: data!.seq,
+        parity: { root: parityEntry!.root, seq: parityEntry!.seq },
+      },
+      [held!],
+      [{ version: 1, members: network.nodes.map(({ member }) => member) }],
+    )
+    expect(await node.putCertificate(root, { seq: data!.seq, certificate }, {})).toEqual({ lossesSurvived: 0 })
+    expect(await node.certificate(root, about, {})).toEqual(certificate)
+    expect(await failureOf(node.certificate(root, { ...about, sizeBytesMax: 100 }, {}))).toMatchObject({
+      code: 'BODY_TOO_LARGE',
+    })
+    expect(await node.entries(root, {})).toMatchObject([
+      { parities: [{ seq: parityEntry!.seq, code: { k: 2, m: 1 }, proven: false, slots: [0] }] },
+    ])
+  })
+
+  test.each([
+    ['no receipt', { fingerprints: '' }, 'RECEIPT_INVALID'],
+    ['fingerprints that are no base64', { receipt: {}, fingerprints: '???' }, 'NODE_ANSWER_INVALID'],
+    ['no fingerprints', { receipt: {} }, 'NODE_ANSWER_INVALID'],
+  ])('shards with %s are refused', async (_, body, code) => {
+    const { node } = answering(() => Response.json(body))
+    expect(await failureOf(node.shards(root, { seq: 0, parity: 1, fingerprintBytesMax: 64 }, {}))).toMatchObject({
+      code,
+    })
   })
 
   test('a body without an end is cut off', async () => {
@@ -145,6 +219,17 @@ describe('the client of a storage node', () => {
     })
   })
 
+  test('segments of another step than asked for are refused', async () => {
+    const { segments } = objectOf(600_000, 3)
+    const body = concat(encodeFrames([segments[0]!, segments[2]!])) as Uint8Array<ArrayBuffer>
+    const { node, seen } = answering(() => new Response(body))
+    expect(await node.getSegments(root, { from: 0, count: 2, step: 2 }, {})).toHaveLength(2)
+    expect(seen).toEqual([`GET http://node.test/base/v1/entries/${root}/segments?from=0&count=2&step=2`])
+    expect(await failureOf(node.getSegments(root, { from: 0, count: 2 }, {}))).toMatchObject({
+      code: 'NODE_ANSWER_INVALID',
+    })
+  })
+
   test('a node that hangs is given up', async () => {
     const { node } = answering(() => new Promise(() => undefined))
     expect(await failureOf(node.status({ timeoutMs: 5 }))).toMatchObject({
@@ -163,4 +248,5 @@ const held = {
   complete: true,
   heldSegmentCount: 1,
 }
-const entry = { seq: 0, startChunk: 1, blockNumber: 1, txHash: `0x${'cc'.repeat(32)}` }
+const parity = { seq: 1, root, k: 3, m: 2, proven: false, slots: '0x' }
+const entry = { seq: 0, startChunk: 1, blockNumber: 1, txHash: `0x${'cc'.repeat(32)}`, tags: new Uint8Array(0) }

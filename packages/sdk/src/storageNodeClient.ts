@@ -1,20 +1,32 @@
 import {
   BATCH_SEGMENTS_MAX,
+  bitmapOf,
+  certificateFromJson,
   concat,
+  decodeBase64,
   decodeFrames,
   encodeFrames,
   Failure,
   invariant,
+  isCode,
   isFailure,
   parseAddress,
+  parseHex,
+  PARITIES_PER_ENTRY_MAX,
   parseTxHash,
   preview,
   receiptFromJson,
   SEGMENTS_BODY_BYTES_MAX,
+  SLOT_COUNT_MAX,
+  slotsOf,
+  toHex,
   type Abortable,
   type Address,
+  type Certificate,
   type Clock,
+  type ErasureCode,
   type Facts,
+  type HeldReceipt,
   type Net,
   type ProvenSegment,
   type Receipt,
@@ -42,11 +54,11 @@ export type StorageNodeClient = {
     what: { readonly seq: number; readonly slot: number; readonly body: Uint8Array },
     options: RequestOptions,
   ): Promise<PutAnswer>
-  /** Segments from … from + count − 1, not yet verified; their data are views into one body, in order, that nobody else has.
-   *  `undefined`: not held here. */
+  /** The segments of a run, not yet verified; their data are views into one body, in order, that nobody else has. `undefined`:
+   *  not held here. */
   getSegments(
     root: Root,
-    what: { readonly from: number; readonly count: number; readonly seq?: number | undefined },
+    what: SegmentRun & { readonly seq?: number | undefined },
     options: RequestOptions & {
       /** A buffer for the body, where the machine can receive into one; else it is ignored. */
       readonly take?: ((sizeBytes: number) => Uint8Array) | undefined
@@ -60,6 +72,31 @@ export type StorageNodeClient = {
     what: { readonly seq: number; readonly slot: number },
     options: RequestOptions,
   ): Promise<Receipt | undefined>
+  /** What the holder signs for shards of the slots (all that it has of them by default), parsed and not yet verified: entry
+   *  `seq`, and the parity entry `parity`. `undefined`: it lacks one, or knows no such entry. */
+  shards(
+    root: Root,
+    what: {
+      readonly seq: number
+      readonly parity: number
+      readonly slots?: readonly number[] | undefined
+      /** Of all slots that may be in the answer. */
+      readonly fingerprintBytesMax: number
+    },
+    options: RequestOptions,
+  ): Promise<Required<HeldReceipt> | undefined>
+  /** Gives the node a certificate: it verifies and keeps it. */
+  putCertificate(
+    root: Root,
+    what: { readonly seq: number; readonly certificate: Certificate },
+    options: RequestOptions,
+  ): Promise<CertificateAnswer>
+  /** The certificate that the node keeps, parsed and not yet verified. `undefined`: none. */
+  certificate(
+    root: Root,
+    what: { readonly seq: number; readonly sizeBytesMax: number },
+    options: RequestOptions,
+  ): Promise<Certificate | undefined>
   /** Entries of the log in order, those with seq > after. */
   list(
     what: { readonly after?: number | undefined; readonly limit: number },
@@ -71,6 +108,8 @@ export type StorageNodeClientOptions = {
    *  streams over HTTP/1.1, so the default is `bytes`. */
   readonly bodies?: 'bytes' | 'stream' | undefined
 }
+/** Segments from, from + step, from + 2·step, …: `count` of them, at most 16. A step is 1 by default and at most 256. */
+export type SegmentRun = { readonly from: number; readonly count: number; readonly step?: number | undefined }
 export type RequestOptions = Abortable & { readonly timeoutMs?: number | undefined }
 
 export type NodeStatus = {
@@ -98,7 +137,20 @@ export type HeldEntry = LoggedEntry & {
   readonly heldSegmentCount: number
   /** Held from the first on, up to one that is missing. */
   readonly contiguousSegmentCount: number
+  /** Entries of the log that say of themselves that they are its parity, ascending by seq. */
+  readonly parities: readonly HeldParity[]
 }
+/** A parity entry, and what this node has of the object under its code. */
+export type HeldParity = {
+  readonly seq: number
+  readonly root: Root
+  readonly code: ErasureCode
+  /** This node has verified a certificate for it. */
+  readonly proven: boolean
+  /** Slots of which it holds every shard, of data and parity. */
+  readonly slots: readonly number[]
+}
+export type CertificateAnswer = { readonly lossesSurvived: number }
 export type PutAnswer = { readonly receipt: Receipt | undefined }
 
 /** Small questions: a node that needs longer is as good as down. */
@@ -107,6 +159,8 @@ const NODE_TIMEOUT_MS = 10_000
 const JSON_BYTES_MAX: number = 1024 ** 2
 export const LIST_ENTRIES_MAX = 1_000
 const ENTRIES_PER_ROOT_MAX = 64
+/** Beside the fingerprints of a receipt: itself, in JSON. */
+const RECEIPT_JSON_BYTES_MAX = 4 * 1024
 /** Facts that a peer puts into its error: enough for a person, too little to flood a log. */
 const PEER_FACTS_MAX = 12
 const PEER_TEXT_CHARACTERS_MAX = 200
@@ -148,14 +202,18 @@ export function createStorageNodeClient(
       send({ method: 'GET', path: 'v1/status', bytesMax: JSON_BYTES_MAX }, options, (answer) =>
         parseStatus(jsonObject(answer)),
       ),
-    getSegments: (root, { from, count, seq }, options) => {
+    getSegments: (root, { from, count, step = 1, seq }, options) => {
       invariant(count >= 1 && count <= BATCH_SEGMENTS_MAX, 'a request names 1 to 16 segments')
-      const path = `v1/entries/${root}/segments?from=${from}&count=${count}${seq === undefined ? '' : `&seq=${seq}`}`
+      invariant(step >= 1 && step <= SLOT_COUNT_MAX, 'a step is at most the slots of a code')
+      const stepPart = step === 1 ? '' : `&step=${step}`
+      const seqPart = seq === undefined ? '' : `&seq=${seq}`
+      const path = `v1/entries/${root}/segments?from=${from}&count=${count}${stepPart}${seqPart}`
       return orUndefined(
         send({ method: 'GET', path, bytesMax: SEGMENTS_BODY_BYTES_MAX, take: options.take }, options, ({ body }) => {
           const segments = decodeFrames(body, { segmentsMax: count })
-          if (segments.length === count && segments.every(({ index }, at) => index === from + at)) return segments
-          throw fail('NODE_ANSWER_INVALID', { node: base, reason: 'other segments than asked for', from, count })
+          if (segments.length === count && segments.every(({ index }, at) => index === from + at * step))
+            return segments
+          throw fail('NODE_ANSWER_INVALID', { node: base, reason: 'other segments than asked for', from, count, step })
         }),
       )
     },
@@ -176,6 +234,38 @@ export function createStorageNodeClient(
           (answer) => receiptFromJson(jsonObject(answer)),
         ),
       ),
+    shards: (root, { seq, parity, slots, fingerprintBytesMax }, options) => {
+      const slotsPart = slots === undefined ? '' : `&slots=${bitmapOf(slots)}`
+      const path = `v1/entries/${root}/shards?seq=${seq}&parity=${parity}${slotsPart}`
+      const bytesMax = RECEIPT_JSON_BYTES_MAX + Math.ceil(fingerprintBytesMax / 3) * 4
+      return orUndefined(
+        send({ method: 'GET', path, bytesMax }, options, (answer) => {
+          const { receipt, fingerprints } = jsonObject(answer)
+          const bytes = typeof fingerprints === 'string' ? decodeBase64(fingerprints) : undefined
+          if (bytes === undefined) throw wrong('fingerprints', fingerprints)
+          return { receipt: receiptFromJson(receipt), fingerprints: bytes }
+        }),
+      )
+    },
+    putCertificate: (root, { seq, certificate }, options) => {
+      const body = new TextEncoder().encode(JSON.stringify(certificate))
+      const path = `v1/entries/${root}/certificate?seq=${seq}`
+      return send(
+        { method: 'PUT', path, body, type: 'application/json', bytesMax: JSON_BYTES_MAX },
+        options,
+        (answer) => ({
+          lossesSurvived: whole(jsonObject(answer)['lossesSurvived'], 'lossesSurvived'),
+        }),
+      )
+    },
+    certificate: (root, { seq, sizeBytesMax }, options) =>
+      orUndefined(
+        send(
+          { method: 'GET', path: `v1/entries/${root}/certificate?seq=${seq}`, bytesMax: sizeBytesMax },
+          options,
+          (answer) => certificateFromJson(jsonObject(answer)),
+        ),
+      ),
     list: ({ after, limit }, options) => {
       const count = Math.max(1, Math.min(LIST_ENTRIES_MAX, limit))
       const path = `v1/entries?limit=${count}${after === undefined ? '' : `&after=${after}`}`
@@ -185,12 +275,12 @@ export function createStorageNodeClient(
     },
   }
 
-  function list(value: unknown, countMax: number): readonly unknown[] {
+  function list(value: unknown, countMax: number, field = 'entries'): readonly unknown[] {
     if (Array.isArray(value) && value.length <= countMax) return value as unknown[]
-    throw fail('NODE_ANSWER_INVALID', { node: base, field: 'entries', value: preview(value) })
+    throw wrong(field, value)
   }
   function parseHeld(value: unknown, root: Root): HeldEntry {
-    const { complete, heldSegmentCount, contiguousSegmentCount = 0 } = fieldsOf(value)
+    const { complete, heldSegmentCount, contiguousSegmentCount = 0, parities = [] } = fieldsOf(value)
     const logged = parseLogged({ ...fieldsOf(value), root })
     if (typeof complete !== 'boolean') throw wrong('complete', complete)
     return {
@@ -198,7 +288,24 @@ export function createStorageNodeClient(
       complete,
       heldSegmentCount: whole(heldSegmentCount, 'heldSegmentCount'),
       contiguousSegmentCount: whole(contiguousSegmentCount, 'contiguousSegmentCount'),
+      parities: list(parities, PARITIES_PER_ENTRY_MAX, 'parities').map(parseParity),
     }
+  }
+  function parseParity(value: unknown): HeldParity {
+    const { seq, root, k, m, proven, slots } = fieldsOf(value)
+    return guarded(value, () => {
+      const code = { k: whole(k, 'k'), m: whole(m, 'm') }
+      if (!isCode(code)) throw wrong('k, m', [k, m])
+      if (typeof proven !== 'boolean') throw wrong('proven', proven)
+      const bitmap = toHex(parseHex(slots, { name: 'slots', sizeBytesMax: SLOT_COUNT_MAX / 8 }))
+      return {
+        seq: whole(seq, 'seq'),
+        root: parseTxHash(root) as string as Root,
+        code,
+        proven,
+        slots: slotsOf(bitmap).filter((slot) => slot < code.k + code.m),
+      }
+    })
   }
   function parseLogged(value: unknown): LoggedEntry {
     const entry = fieldsOf(value)
@@ -256,6 +363,8 @@ type Question = {
   readonly method: 'GET' | 'PUT'
   readonly path: string
   readonly body?: Uint8Array
+  /** Of the body; segments by default. */
+  readonly type?: string
   readonly bytesMax: number
   readonly take?: ((sizeBytes: number) => Uint8Array) | undefined
 }
@@ -265,7 +374,7 @@ type Fields = { readonly [name: string]: unknown }
 type AskDeps = { readonly net: Net; readonly bodies: 'bytes' | 'stream' }
 
 async function ask(base: string, question: Question, deps: AskDeps, signal: AbortSignal): Promise<Answer> {
-  const { method, path, body, bytesMax, take } = question
+  const { method, path, body, type = 'application/x-weightless-segments', bytesMax, take } = question
   if (take !== undefined && deps.net.getInto !== undefined) {
     const answer = await deps.net.getInto(base + path, {
       signal,
@@ -288,7 +397,7 @@ async function ask(base: string, question: Question, deps: AskDeps, signal: Abor
       redirect: 'error',
       credentials: 'omit',
       cache: 'no-store',
-      ...(body === undefined ? {} : bodyOf(body, deps.bodies)),
+      ...(body === undefined ? {} : bodyOf(body, type, deps.bodies)),
     }),
   )
   if (response.ok) return { body: await readBounded(response, bytesMax, { signal }) }
@@ -299,8 +408,8 @@ function isOk(status: number): boolean {
   return status >= 200 && status < 300
 }
 
-function bodyOf(body: Uint8Array, kind: AskDeps['bodies']): RequestInit {
-  const headers = { 'content-type': 'application/x-weightless-segments', 'content-length': String(body.length) }
+function bodyOf(body: Uint8Array, type: string, kind: AskDeps['bodies']): RequestInit {
+  const headers = { 'content-type': type, 'content-length': String(body.length) }
   if (kind === 'bytes') return { body: body as Uint8Array<ArrayBuffer>, headers }
   const stream = new ReadableStream<Uint8Array>(
     {
@@ -359,7 +468,12 @@ async function orUndefined<T>(answer: Promise<T>): Promise<T | undefined> {
   }
 }
 
-const ABSENT: ReadonlySet<string> = new Set(['ENTRY_UNKNOWN', 'ENTRY_INCOMPLETE', 'SEGMENT_MISSING'])
+const ABSENT: ReadonlySet<string> = new Set([
+  'ENTRY_UNKNOWN',
+  'ENTRY_INCOMPLETE',
+  'SEGMENT_MISSING',
+  'CERTIFICATE_UNKNOWN',
+])
 
 function fieldsOf(value: unknown): Fields {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Fields

@@ -2,26 +2,37 @@ import {
   BATCH_ENTRIES_MAX,
   equal,
   invariant,
+  isCode,
   isFailure,
+  lossesNeededOf,
   paddedChunkCountOf,
+  parseCode,
+  preview,
   REPLICA_COUNT,
   SLOT_COUNT_MAX,
   type Abortable,
+  type Certificate,
   type Encryption,
   type Entry,
+  type ErasureCode,
+  type Membership,
   type Receipt,
   type Root,
   type Stage,
+  type Submission,
   type TxHash,
 } from '@weightless/core'
+import { certifyCopies } from './certify.ts'
 import { encryptedSource } from './cipher.ts'
 import type { Client } from './client.ts'
+import { codeSource, type CodedParity } from './codeSource.ts'
 import { disperse } from './disperse.ts'
+import { disperseShards } from './disperseShards.ts'
 import { findAgain, readEntry, waitFinal } from './entryOnChain.ts'
 import { fail } from './errors.ts'
 import { prepareSubmission, sendSubmission, type Payment } from './flowChain.ts'
 import { hashSource, type HashedSource } from './hash.ts'
-import { preflight, type Preflight } from './holders.ts'
+import { codedPlacementOf, placementOf, preflight, type Placement } from './holders.ts'
 import { mapBounded } from './inOrder.ts'
 import type { ProgressEvent } from './progress.ts'
 import { withDeadline } from './scope.ts'
@@ -29,7 +40,15 @@ import { openSource, type OpenSource, type Source } from './source.ts'
 import type { HeldEntry } from './storageNodeClient.ts'
 import type { PendingTransaction } from './pendingTransaction.ts'
 import type { PreparedCall } from './transactor.ts'
-import { createSteps, PAY_ATTEMPTS_MAX, type Anchored, type StepOptions, type Steps } from './uploadSteps.ts'
+import {
+  createSteps,
+  PAY_ATTEMPTS_MAX,
+  unpaidOf,
+  type Anchored,
+  type StepObject,
+  type StepOptions,
+  type Steps,
+} from './uploadSteps.ts'
 
 export type UploadOptions<Until extends Stage = Stage> = UploadManyOptions<Until> & StepOptions
 
@@ -41,8 +60,11 @@ export type UploadManyOptions<Until extends Stage = Stage> = Abortable & {
   /** Bytes that every node keeps with the entry; the same for all sources. */
   readonly tags?: Uint8Array | undefined
   readonly encryption?: Encryption | undefined
-  /** Whole copies, each on a node of its own; default 3, fewer when the network is smaller. */
+  /** Whole copies, each on a node of its own; default 3, fewer when the network is smaller. Not with a code. */
   readonly replicas?: number | undefined
+  /** Protects the object by an erasure code instead of copies, as '4+2' or `{ k, m }`: any m of its holders may be lost. Its
+   *  parity is a second entry of the log, paid for in the same transaction. An object of one segment gets 1 + m copies. */
+  readonly code?: ErasureCode | string | undefined
   /** What to do when the chain has an entry of the same root, size and tags: `reuse` (default) completes that one and pays
    *  nothing; `resubmit` always adds an entry. */
   readonly onExisting?: 'reuse' | 'resubmit' | undefined
@@ -63,6 +85,12 @@ export type StoredResult = {
   readonly reused: boolean
   /** One for each holder; empty before 'durable'. */
   readonly receipts: readonly Receipt[]
+  /** With a code: the entry of the parity, unless the object has one segment. */
+  readonly parity?: { readonly root: Root; readonly seq: number; readonly txHash: TxHash } | undefined
+  /** With a code, from 'durable' on: what the holders have signed, for anyone to check. */
+  readonly certificate?: Certificate | undefined
+  /** The same: so many of the holders may vanish at once. */
+  readonly lossesSurvived?: number | undefined
 }
 export type UploadResult<Until extends Stage = 'durable'> = 'accepted' extends Until
   ? Until extends 'accepted'
@@ -78,7 +106,7 @@ const OBJECTS_WINDOW = 4
 /** One call holds the trees of all its sources. */
 const SOURCES_MAX = 10_000
 
-/** Stores one source as one entry of the log, on three nodes. Nothing is signed before the network is checked; a source whose
+/** Stores one source as one entry of the log, on three nodes, or protected by a code (`code`). Nothing is signed before the network is checked; a source whose
  *  bytes are on chain already is not paid for again.
  *
  *  Throws, among others: `NETWORK_MISMATCH`, `FUNDS_INSUFFICIENT`, `NODES_TOO_FEW` and `FILE_EMPTY` before anything is paid;
@@ -141,6 +169,7 @@ type Settings = {
   readonly tags: Uint8Array
   readonly encryption: Encryption | undefined
   readonly replicas: number
+  readonly code: ErasureCode | undefined
   readonly onExisting: 'reuse' | 'resubmit'
   readonly tell: (event: ProgressEvent) => void
   readonly steps: Steps | undefined
@@ -184,7 +213,11 @@ async function readyToPay(client: Client, signal: AbortSignal): Promise<void> {
 }
 
 /** A source with its root: the stage `accepted`. */
-type Accepted = HashedSource & { readonly source: OpenSource; readonly root: Root; readonly sizeBytes: number }
+type Accepted = HashedSource &
+  StepObject & {
+    readonly source: OpenSource
+    readonly parity: (StepObject['parity'] & CodedParity) | undefined
+  }
 
 async function accept(
   client: Client,
@@ -200,18 +233,27 @@ async function accept(
     await plain.dispose()
     throw signal.reason
   }
-  const { encryption, tags, tell, steps } = settings
+  const { encryption, tags, code, tell, steps } = settings
   const { ctr, random } = client.deps
   const seal = steps?.seal
   const chance = seal === undefined ? random : { bytes: () => seal.slice() }
   const bytes = encryption === undefined ? plain : encryptedSource(plain, encryption, { ctr, random: chance })
   const { sizeBytes } = bytes
-  const hashed = await hashSource(bytes, client.deps, {
-    signal,
-    tags,
-    onHashed: (doneBytes) => tell({ phase: 'hash', doneBytes, totalBytes: sizeBytes }),
-  })
-  return { ...hashed, source: bytes, root: hashed.tree.root, sizeBytes }
+  const onHashed = (doneBytes: number): void => tell({ phase: 'hash', doneBytes, totalBytes: sizeBytes })
+  const options = { signal, tags, onHashed }
+  if (code === undefined) {
+    const hashed = await hashSource(bytes, client.deps, options)
+    return { ...hashed, source: bytes, root: hashed.tree.root, sizeBytes, parity: undefined }
+  }
+  const { tree, submission, parity } = await codeSource(bytes, code, client.deps, options)
+  return {
+    tree,
+    submission,
+    source: bytes,
+    root: tree.root,
+    sizeBytes,
+    parity: parity && { ...parity, code, root: parity.tree.root },
+  }
 }
 
 /** The same with the step of one object: goes on with what was saved, and tells when the entry is there. */
@@ -236,48 +278,55 @@ async function anchorAll(
   settings: Settings,
   signal: AbortSignal,
 ): Promise<readonly Anchored[]> {
-  const { until, replicas, onExisting, tell, steps } = settings
+  const { until, onExisting, tell, steps } = settings
   const needs = until === 'anchored' ? 'nothing' : 'holders'
+  const everything = objects.flatMap((object) => unpaidOf(object, undefined))
   // Most uploads are new: what their transaction needs is read while the nodes are asked.
-  const guess = objects.length <= BATCH_ENTRIES_MAX ? prepareAll(client, objects, signal) : undefined
+  const guess = everything.length <= BATCH_ENTRIES_MAX ? prepareAll(client, everything, signal) : undefined
   guess?.catch(() => undefined)
   const found = await mapBounded(objects, { window: OBJECTS_WINDOW, signal }, async (object, scope) => {
-    const seen = await preflight(client, object.root, { replicas, needs }, { signal: scope })
-    return onExisting === 'reuse' ? findExisting(client, object, seen, scope) : undefined
+    const { root, parity } = object
+    const placement = placementFor(object, settings, await client.membership.read({ signal: scope }))
+    const roots = parity === undefined ? ([root] as const) : ([root, parity.root] as const)
+    const { known } = await preflight(client, { roots: [...roots], placement, needs }, { signal: scope })
+    return onExisting === 'reuse' ? findExisting(client, object, known, scope) : undefined
   })
   const anchored = new Map<number, Anchored>()
-  const unpaid: number[] = []
+  const unpaid: Unpaid[] = []
   const firstOf = new Map<string, number>()
   const twins = new Map<number, number>()
-  found.forEach((entry, i) => {
-    const { root, sizeBytes } = objects[i]!
+  found.forEach((existing, i) => {
+    const object = objects[i]!
+    const { root, sizeBytes } = object
     const twin = firstOf.get(`${root} ${sizeBytes}`)
-    if (entry !== undefined) anchored.set(i, { entry, reused: true })
+    const parts = unpaidOf(object, existing?.entry)
+    const isThere = existing !== undefined && (object.parity === undefined || existing.parity !== undefined)
+    if (isThere) anchored.set(i, { ...existing, reused: true })
     else if (twin !== undefined && onExisting === 'reuse') twins.set(i, twin)
     else {
-      unpaid.push(i)
+      unpaid.push({ i, object, data: existing?.entry, parts })
       firstOf.set(`${root} ${sizeBytes}`, i)
     }
   })
-  for (let at = 0; at < unpaid.length; at += BATCH_ENTRIES_MAX) {
-    const group = unpaid.slice(at, at + BATCH_ENTRIES_MAX)
-    const totalBytes = group.reduce((sum, i) => sum + objects[i]!.sizeBytes, 0)
+  for (const group of inTransactions(unpaid)) {
+    const totalBytes = group.reduce((sum, { object }) => sum + object.sizeBytes, 0)
     tell({ phase: 'submit', doneBytes: 0, totalBytes })
     const onSent = (txHash: TxHash): void => tell({ phase: 'submit', doneBytes: totalBytes, totalBytes, txHash })
-    const unpaidObjects = group.map((i) => objects[i]!)
-    let prepared = group.length === objects.length ? guess : undefined
+    const submissions = group.flatMap(({ parts }) => parts)
+    let prepared = submissions.length === everything.length ? guess : undefined
     const attempt = async (onPending?: Submitting['onPending']): Promise<readonly Entry[]> => {
       const how = { onSent, prepared, onPending }
       // Good for the first attempt only: gas, fees and nonce are of that moment.
       prepared = undefined
-      return submit(client, unpaidObjects, how, signal)
+      return submit(client, submissions, how, signal)
     }
-    const entries =
+    const paid =
       steps === undefined
-        ? await attempt()
-        : [await steps.pay(async (onPending) => (await attempt(onPending))[0]!, { signal })]
-    group.forEach((i, k) => anchored.set(i, { entry: entries[k]!, reused: false }))
-    tell({ phase: 'anchor', doneBytes: totalBytes, totalBytes, txHash: entries[0]!.txHash })
+        ? anchoredOf(group, await attempt())
+        : [await steps.pay(group[0]!.data, (onPending) => attempt(onPending), { signal })]
+    group.forEach(({ i }, k) => anchored.set(i, paid[k]!))
+    const { txHash } = paid[0]!.parity ?? paid[0]!.entry
+    tell({ phase: 'anchor', doneBytes: totalBytes, totalBytes, txHash })
   }
   for (const [i, twin] of twins) anchored.set(i, { ...anchored.get(twin)!, reused: true })
   return objects.map((_, i) => {
@@ -287,12 +336,58 @@ async function anchorAll(
   })
 }
 
-async function prepareAll(client: Client, objects: readonly Accepted[], signal: AbortSignal): Promise<PreparedCall> {
-  return prepareSubmission(paymentOf(client, objects, await client.price({ signal })), client.transactor!, { signal })
+/** Homes of an object, and how many holders it needs. */
+function placementFor(object: Accepted, { replicas, code }: Settings, membership: Membership): Placement {
+  return code === undefined
+    ? placementOf(object.root, membership, replicas)
+    : codedPlacementOf({ ...object, code }, membership)
 }
 
-function paymentOf(client: Client, objects: readonly Accepted[], priceWeiPerSector: bigint): Payment {
-  return { flow: client.network.flow, submissions: objects.map(({ submission }) => submission), priceWeiPerSector }
+/** What is still to be paid of an object: `parts`, and the entry of its data if that is there. */
+type Unpaid = {
+  readonly i: number
+  readonly object: Accepted
+  readonly data: Entry | undefined
+  readonly parts: readonly Submission[]
+}
+
+/** As many objects in each as fit; the parts of one object never part. */
+function inTransactions(unpaid: readonly Unpaid[]): readonly (readonly Unpaid[])[] {
+  const groups: Unpaid[][] = []
+  let entryCount = BATCH_ENTRIES_MAX
+  for (const one of unpaid) {
+    entryCount += one.parts.length
+    if (entryCount > BATCH_ENTRIES_MAX) {
+      groups.push([])
+      entryCount = one.parts.length
+    }
+    groups[groups.length - 1]!.push(one)
+  }
+  return groups
+}
+
+function anchoredOf(group: readonly Unpaid[], entries: readonly Entry[]): readonly Anchored[] {
+  let at = 0
+  return group.map(({ data, parts }) => {
+    const own = entries.slice(at, at + parts.length)
+    at += parts.length
+    const [entry, parity] = data === undefined ? own : [data, ...own]
+    return { entry: entry!, parity, reused: false }
+  })
+}
+
+async function prepareAll(
+  client: Client,
+  submissions: readonly Submission[],
+  signal: AbortSignal,
+): Promise<PreparedCall> {
+  return prepareSubmission(paymentOf(client, submissions, await client.price({ signal })), client.transactor!, {
+    signal,
+  })
+}
+
+function paymentOf(client: Client, submissions: readonly Submission[], priceWeiPerSector: bigint): Payment {
+  return { flow: client.network.flow, submissions, priceWeiPerSector }
 }
 
 type Submitting = {
@@ -304,14 +399,13 @@ type Submitting = {
 /** One transaction. When another program took its nonce, ours can never be mined and has paid nothing: it is made anew. */
 async function submit(
   client: Client,
-  objects: readonly Accepted[],
+  submissions: readonly Submission[],
   how: Submitting,
   signal: AbortSignal,
 ): Promise<readonly Entry[]> {
   const { onSent, onPending } = how
-  const submissions = objects.map(({ submission }) => submission)
   for (let attempt = 1; ; attempt++) {
-    const prepared = await preparedFor(client, objects, attempt === 1 ? how.prepared : undefined, signal)
+    const prepared = await preparedFor(client, submissions, attempt === 1 ? how.prepared : undefined, signal)
     try {
       return await sendSubmission({ flow: client.network.flow, submissions }, prepared, client.transactor!, {
         signal,
@@ -328,43 +422,54 @@ async function submit(
 /** The price may have changed since it was read: asked once more then. */
 async function preparedFor(
   client: Client,
-  objects: readonly Accepted[],
+  submissions: readonly Submission[],
   guess: Promise<PreparedCall> | undefined,
   signal: AbortSignal,
 ): Promise<PreparedCall> {
-  return (guess ?? prepareAll(client, objects, signal)).catch(async (error: unknown) => {
+  return (guess ?? prepareAll(client, submissions, signal)).catch(async (error: unknown) => {
     if (!isFailure(error, 'TX_REVERTED') || !String(error.facts['reason']).startsWith('NotEnoughFee')) throw error
     const price = await client.price({ signal, renew: true })
-    return prepareSubmission(paymentOf(client, objects, price), client.transactor!, { signal })
+    return prepareSubmission(paymentOf(client, submissions, price), client.transactor!, { signal })
   })
 }
 
 /** Checks made on chain for one upload: nodes may name many entries of a root, and each check is a request. */
 const EXISTING_CHECKS_MAX = 4
 
-/** An entry with this root, size and tags that the chain confirms: the furthest one first. A node's word alone is not enough to
- *  skip a payment. */
+/** Entries of this object, and of its parity, that the chain confirms. A node's word alone is not enough to skip a payment. */
 async function findExisting(
   client: Client,
   object: Accepted,
-  seen: Preflight,
+  known: readonly HeldEntry[],
+  signal: AbortSignal,
+): Promise<Pick<Anchored, 'entry' | 'parity'> | undefined> {
+  const { root, submission, parity } = object
+  const [entry, ofParity] = await Promise.all([
+    findEntry(client, { root, submission }, known, signal),
+    parity && findEntry(client, parity, known, signal),
+  ])
+  return entry && { entry, parity: ofParity }
+}
+
+/** An entry with this root, size and tags that the chain confirms: the furthest one first. */
+async function findEntry(
+  client: Client,
+  what: { readonly root: Root; readonly submission: Submission },
+  known: readonly HeldEntry[],
   signal: AbortSignal,
 ): Promise<Entry | undefined> {
+  const { root, submission } = what
+  const { sizeBytes, tags } = submission
   const bySeq = new Map<number, HeldEntry>()
-  for (const held of seen.known) {
-    const known = bySeq.get(held.seq)
-    if (held.sizeBytes === object.sizeBytes && (known === undefined || (held.complete && !known.complete)))
-      bySeq.set(held.seq, held)
+  for (const held of known) {
+    const other = bySeq.get(held.seq)
+    const isSame = held.root === root && held.sizeBytes === sizeBytes
+    if (isSame && (other === undefined || (held.complete && !other.complete))) bySeq.set(held.seq, held)
   }
   const candidates = [...bySeq.values()].sort((a, b) => Number(b.complete) - Number(a.complete) || a.seq - b.seq)
   for (const { seq, txHash } of candidates.slice(0, EXISTING_CHECKS_MAX)) {
     const entry = await readEntry(client.rpc, { flow: client.network.flow, txHash, seq }, { signal })
-    if (
-      entry?.root === object.root &&
-      entry.sizeBytes === object.sizeBytes &&
-      equal(entry.tags, object.submission.tags)
-    )
-      return entry
+    if (entry?.root === root && entry.sizeBytes === sizeBytes && equal(entry.tags, tags)) return entry
   }
   return undefined
 }
@@ -382,7 +487,15 @@ async function store(
       return await storeAt(client, object, at, settings, signal)
     } catch (error) {
       if (!isFailure(error, 'ENTRY_REORGED')) throw error
-      at = { entry: await anchorAgain(client, at.entry, error, signal), reused: at.reused, isAgain: true }
+      const { parity } = at
+      const entry = await anchorAgain(client, at.entry, error, signal)
+      const isTogether = parity?.txHash === at.entry.txHash
+      at = {
+        entry,
+        parity: parity && isTogether ? await anchorAgain(client, parity, error, signal) : parity,
+        reused: at.reused,
+        isAgain: true,
+      }
     }
   }
 }
@@ -407,28 +520,60 @@ const AGAIN_DELAY_MS_MAX = 4_000
 async function storeAt(
   client: Client,
   object: Accepted,
-  { entry, reused, isAgain = false }: Anchored,
+  anchored: Anchored,
   settings: Settings,
   signal: AbortSignal,
 ): Promise<StoredResult> {
-  const { until, replicas, tell, steps } = settings
-  const { root, sizeBytes, source, tree } = object
+  const { until, tell, steps } = settings
+  const { entry, parity, reused } = anchored
+  const { root, sizeBytes } = object
   invariant(entry.paddedChunkCount === paddedChunkCountOf(object.submission.nodes), 'the entry is that of this object')
   const { seq, txHash, blockNumber } = entry
-  const base = { root, sizeBytes, seq, txHash, blockNumber, reused }
+  const base = {
+    root,
+    sizeBytes,
+    seq,
+    txHash,
+    blockNumber,
+    reused,
+    ...(parity === undefined ? {} : { parity: { root: parity.root, seq: parity.seq, txHash: parity.txHash } }),
+  }
   if (until === 'anchored') return { ...base, stage: 'anchored', receipts: [] }
-  const receipts = await disperse(
-    client,
-    { seq, blockNumber, root, tree, source, replicas, mayBeHeld: reused || isAgain || steps?.isResumed() === true },
-    { signal, onStored: (doneBytes) => tell({ phase: 'store', doneBytes, totalBytes: sizeBytes, root }) },
-  )
-  await steps?.reached('durable', { entry, reused }, { signal })
+  const held = await protect(client, object, anchored, settings, signal)
+  await steps?.reached('durable', anchored, { signal })
   tell({ phase: 'durable', doneBytes: sizeBytes, totalBytes: sizeBytes, root })
-  if (until === 'durable') return { ...base, stage: 'durable', receipts }
+  if (until === 'durable') return { ...base, ...held, stage: 'durable' }
   await waitFinal(client.rpc, entry, client.deps, { signal })
-  await steps?.reached('final', { entry, reused }, { signal })
+  if (parity !== undefined && parity.txHash !== txHash) await waitFinal(client.rpc, parity, client.deps, { signal })
+  await steps?.reached('final', anchored, { signal })
   tell({ phase: 'final', doneBytes: sizeBytes, totalBytes: sizeBytes, root })
-  return { ...base, stage: 'final', receipts }
+  return { ...base, ...held, stage: 'final' }
+}
+
+type Protected = Pick<StoredResult, 'receipts' | 'certificate' | 'lossesSurvived'>
+
+/** Brings the bytes to their holders: shards of a coded object, or copies. */
+async function protect(
+  client: Client,
+  object: Accepted,
+  { entry, parity, reused, isAgain = false }: Anchored,
+  { replicas, code, tell, steps }: Settings,
+  signal: AbortSignal,
+): Promise<Protected> {
+  const { root, sizeBytes, source, tree } = object
+  const { seq, blockNumber } = entry
+  const mayBeHeld = reused || isAgain || steps?.isResumed() === true
+  const onStored = (doneBytes: number): void => tell({ phase: 'store', doneBytes, totalBytes: sizeBytes, root })
+  const what = { seq, blockNumber, root, tree, source, mayBeHeld }
+  if (object.parity !== undefined) {
+    const { layout } = object.parity
+    const of = { seq: parity!.seq, root: object.parity.root, tree: object.parity.tree }
+    return disperseShards(client, { ...what, layout, parity: of }, { signal, onStored })
+  }
+  if (code === undefined) return { receipts: await disperse(client, { ...what, replicas }, { signal, onStored }) }
+  const copies = { ...what, replicas: 1 + code.m, needed: 1 + lossesNeededOf(code) }
+  const receipts = await disperse(client, copies, { signal, onStored })
+  return certifyCopies(client, { ...what, sizeBytes, code, receipts }, { signal })
 }
 
 const STAGES: readonly Stage[] = ['accepted', 'anchored', 'durable', 'final']
@@ -441,12 +586,16 @@ function parseSettings(options: UploadManyOptions, steps: Steps | undefined): Se
     replicas = REPLICA_COUNT,
     onExisting = 'reuse',
   } = options
+  const code = typeof options.code === 'string' ? parseCode(options.code) : options.code
   const wrong = (name: string, value: unknown): Error => fail('OPTION_INVALID', { name, value: String(value) })
   if (!STAGES.includes(until)) throw wrong('until', until)
   if (!(tags instanceof Uint8Array)) throw wrong('tags', typeof tags)
   if (!Number.isInteger(replicas) || replicas < 1 || replicas > SLOT_COUNT_MAX) throw wrong('replicas', replicas)
+  if (code !== undefined && !isCode(code)) throw wrong('code', preview(code))
+  if (code !== undefined && options.replicas !== undefined) throw wrong('replicas', 'not with a code')
   if (onExisting !== 'reuse' && onExisting !== 'resubmit') throw wrong('onExisting', onExisting)
-  return { until, tags, encryption, replicas, onExisting, tell: options.onProgress ?? (() => undefined), steps }
+  const tell = options.onProgress ?? (() => undefined)
+  return { until, tags, encryption, replicas, code, onExisting, tell, steps }
 }
 
 /** Streams do not say how long they are; the caller sets timeoutMs for long ones. */

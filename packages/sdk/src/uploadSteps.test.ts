@@ -223,6 +223,68 @@ describe('a step of something else is refused before anything is sent', () => {
   }
 })
 
+describe('an upload under a code, in steps', () => {
+  const coded = { code: '2+1' }
+
+  test.each(['rooted', 'signed', 'anchored', 'durable', 'final'] as const)(
+    'killed at `%s`, its continuation has both entries and pays once',
+    async (last) => {
+      const network = createFakeNetwork()
+      const { step } = await killedAt(last, network.client(), coded)
+      expect(step.parity).toMatchObject({ code: { k: 2, m: 1 } })
+      const result = await upload(network.client(), bytes, { ...coded, resume: step })
+      expect(result).toMatchObject({ seq: 0, parity: { seq: 1, root: step.parity!.root }, lossesSurvived: 1 })
+      expect(minedCount(network)).toBe(1)
+    },
+  )
+
+  test.each(['signed', 'anchored'] as const)(
+    'killed at `%s` of a payment for parity alone, it is not paid twice',
+    async (last) => {
+      const network = createFakeNetwork()
+      await upload(network.client({}, {}, 1), bytes)
+      const { step } = await killedAt(last, network.client(), coded)
+      expect(step.dataEntry).toMatchObject({ seq: 0 })
+      const result = await upload(network.client(), bytes, { ...coded, resume: step })
+      expect(result).toMatchObject({ seq: 0, parity: { seq: 1 } })
+      expect(minedCount(network)).toBe(2)
+    },
+  )
+
+  test('a wallet sent both with another fee: they are found by sender and root', async () => {
+    const network = createFakeNetwork()
+    const { step } = await killedAt('signed', network.client(), coded)
+    if (step.step !== 'signed') throw new Error('a signed step was expected')
+    const { callOf } = await import('./pendingTransaction.ts')
+    const { to, data, valueWei } = callOf(step.transaction)
+    await sendOther(network, { to, data, value: valueWei })
+    const result = await upload(network.client({}, { clock: impatientClock() }), bytes, { ...coded, resume: step })
+    expect(result).toMatchObject({ seq: 0, parity: { seq: 1 }, reused: false })
+    expect(minedCount(network)).toBe(1)
+  })
+
+  test('goes on under the same code alone', async () => {
+    const network = createFakeNetwork()
+    const { step } = await killedAt('signed', network.client(), coded)
+    for (const other of [{}, { code: '2+2' }]) {
+      const failure = await failureOf(upload(network.client(), bytes, { ...other, resume: step }))
+      expect(failure).toMatchObject({ code: 'STEP_MISMATCH', facts: { what: 'code', step: '2+1' } })
+    }
+    const plain = (await killedAt('rooted', network.client())).step
+    const failure = await failureOf(upload(network.client(), bytes, { ...coded, resume: plain }))
+    expect(failure).toMatchObject({ code: 'STEP_MISMATCH', facts: { what: 'code' } })
+  })
+
+  test.each([
+    ['no code', { parity: { code: { k: 0, m: 1 }, root: `0x${'11'.repeat(32)}` } }],
+    ['no root', { parity: { code: { k: 2, m: 1 }, root: '0x' } }],
+    ['no entry', { dataEntry: { seq: -1 } }],
+  ])('a step whose parity has %s is refused', async (_, change) => {
+    const { step } = await killedAt('signed', createFakeNetwork().client(), coded)
+    expect(() => parseUploadStep({ ...step, ...change })).toThrow(/STEP_INVALID/)
+  })
+})
+
 describe('a payment that went another way', () => {
   test('its nonce went to another program: nothing of it can be mined, and it pays with the next one', async () => {
     const network = createFakeNetwork()
@@ -281,23 +343,6 @@ describe('a payment that went another way', () => {
     expect(await upload(network.client(), bytes, { resume: lost })).toMatchObject({ seq: 0, reused: false })
     expect(minedCount(network)).toBe(1)
   })
-
-  async function sendOther(network: FakeNetwork, changes: object = {}): Promise<void> {
-    const { privateKeyToAccount } = await import('viem/accounts')
-    const raw = await privateKeyToAccount(keyOf(0)).signTransaction({
-      type: 'eip1559',
-      chainId: network.chain.chainId,
-      nonce: 0,
-      gas: 400_000n,
-      to: `0x${'33'.repeat(20)}`,
-      maxFeePerGas: 10n ** 10n,
-      maxPriorityFeePerGas: 10n ** 9n,
-      ...changes,
-    } as never)
-    const rpc = createRpc(network.rpcUrl, { ...network.client().deps })
-    await rpc.request('eth_sendRawTransaction', [raw])
-    network.chain.mine()
-  }
 })
 
 describe('a wallet that sends by itself', () => {
@@ -410,3 +455,20 @@ describe('parseUploadStep', () => {
     expect(() => parseUploadStep({ ...step, ...change, transaction })).toThrow('STEP_INVALID')
   })
 })
+
+async function sendOther(network: FakeNetwork, changes: object = {}): Promise<void> {
+  const { privateKeyToAccount } = await import('viem/accounts')
+  const raw = await privateKeyToAccount(keyOf(0)).signTransaction({
+    type: 'eip1559',
+    chainId: network.chain.chainId,
+    nonce: 0,
+    gas: 400_000n,
+    to: `0x${'33'.repeat(20)}`,
+    maxFeePerGas: 10n ** 10n,
+    maxPriorityFeePerGas: 10n ** 9n,
+    ...changes,
+  } as never)
+  const rpc = createRpc(network.rpcUrl, { ...network.client().deps })
+  await rpc.request('eth_sendRawTransaction', [raw])
+  network.chain.mine()
+}

@@ -2,6 +2,7 @@ import {
   ENTRY_SIZE_BYTES_MAX,
   ENCRYPTION_RANDOM_BYTES,
   fromHex,
+  isCode,
   isFailure,
   parseAddress,
   parseHex,
@@ -14,6 +15,7 @@ import {
   type Address,
   type Encryption,
   type Entry,
+  type ErasureCode,
   type Hex,
   type Random,
   type Root,
@@ -48,6 +50,10 @@ export type UploadStep = {
   readonly sinceBlock: number
   /** With encryption: the random bytes that make source and key this ciphertext again. */
   readonly seal?: Hex
+  /** With a code, and more than one segment: the parity that belongs to it. */
+  readonly parity?: { readonly code: ErasureCode; readonly root: Root }
+  /** The entry of the data, where it was there already and the transaction pays for the parity alone. */
+  readonly dataEntry?: EntryName
 } & (
   | { readonly step: 'rooted' }
   /** Told before the transaction is sent: it may be out or not, and is sent again byte for byte. */
@@ -57,6 +63,7 @@ export type UploadStep = {
   | {
       readonly step: 'anchored' | 'durable' | 'final'
       readonly entry: EntryName
+      readonly parityEntry?: EntryName
       /** Absent when an entry that was there already serves. */
       readonly transaction?: PendingTransaction
     }
@@ -81,13 +88,30 @@ export type StepOptions = {
 /** An entry of the log, ours or one that was there. */
 export type Anchored = {
   readonly entry: Entry
+  /** With a code, and more than one segment. */
+  readonly parity: Entry | undefined
   readonly reused: boolean
   /** Its block was replaced on the way: holders may have its bytes. */
   readonly isAgain?: boolean
 }
 
 /** What an upload is about, once its source is hashed. */
-export type StepObject = { readonly root: Root; readonly sizeBytes: number; readonly submission: Submission }
+export type StepObject = {
+  readonly root: Root
+  readonly sizeBytes: number
+  readonly submission: Submission
+  readonly parity: StepParity | undefined
+}
+export type StepParity = { readonly code: ErasureCode; readonly root: Root; readonly submission: Submission }
+
+/** What a transaction pays for: parity alone where the entry of the data is there. */
+export function unpaidOf(
+  object: Pick<StepObject, 'submission' | 'parity'>,
+  data: Entry | undefined,
+): readonly Submission[] {
+  const parity = object.parity === undefined ? [] : [object.parity.submission]
+  return data === undefined ? [object.submission, ...parity] : parity
+}
 
 /** The steps of one upload. */
 export type Steps = {
@@ -97,13 +121,15 @@ export type Steps = {
   isResumed(): boolean
   /** Finds the step to go on from and checks it. Throws `STEP_MISMATCH`, `STEP_INVALID`. */
   open(object: StepObject, options: Abortable): Promise<void>
-  /** The entry that the saved step has paid for, as the chain says now. `undefined`: nothing of it can be mined any more. */
+  /** The entries that the saved step has paid for, as the chain says now. `undefined`: nothing of it can be mined any more. */
   resumed(options: Abortable): Promise<Anchored | undefined>
-  /** Pays: `attempt` sends and reads the entry back. Done again when another program took the nonce. */
+  /** Pays for what `unpaidOf` says: `attempt` sends and reads the entries back. Done again when another program took the nonce.
+   *  `data` is the entry of the data, if it is there. */
   pay(
-    attempt: (onPending: (pending: PendingTransaction) => Promise<void>) => Promise<Entry>,
+    data: Entry | undefined,
+    attempt: (onPending: (pending: PendingTransaction) => Promise<void>) => Promise<readonly Entry[]>,
     options: Abortable,
-  ): Promise<Entry>
+  ): Promise<Anchored>
   /** Tells that a stage is reached. */
   reached(step: 'anchored' | 'durable' | 'final', anchored: Anchored, options: Abortable): Promise<void>
 }
@@ -125,6 +151,7 @@ export function createSteps(
   let saved: UploadStep | undefined
   let about: Omit<Extract<UploadStep, { readonly step: 'rooted' }>, 'step'>
   let transaction: PendingTransaction | undefined
+  let dataEntry: EntryName | undefined
 
   const tell = async (step: UploadStep, { signal }: Abortable): Promise<void> => {
     if (onStep === undefined) return
@@ -139,15 +166,37 @@ export function createSteps(
   }
   const rooted = async (abort: Abortable): Promise<void> => {
     transaction = undefined
+    dataEntry = undefined
     await tell({ ...about, step: 'rooted' }, abort)
   }
   /** A payment that another hash may have made: a raised fee in a wallet, or one whose hash was never told. */
-  const findPaid = async (from: Address, abort: Abortable): Promise<Entry | undefined> =>
-    findSubmitted(
+  const findPaid = async (from: Address, abort: Abortable): Promise<Anchored | undefined> => {
+    const { submission, parity } = object
+    const found = await findSubmitted(
       rpc,
-      { flow: network.flow, sender: from, submission: object.submission, sinceBlock: about.sinceBlock },
+      // Every transaction of an object with parity pays for that.
+      {
+        flow: network.flow,
+        sender: from,
+        submission: parity?.submission ?? submission,
+        sinceBlock: about.sinceBlock,
+      },
       abort,
     )
+    if (found === undefined) return undefined
+    if (parity === undefined) return { entry: found, parity: undefined, reused: false }
+    const entry = await readPaid(client, dataEntry?.txHash ?? found.txHash, submission, abort)
+    return entry && { entry, parity: found, reused: false }
+  }
+  const readSaved = async (step: UploadStep, abort: Abortable): Promise<Anchored | undefined> => {
+    if (!('entry' in step)) return undefined
+    const [entry, parity] = await Promise.all([
+      readPaid(client, step.entry.txHash, object.submission, abort),
+      object.parity && step.parityEntry && readPaid(client, step.parityEntry.txHash, object.parity.submission, abort),
+    ])
+    if (entry === undefined || (object.parity !== undefined && parity === undefined)) return undefined
+    return { entry, parity, reused: step.transaction === undefined }
+  }
 
   return {
     seal,
@@ -166,16 +215,16 @@ export function createSteps(
         tags: toHex(opened.submission.tags),
         sinceBlock: saved?.sinceBlock ?? (await readHead(rpc, abort)),
         ...(seal === undefined ? {} : { seal: toHex(seal) }),
+        ...(opened.parity === undefined ? {} : { parity: { code: opened.parity.code, root: opened.parity.root } }),
       }
       if (saved !== undefined && 'transaction' in saved) transaction = saved.transaction
+      dataEntry = saved?.dataEntry
       if (saved === undefined) await rooted(abort)
     },
     resumed: async (abort) => {
       if (saved === undefined || saved.step === 'rooted') return undefined
-      if ('entry' in saved) {
-        const entry = await readPaid(client, saved.entry.txHash, object, abort)
-        if (entry !== undefined) return { entry, reused: saved.transaction === undefined }
-      }
+      const anchored = await readSaved(saved, abort)
+      if (anchored !== undefined) return anchored
       const { transaction: pending } = saved
       if (pending === undefined) return undefined
       try {
@@ -183,31 +232,45 @@ export function createSteps(
           ...abort,
           onPending: async (raised) => onPending(raised, abort),
         })
-        const entry = entriesOf(mined, network.flow).find((one) => isEntryOf(one, object.submission))
-        if (entry === undefined) throw fail('TX_LOG_MISSING', { flow: network.flow, txHash: mined.txHash })
-        return { entry, reused: false }
+        const entries = entriesOf(mined, network.flow)
+        const find = (submission: Submission | undefined): Entry | undefined =>
+          submission && entries.find((one) => isEntryOf(one, submission))
+        const entry =
+          dataEntry === undefined
+            ? find(object.submission)
+            : await readPaid(client, dataEntry.txHash, object.submission, abort)
+        const parity = find(object.parity?.submission)
+        // The data entry of somebody else's transaction may be gone with its block: then all is paid for anew.
+        if (entry === undefined && dataEntry !== undefined && parity !== undefined) return undefined
+        if (entry === undefined || (object.parity !== undefined && parity === undefined))
+          throw fail('TX_LOG_MISSING', { flow: network.flow, txHash: mined.txHash })
+        return { entry, parity, reused: false }
       } catch (error) {
         return await afterLoss(error, pending, abort)
       }
     },
-    pay: async (attempt, abort) => {
+    pay: async (data, attempt, abort) => {
       for (let left = PAY_ATTEMPTS_MAX - 1; ; left--) {
+        dataEntry = data && nameOf(data)
         try {
-          return await attempt((pending) => onPending(pending, abort))
+          const entries = await attempt((pending) => onPending(pending, abort))
+          const [entry, parity] = data === undefined ? entries : [data, ...entries]
+          return { entry: entry!, parity, reused: false }
         } catch (error) {
           if (transaction === undefined) throw error
           const anchored = await afterLoss(error, transaction, abort)
-          if (anchored !== undefined) return anchored.entry
+          if (anchored !== undefined) return anchored
           if (left === 0) throw error
         }
       }
     },
-    reached: async (step, { entry: { seq, txHash, blockNumber } }, abort) =>
+    reached: async (step, { entry, parity }, abort) =>
       tell(
         {
-          ...about,
+          ...aboutPayment(),
           step,
-          entry: { seq, txHash, blockNumber },
+          entry: nameOf(entry),
+          ...(parity === undefined ? {} : { parityEntry: nameOf(parity) }),
           ...(transaction === undefined ? {} : { transaction }),
         },
         abort,
@@ -218,10 +281,14 @@ export function createSteps(
     transaction = pending
     await tell(
       pending.by === 'key'
-        ? { ...about, step: 'signed', transaction: pending }
-        : { ...about, step: 'asked', transaction: pending },
+        ? { ...aboutPayment(), step: 'signed', transaction: pending }
+        : { ...aboutPayment(), step: 'asked', transaction: pending },
       abort,
     )
+  }
+
+  function aboutPayment(): typeof about {
+    return { ...about, ...(dataEntry === undefined ? {} : { dataEntry }) }
   }
 
   /** A payment has failed: finds one that was made in its place. `undefined`: surely none, pay anew. Throws `error` for all that
@@ -239,12 +306,16 @@ export function createSteps(
     const isReplaced = isFailure(error, 'TX_REPLACED')
     const isNeverSeen = isFailure(error, 'TX_DROPPED') && pending.by === 'wallet' && pending.txHash === undefined
     if (!isReplaced && !isFailure(error, 'TX_DROPPED')) throw error
-    const entry = await findPaid(pending.from, abort)
-    if (entry !== undefined) return { entry, reused: false }
+    const anchored = await findPaid(pending.from, abort)
+    if (anchored !== undefined) return anchored
     if (!isReplaced && !isNeverSeen) throw error
     await rooted(abort)
     return undefined
   }
+}
+
+function nameOf({ seq, txHash, blockNumber }: Entry): EntryName {
+  return { seq, txHash, blockNumber }
 }
 
 async function found(
@@ -283,20 +354,29 @@ function checkStep(step: UploadStep, object: StepObject, { network }: Client, ad
   same('size', step.sizeBytes, object.sizeBytes)
   same('root', step.root, object.root)
   same('tags', step.tags, toHex(submission.tags))
+  same('code', codeText(step.parity?.code), codeText(object.parity?.code))
+  same('parity', step.parity?.root ?? 'none', object.parity?.root ?? 'none')
   if (!('transaction' in step) || step.transaction === undefined) return
   same('wallet', step.transaction.from, address)
   if (step.transaction.by === 'wallet') return
   const { chainId, to, data } = callOf(step.transaction)
   same('chain id of the transaction', chainId, network.chainId)
   same('contract of the transaction', to, network.flow)
-  same('call of the transaction', data, submitCalldata([submission], address))
+  const { parity } = object
+  const isParityAlone = parity !== undefined && step.dataEntry !== undefined
+  const parts = isParityAlone ? [parity.submission] : unpaidOf(object, undefined)
+  same('call of the transaction', data, submitCalldata(parts, address))
 }
 
-/** The entry that a transaction made of this object, as the chain says now; after a reorganisation it may have another number. */
-async function readPaid(
+function codeText(code: ErasureCode | undefined): string {
+  return code === undefined ? 'none' : `${code.k}+${code.m}`
+}
+
+/** The entry that a transaction made of this, as the chain says now; after a reorganisation it may have another number. */
+export async function readPaid(
   { rpc, network }: Client,
   txHash: TxHash,
-  { submission }: StepObject,
+  submission: Submission,
   options: Abortable,
 ): Promise<Entry | undefined> {
   const raw = await rpc.request('eth_getTransactionReceipt', [txHash], options)
@@ -335,6 +415,8 @@ export function parseUploadStep(value: unknown): UploadStep {
     tags: parsed('tags', (given) => toHex(parseHex(given, { name: 'tags', sizeBytesMax: TAGS_BYTES_MAX }))),
     sinceBlock: count('sinceBlock', 0),
     ...(field['seal'] === undefined ? {} : { seal: parsed('seal', parseSeal) }),
+    ...(field['parity'] === undefined ? {} : { parity: parsed('parity', parseParityName) }),
+    ...(field['dataEntry'] === undefined ? {} : { dataEntry: parsed('dataEntry', parseEntryName) }),
   } as const
   if (step === 'rooted') return { ...about, step }
   const transaction = field['transaction'] === undefined ? undefined : parsePendingTransaction(field['transaction'])
@@ -347,13 +429,26 @@ export function parseUploadStep(value: unknown): UploadStep {
     return { ...about, step, transaction }
   }
   const entry = parsed('entry', parseEntryName)
-  return { ...about, step, entry, ...(transaction === undefined ? {} : { transaction }) }
+  return {
+    ...about,
+    step,
+    entry,
+    ...(field['parityEntry'] === undefined ? {} : { parityEntry: parsed('parityEntry', parseEntryName) }),
+    ...(transaction === undefined ? {} : { transaction }),
+  }
 }
 
 function parseSeal(value: unknown): Hex {
   const bytes = parseHex(value, { name: 'seal', sizeBytesMax: ENCRYPTION_RANDOM_BYTES })
   if (bytes.length !== ENCRYPTION_RANDOM_BYTES) throw new Error('too short')
   return toHex(bytes)
+}
+
+function parseParityName(value: unknown): { readonly code: ErasureCode; readonly root: Root } {
+  const { code, root } = (value ?? {}) as { readonly [name: string]: unknown }
+  const { k, m } = (code ?? {}) as ErasureCode
+  if (!isCode({ k, m })) throw new Error('no code')
+  return { code: { k, m }, root: parseRoot(root) }
 }
 
 function parseEntryName(value: unknown): EntryName {

@@ -24,6 +24,8 @@ import type { ReadAt } from './source.ts'
 /** Bytes per kernel call, as for uploads. */
 const BATCH_BYTES: number = BATCH_SEGMENTS_MAX * SEGMENT_SIZE_BYTES
 const WINDOW = 3
+/** Of as many neighbours some holder has one, unless the code is wide and most are lost. */
+const NEAREST_MAX = 16
 
 /** How many bytes at the start of `prefix` are those of the object, in whole segments: where an interrupted download goes on.
  *  Nothing that lies there is believed: it is hashed, and compared with what the proof of the next segment says about all that
@@ -46,7 +48,8 @@ export async function verifyPrefix(
   const count = Math.min(Math.floor(prefix.sizeBytes / SEGMENT_SIZE_BYTES), layout.segmentCount - 1)
   if (count === 0) return 0
   const roots = await rootsOf(prefix, count, client, options)
-  const next = await fetchProven(client, located, count, options)
+  const next = await fetchNearest(client, located, count, options)
+  if (next === undefined) return 0
   let verified = 0
   for (const { from, count: width, root } of subtreesBefore(layout, next)) {
     if (!equal(merkleRoot(roots.subarray(from * HASH_SIZE_BYTES, (from + width) * HASH_SIZE_BYTES)), root)) break
@@ -73,6 +76,24 @@ async function rootsOf(prefix: ReadAt, count: number, { deps }: Client, { signal
     at += part.length
   }
   return roots
+}
+
+/** The next segment, or where nobody has it one a little before: what comes before that can be verified all the same. */
+async function fetchNearest(
+  client: Client,
+  located: Located,
+  count: number,
+  options: Abortable,
+): Promise<ProvenSegment | undefined> {
+  const first = Math.max(1, count - NEAREST_MAX)
+  for (let index = count; index >= first; index--) {
+    try {
+      return await fetchProven(client, located, index, options)
+    } catch (error) {
+      if (!isFailure(error, 'OBJECT_UNAVAILABLE') || located.survey === undefined) throw error
+    }
+  }
+  return undefined
 }
 
 /** One segment with a proof that holds, from the first node that gives one. Throws `OBJECT_UNAVAILABLE`. */

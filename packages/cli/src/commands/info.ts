@@ -1,5 +1,5 @@
 import { layoutOf, toHex, type Root } from '@weightless/core'
-import { info, type ObjectInfo } from '@weightless/sdk'
+import { info, type HolderInfo, type ObjectInfo } from '@weightless/sdk'
 import type { Context } from '../context.ts'
 import { openClient } from '../networkClient.ts'
 import { readNetworkFile } from '../networkFile.ts'
@@ -10,6 +10,37 @@ export async function infoCommand(root: Root, options: { readonly timeout: numbe
   await using session = openClient(network)
   const found = await info(session.client, root, { signal: context.signal, timeoutMs: options.timeout * 1000 })
   context.printer.result(documentOf(found), () => describe(found))
+}
+
+function describeProtection({ protection }: ObjectInfo): string[][] {
+  if (protection === undefined) return []
+  const { certificate, facts, presentHolderCount, lossesSurvivedNow } = protection
+  const { code } = certificate
+  const now =
+    lossesSurvivedNow === undefined
+      ? 'cannot be read from the holders that answer'
+      : lossesSurvivedNow === 0
+        ? 'survives no further loss'
+        : `survives the loss of any ${lossesSurvivedNow} more`
+  return [
+    ['code', code === null ? 'copies' : `${code.k}+${code.m}`],
+    [
+      'certificate',
+      `${facts.isDurable ? 'durable' : 'not durable'}, signed by ${facts.holders.length}, survives ${facts.lossesSurvived} losses`,
+    ],
+    ['now', `${presentHolderCount} of ${facts.holders.length} holders present, ${now}`],
+  ]
+}
+
+function describeSigned({ protection }: ObjectInfo, holder: HolderInfo): string {
+  if (holder.receipt !== undefined) return `by ${holder.receipt.signer}`
+  const isOf = protection?.certificate.entrySeq === holder.seq
+  const certified = protection?.facts.holders.find(({ member }) => sameUrl(member.endpoint, holder.url))
+  return isOf && certified !== undefined ? `by ${certified.member.signer}` : 'no'
+}
+
+function sameUrl(a: string, b: string): boolean {
+  return a.replace(/\/+$/, '') === b.replace(/\/+$/, '')
 }
 
 /** Bytes as hex: JSON has no other form for them. */
@@ -26,10 +57,7 @@ function documentOf(found: ObjectInfo): unknown {
 
 function describe(found: ObjectInfo): string {
   return [
-    table([
-      ['root', found.root],
-      ['stage', found.stage],
-    ]),
+    table([['root', found.root], ['stage', found.stage], ...describeProtection(found)]),
     '',
     table([
       ['ENTRY', 'SIZE', 'BLOCK', 'TRANSACTION'],
@@ -42,14 +70,15 @@ function describe(found: ObjectInfo): string {
     ]),
     '',
     table([
-      ['HOLDER', 'ENTRY', 'SEGMENTS', 'SIGNED'],
+      ['HOLDER', 'ENTRY', 'SEGMENTS', 'SLOTS', 'SIGNED'],
       ...found.holders.map((holder) => {
         const entry = found.entries.find(({ seq }) => seq === holder.seq)
         return [
           holder.url,
           String(holder.seq),
           `${holder.heldSegmentCount} of ${entry === undefined ? '?' : layoutOf(entry.sizeBytes).segmentCount}`,
-          holder.receipt === undefined ? 'no' : `by ${holder.receipt.signer}`,
+          holder.slots.join(',') || '-',
+          describeSigned(found, holder),
         ]
       }),
     ]),

@@ -1,8 +1,15 @@
 import { constants } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
-import { isFailure, type Stage } from '@weightless/core'
+import { isFailure, receiptKindOf, slotsOf, type Stage } from '@weightless/core'
 import { openFileSource, readPrivateKey, type KernelPool } from '@weightless/host'
-import { announce, privateKeySigner, upload, type Source, type UploadResult } from '@weightless/sdk'
+import {
+  announce,
+  announceCertificate,
+  privateKeySigner,
+  upload,
+  type Source,
+  type UploadResult,
+} from '@weightless/sdk'
 import type { Context } from '../context.ts'
 import { fail } from '../errors.ts'
 import { openClient } from '../networkClient.ts'
@@ -39,6 +46,7 @@ export async function putCommand(file: string, options: PutOptions, context: Con
   try {
     result = await upload<Stage>(session.client, opened.source, {
       until: options.until,
+      code: options.code,
       timeoutMs: options.timeout * 1000,
       signal,
       findStep: async ({ root }) => {
@@ -66,8 +74,10 @@ export async function putCommand(file: string, options: PutOptions, context: Con
   }
   if (isSaved) await saved.forget(result.root)
   if (result.stage !== 'accepted' && result.receipts.length > 0) {
-    const { root, seq, receipts } = result
-    await announce(session.client, { gatewayUrl: network.storage.gatewayUrl, root, seq, receipts }, { signal })
+    const { root, seq, receipts, certificate } = result
+    const { gatewayUrl } = network.storage
+    if (certificate === undefined) await announce(session.client, { gatewayUrl, root, seq, receipts }, { signal })
+    else await announceCertificate(session.client, { gatewayUrl, certificate }, { signal })
   }
   printer.result({ ...result, resumed }, () => describe(result, resumed))
 }
@@ -107,7 +117,12 @@ function describe(result: Result, resumed: boolean): string {
     ['transaction', result.txHash],
     ['block', String(result.blockNumber)],
     ['stage', result.stage],
-    ...result.receipts.map((receipt, index) => [index === 0 ? 'receipts' : '', `signed by ${receipt.signer}`]),
+    ...(result.parity === undefined ? [] : [['parity', `entry ${result.parity.seq}, ${result.parity.root}`]]),
+    ...(result.lossesSurvived === undefined ? [] : [['survives', `the loss of any ${result.lossesSurvived} holders`]]),
+    ...result.receipts.map((receipt, index) => [
+      index === 0 ? 'receipts' : '',
+      `signed by ${receipt.signer}${receiptKindOf(receipt) === 'shards' ? ` for slot ${slotsOf(receipt.slots).join(', ')}` : ''}`,
+    ]),
   ])
 }
 

@@ -10,6 +10,18 @@ export async function awaitEntry(
   { signal }: Abortable,
 ): Promise<Entry> {
   const { root, seq } = named
+  const entry = await awaitSeq(named, deps, { signal })
+  if (entry.root !== root) throw fail('ENTRY_MISMATCH', { seq, root, rootOfSeq: entry.root })
+  return entry
+}
+
+/** The same for whoever knows its number alone; `root` is that of the object which the number was named for. */
+export async function awaitSeq(
+  named: { readonly root: Root; readonly seq: number },
+  deps: { readonly follower: Pick<Follower, 'entries' | 'nextSeq' | 'waitForSeq'>; readonly clock: Clock },
+  { signal }: Abortable,
+): Promise<Entry> {
+  const { root, seq } = named
   const { follower, clock } = deps
   if (seq >= follower.nextSeq()) {
     const late = clock.deadline(ENTRY_WAIT_MS)
@@ -22,6 +34,5 @@ export async function awaitEntry(
   }
   const entry = follower.entries.bySeq(seq)
   if (entry === undefined) throw fail('ENTRY_UNKNOWN', { root, seq, nextSeq: follower.nextSeq() })
-  if (entry.root !== root) throw fail('ENTRY_MISMATCH', { seq, root, rootOfSeq: entry.root })
   return entry
 }

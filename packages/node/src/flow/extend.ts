@@ -4,6 +4,7 @@ import { fail } from '../errors.ts'
 import type { Cursor } from './cursor.ts'
 import { entryChanges, isSameEntry } from './entries.ts'
 import { flowNodeKey } from './keys.ts'
+import { parityChanges } from './parities.ts'
 
 /** The reference node compares its own flow root with the contract's this often (spec/storage.md 2.3). */
 export const ROOT_CHECK_INTERVAL = 500
@@ -51,7 +52,7 @@ export function extendFlow(
     flow = appended.state
     nextSeq += 1
     added.push(entry)
-    for (const change of entryChanges(entry)) changes.push(change)
+    for (const change of [...entryChanges(entry), ...parityChanges(entry)]) changes.push(change)
     for (const node of appended.placed) changes.push(nodeChange(node))
     if (nextSeq % ROOT_CHECK_INTERVAL === 0) checks.push({ seq: entry.seq, root: flowRoot(flow) })
   }

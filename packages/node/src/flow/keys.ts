@@ -14,6 +14,11 @@ const KIND = {
   whole: 'w',
   receipt: 's',
   delivery: 'd',
+  parity: 'p',
+  fingerprints: 'h',
+  shardReceipt: 't',
+  certificate: 'v',
+  certified: 'q',
 } as const
 export type KeyKind = keyof typeof KIND
 
@@ -47,6 +52,38 @@ export function rootKey(kind: KeyKind, root: Root | Uint8Array, seq?: number): U
 
 export function rootRange(kind: KeyKind, root: Root): { from: Uint8Array; to: Uint8Array } {
   return { from: rootKey(kind, root, 0), to: rootKey(kind, root, Number.MAX_SAFE_INTEGER) }
+}
+
+/** Keys of an object, which is a root and a size, in order of a number. */
+export function objectKey(
+  kind: KeyKind,
+  object: { readonly root: Root; readonly sizeBytes: number },
+  seq: number,
+): Uint8Array {
+  return keyOf(kind, fromHex(object.root), uint64(object.sizeBytes), uint64(seq))
+}
+
+export function objectRange(
+  kind: KeyKind,
+  object: { readonly root: Root; readonly sizeBytes: number },
+): { from: Uint8Array; to: Uint8Array } {
+  return { from: objectKey(kind, object, 0), to: objectKey(kind, object, Number.MAX_SAFE_INTEGER) }
+}
+
+/** Keys of what is known about one entry as data and another one as its parity. */
+export function pairKey(
+  kind: KeyKind,
+  seq: number,
+  paritySeq: number,
+  rest: Uint8Array = new Uint8Array(0),
+): Uint8Array {
+  return keyOf(kind, uint64(seq), uint64(paritySeq), rest)
+}
+
+/** All keys of an entry as data, or of its pair with this parity. */
+export function pairRange(kind: KeyKind, seq: number, paritySeq?: number): { from: Uint8Array; to: Uint8Array } {
+  if (paritySeq === undefined) return { from: keyOf(kind, uint64(seq)), to: keyOf(kind, uint64(seq + 1)) }
+  return { from: pairKey(kind, seq, paritySeq), to: pairKey(kind, seq, paritySeq + 1) }
 }
 
 export function flowNodeKey(height: number, index: number): Uint8Array {

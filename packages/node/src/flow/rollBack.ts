@@ -2,8 +2,9 @@ import type { Entry, Index, IndexChange } from '@weightless/core'
 import { appendSubmission, flowStateAt } from '@weightless/core'
 import { cursorChange, type BlockMark, type Cursor } from './cursor.ts'
 import { entryRowKeys, type EntryIndex } from './entries.ts'
-import { flowNodeKey, numberKey, numberRange } from './keys.ts'
+import { flowNodeKey, numberKey, numberRange, pairRange } from './keys.ts'
 import type { MemberChange } from './membership.ts'
+import { parityRowKeys, parityTagsOf } from './parities.ts'
 
 /** What going back to an earlier block does to the index: a decision, no side effect. */
 export type RollBack = {
@@ -41,7 +42,11 @@ export function planRollBack(
     gone.push(
       ...entryRowKeys(entry),
       ...appended.placed.map((node) => flowNodeKey(node.height, node.index)),
-      ...(['whole', 'receipt', 'delivery'] as const).map((kind) => numberKey(kind, entry.seq)),
+      ...(['whole', 'receipt', 'delivery', 'certificate', 'certified'] as const).map((kind) =>
+        numberKey(kind, entry.seq),
+      ),
+      ...parityRowKeys(entry),
+      ...shardRowKeys(entry, log),
     )
   }
   for (const change of log.members) if (change.blockNumber > to.number) gone.push(numberKey('member', change.version))
@@ -54,4 +59,18 @@ export function planRollBack(
     removed,
     changes: [...gone.map((key) => ({ key, value: undefined })), cursorChange(next)],
   }
+}
+
+/** What was written down about the shards of an entry, as data or as parity. */
+function shardRowKeys(
+  entry: Entry,
+  { index, entries }: { readonly index: Index; readonly entries: EntryIndex },
+): Uint8Array[] {
+  const tags = parityTagsOf(entry)
+  const asParity = tags === undefined ? [] : entries.byRoot(tags.dataRoot)
+  return (['fingerprints', 'shardReceipt'] as const).flatMap((kind) =>
+    [pairRange(kind, entry.seq), ...asParity.map(({ seq }) => pairRange(kind, seq, entry.seq))].flatMap((range) =>
+      [...index.range(range)].map(({ key }) => Uint8Array.from(key)),
+    ),
+  )
 }

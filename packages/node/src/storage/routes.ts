@@ -23,18 +23,22 @@ import { watchedBody } from '../http/watchedBody.ts'
 import type { SpareBuffers } from '../http/spareBuffers.ts'
 import type { Shelf } from '../segments/shelf.ts'
 import type { Receipts } from './receipts.ts'
+import type { ShardRoutes } from './shardRoutes.ts'
 
 /** Entries of one answer of the list: docs/wire.md. */
 const LIST_ENTRIES_MAX = 1000
 const SEQ_RANGE = { least: 0, most: Number.MAX_SAFE_INTEGER } as const
 const SLOT_RANGE = { least: 0, most: SLOT_COUNT_MAX - 1 } as const
 const INDEX_RANGE = { least: 0, most: 2 ** 32 - 1 } as const
+/** A slot's shards lie as far apart as a stripe is wide. */
+const STEP_RANGE = { least: 1, most: SLOT_COUNT_MAX } as const
 const COUNT_RANGE = { least: 1, most: BATCH_SEGMENTS_MAX } as const
 
 export type StorageRoutesDeps = {
   readonly follower: Follower
   readonly shelf: Shelf
   readonly receipts: Receipts
+  readonly shards: ShardRoutes
   readonly bodies: Gate
   readonly reads: Gate
   readonly spares: SpareBuffers
@@ -55,7 +59,7 @@ export type RouteCall = {
 
 /** The binary routes of docs/wire.md. `undefined` for a path that is none of them. Throws what the routes answer as errors. */
 export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) => Promise<Response> | undefined {
-  const { follower, shelf, receipts, bodies, reads, spares, bytes, clock } = deps
+  const { follower, shelf, receipts, shards, bodies, reads, spares, bytes, clock } = deps
   const { entries } = follower
 
   async function putSegments(root: Root, { request, url, source, signal }: RouteCall): Promise<Response> {
@@ -100,18 +104,20 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
   async function getSegments(root: Root, { url, signal }: RouteCall): Promise<Response> {
     const from = requiredQuery(url.searchParams, 'from', INDEX_RANGE)
     const count = requiredQuery(url.searchParams, 'count', COUNT_RANGE)
+    const step = wholeQuery(url.searchParams, 'step', STEP_RANGE) ?? 1
     const entry = entryOf(root, wholeQuery(url.searchParams, 'seq', SEQ_RANGE))
     const { segmentCount } = layoutOf(entry.sizeBytes)
-    if (from + count > segmentCount)
-      throw fail('PARAMETER_INVALID', { name: 'from and count', value: `${from}+${count}`, segmentCount })
+    if (from + (count - 1) * step >= segmentCount)
+      throw fail('PARAMETER_INVALID', { name: 'from, count and step', value: `${from}+${count}*${step}`, segmentCount })
     const place = await reads.enterWatched(count * SEGMENT_SIZE_BYTES, { signal, movedBytes: () => 0 })
     // While the disk is read, no client is to blame.
     place.keep()
     try {
       const segments = await Promise.all(
         Array.from({ length: count }, async (_, i) => {
-          const segment = await shelf.read(entry, from + i, { signal })
-          if (segment === undefined) throw fail('SEGMENT_MISSING', { root, index: from + i })
+          const index = from + i * step
+          const segment = await shelf.read(entry, index, { signal })
+          if (segment === undefined) throw fail('SEGMENT_MISSING', { root, index })
           return segment
         }),
       )
@@ -146,6 +152,7 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
         complete: shelf.isWhole(entry),
         heldSegmentCount: shelf.heldCount(entry),
         contiguousSegmentCount: shelf.contiguousCount(entry),
+        parities: shards.describe(entry),
       })),
     })
   }
@@ -169,6 +176,9 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
     if (name === undefined) return only(method, 'GET', async () => list(call.url))
     if (part === undefined) return only(method, 'GET', async () => describe(rootOfPath(name)))
     if (part === 'receipt') return only(method, 'GET', async () => getReceipt(rootOfPath(name), call))
+    if (part === 'shards') return only(method, 'GET', async () => shards.getShards(rootOfPath(name), call))
+    if (part === 'certificate' && method === 'PUT') return shards.putCertificate(rootOfPath(name), call)
+    if (part === 'certificate') return only(method, 'GET', async () => shards.getCertificate(rootOfPath(name), call))
     if (part !== 'segments') return undefined
     if (method === 'PUT') return putSegments(rootOfPath(name), call)
     return only(method, 'GET', async () => getSegments(rootOfPath(name), call))

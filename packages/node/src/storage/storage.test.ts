@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import { addressOfPrivateKey, domainOf, receiptFromJson, slotsOf, verifyReceipt, type Receipt } from '@weightless/core'
 import { objectOf, storageNodeCompliance } from '../../../../sim/compliance/storageNode.ts'
+import { storageNodeShardCompliance, type ShardNodeHarness } from '../../../../sim/compliance/storageNodeShards.ts'
 import { CHAIN_ID, FLOW, REGISTRY } from '../../test/testChain.ts'
 import { until } from '../../test/testClock.ts'
 import {
@@ -13,7 +14,10 @@ import {
   type TestRole,
 } from '../../test/testRoles.ts'
 
-storageNodeCompliance('the storage role', async () => {
+storageNodeCompliance('the storage role', oneMember)
+storageNodeShardCompliance('the storage role', oneMember)
+
+async function oneMember(): Promise<ShardNodeHarness> {
   const world = createTestWorld()
   const [node] = await world.members(1)
   return {
@@ -23,6 +27,7 @@ storageNodeCompliance('the storage role', async () => {
     flow: FLOW,
     registry: REGISTRY,
     signer: node!.signer,
+    membership: node!.follower.membership.current(),
     submit: async (submission) => {
       const [entry] = world.chain.submit(submission)
       await node!.caughtUp()
@@ -30,7 +35,7 @@ storageNodeCompliance('the storage role', async () => {
     },
     [Symbol.asyncDispose]: async () => endWorlds(),
   }
-})
+}
 
 describe('receipts of a storage node', () => {
   afterEach(endWorlds)

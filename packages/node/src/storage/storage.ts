@@ -2,8 +2,12 @@ import type { Address, Clock, Entry, Index, Kernels, Logger, Net, ReceiptSigner,
 import { SEGMENT_SIZE_BYTES } from '@weightless/core'
 import { announce } from '@weightless/sdk'
 import type { StorageMembership } from '../config.ts'
+import { createCertificates } from '../erasure/certificates.ts'
+import { createFingerprints } from '../erasure/fingerprints.ts'
+import { createHeldShards } from '../erasure/heldShards.ts'
 import type { Commit, Follower } from '../flow/follow.ts'
 import type { MembershipView } from '../flow/membership.ts'
+import { createParityIndex } from '../flow/parities.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
 import { ANSWER_PACE, BODY_PACE, createGate } from '../http/gate.ts'
 import { createService, describeChain, type RoleMetrics, type Service } from '../http/service.ts'
@@ -12,14 +16,19 @@ import { createPeers, type Peers } from '../peers/peers.ts'
 import { createEarly } from '../segments/early.ts'
 import { createShelf } from '../segments/shelf.ts'
 import type { SegmentStore } from '../store/store.ts'
+import { createDuties } from '../sync/duty.ts'
+import { fetchShards } from '../sync/fetchShards.ts'
+import { findCertificate } from '../sync/findCertificate.ts'
 import { createPace, SYNC_BYTES_PER_SECOND_MAX } from '../sync/pace.ts'
+import { spreadCertificate } from '../sync/spreadCertificate.ts'
 import { createSync, type Sync } from '../sync/sync.ts'
 import { zgsMethods } from '../zgs/compat.ts'
 import { createRpcEndpoint } from '../zgs/endpoint.ts'
 import { createStorageBackend } from './backend.ts'
-import { createReceipts } from './receipts.ts'
+import { createReceipts, NO_REGISTRY } from './receipts.ts'
 import { createStorageRoutes } from './routes.ts'
 import { createStorageRules } from './rules.ts'
+import { createShardRoutes } from './shardRoutes.ts'
 
 export type StorageRoleOptions = {
   readonly version: string
@@ -89,9 +98,14 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     { chainId: options.chainId, registry: options.registry },
     { index, membership, signer, logger },
   )
+  const held = createHeldShards({ store, shelf })
+  const drop = async (root: Root, options: { readonly signal: AbortSignal }): Promise<void> => {
+    await shelf.drop(root, options)
+    held.forget(root)
+  }
   const early = createEarly(
     [...store.roots()].map((root) => ({ root, sizeBytes: store.presence(root).heldCount * SEGMENT_SIZE_BYTES })),
-    { clock, logger, entries: follower.entries, drop: shelf.drop },
+    { clock, logger, entries: follower.entries, drop },
   )
   const gateOptions = { waitMsMax: QUEUE_MS_MAX, waitingMax: QUEUE_COUNT_MAX }
   const spares = createSpareBuffers({ bytesMax: SPARE_BYTES_MAX, memory: 'shared' })
@@ -101,21 +115,66 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     { clock },
   )
   const reads = createGate({ ...gateOptions, bytesMax: READS_BYTES_MAX, pace: ANSWER_PACE }, { clock })
+  const parities = createParityIndex({ index, entries: follower.entries })
+  const fingerprints = createFingerprints({ index, held, kernels, logger, enter: reads.enter })
+  const certificates = createCertificates(
+    { chainId: options.chainId, registry: options.registry ?? NO_REGISTRY },
+    { index, membership, parities, held, fingerprints },
+  )
+  const shards = createShardRoutes({
+    follower,
+    parities,
+    held,
+    fingerprints,
+    certificates,
+    receipts,
+    bodies,
+    reads,
+    spares,
+    bytes,
+    clock,
+    onCertificate: (entry) => sync.reconsider(entry),
+  })
   const peers = createPeers({ net, clock, logger })
   const isBusy = (): boolean =>
     [bodies, reads].some((gate) => gate.usage().usedBytes > 0 || gate.usage().waitingCount > 0)
+  const hasSigned = (entry: Entry): boolean => receipts.get(entry) !== undefined
+  const pace = createPace({ bytesPerSecond: SYNC_BYTES_PER_SECOND_MAX }, { clock, isBusy })
   const sync = createSync({
     follower,
     membership,
     shelf,
+    duties: createDuties({
+      entries: follower.entries,
+      parities,
+      certificates,
+      held,
+      shelf,
+      membership,
+      signer: signer?.address,
+      hasSigned,
+    }),
+    findCertificate: (entry, options) => findCertificate(entry, options, { certificates, parities, peers, logger }),
+    fetchShards: ({ coded, slots }, options) =>
+      fetchShards(coded, slots, options, { shelf, held, kernels, peers, pace, logger }),
+    async onShards({ coded }, { signal }) {
+      // All that is here, so that a slot whose home has moved keeps its holder in the certificate.
+      const slots = held.wholeSlots(coded)
+      const found = await fingerprints.of(coded, slots, { signal })
+      const receipt = found && receipts.signShards(coded, slots, found)
+      if (receipt === undefined) return
+      if (!(await certificates.add(coded.data, { receipt, fingerprints: found }, { signal }))) return
+      const members = membership.current().members.filter((member) => member.signer !== signer?.address)
+      await spreadCertificate(coded.data, certificates.get(coded.data)!, { members, signal }, { peers, logger })
+    },
     wanted: rules.wanted,
     peers,
-    pace: createPace({ bytesPerSecond: SYNC_BYTES_PER_SECOND_MAX }, { clock, isBusy }),
+    pace,
     clock,
     logger,
     signer: signer?.address,
     isWritable: () => !store.usage().readOnly,
-    hasSigned: (entry) => receipts.get(entry) !== undefined,
+    hasSigned,
     async onWhole(entry, slot, { signal }) {
       const receipt = await receipts.sign(entry, slot)
       const { gatewayUrl } = options
@@ -216,6 +275,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       follower,
       shelf,
       receipts,
+      shards,
       bodies,
       reads,
       spares,
@@ -269,11 +329,13 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     handle,
     sync,
     peers,
-    onLost: (root) =>
-      void shelf
+    onLost(root) {
+      held.forget(root)
+      shelf
         .unmark(root)
         .then(() => sync.lost(root))
-        .catch((error: unknown) => logger.warn('entry.unmarked', { root, error })),
+        .catch((error: unknown) => logger.warn('entry.unmarked', { root, error }))
+    },
     async run({ signal }) {
       const end = follower.onCommit((commit: Commit) => {
         if (commit.removed.length > 0) onRemoved(commit, signal)

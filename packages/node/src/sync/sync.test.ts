@@ -25,6 +25,7 @@ function homesOf(entry: Pick<Entry, 'root'>, nodes: readonly Node[]): { homes: N
 async function store(world: TestWorld, object: TestObject, nodes: readonly Node[]): Promise<Entry> {
   const [entry] = world.chain.submit(object.submission)
   for (const [slot, node] of homesOf(entry!, nodes).homes.entries()) {
+    await node.caughtUp()
     for (let at = 0; at < object.segments.length; at += 16)
       expect((await putBinary(node, entry!, object.segments.slice(at, at + 16), slot)).status).toBe(200)
   }

@@ -5,13 +5,15 @@ import type { Follower } from '../flow/follow.ts'
 import type { MembershipView } from '../flow/membership.ts'
 import type { Peers } from '../peers/peers.ts'
 import type { Shelf, Stride } from '../segments/shelf.ts'
-import { fetchEntry, findSources, type FetchResult, type Source } from './fetchEntry.ts'
+import type { Duties, Duty, MissingPart } from './duty.ts'
+import { fetchEntry, findSources, type FetchResult } from './fetchEntry.ts'
+import type { FetchShardsOptions } from './fetchShards.ts'
 import type { Pace } from './pace.ts'
 import { homeSlot, planSync, retryAtMs, SYNC_SETTLE_MS, type Missing, type Span } from './planSync.ts'
 
 /**
- * Node to node: brings the entries of which this node is a home, and whose bytes it lacks, from those who hold them. It was
- * replaced, came back empty, was away during an upload, or its disk lost a segment: what is to be done follows from the log, the
+ * Node to node: brings the entries, or shards of them, of which this node is a home, and whose bytes it lacks, from those who hold
+ * them. It was replaced, came back empty, was away during an upload, or its disk lost a segment: what is to be done follows from the log, the
  * placement and the store alone, so a restart in the middle costs nothing but a look at what is there.
  */
 export type Sync = {
@@ -19,6 +21,8 @@ export type Sync = {
   run(options: { readonly signal: AbortSignal }): Promise<void>
   /** Bytes of this root went bad: its entries are fetched again if they belong here. */
   lost(root: Root): void
+  /** A certificate of this entry is here: what belongs on this node may be something else now. */
+  reconsider(entry: Entry): void
   /** Fetches an entry, or a range of its segments, whether it belongs here or not. Throws `ENTRY_UNKNOWN`. */
   start(seq: number, range?: Span): void
   /** Ends the work on an entry; false when there was none. One that belongs here is looked at again after a restart. */
@@ -71,7 +75,16 @@ export type SyncDeps = {
   readonly logger: Logger
   readonly signer: Address | undefined
   readonly isWritable: () => boolean
+  readonly duties: Duties
   readonly hasSigned: (entry: Entry) => boolean
+  /** Asks others for a certificate by which the entry is kept by shards, and keeps it. */
+  readonly findCertificate: (
+    entry: Entry,
+    options: { readonly members: readonly Member[]; readonly signal: AbortSignal },
+  ) => Promise<'found' | 'none'>
+  readonly fetchShards: (part: ShardsPart, options: FetchShardsOptions) => Promise<FetchResult>
+  /** All shards of these slots are here: signs for them. */
+  readonly onShards: (part: ShardsPart, options: { readonly signal: AbortSignal }) => Promise<void>
   /** The entry is whole: signs for it and tells whoever wants to know. */
   readonly onWhole: (entry: Entry, slot: number, options: { readonly signal: AbortSignal }) => Promise<void>
 }
@@ -85,7 +98,9 @@ const LOOK_AGAIN_MS = 250
 /** Weight of the newest fetch in the pace. */
 const RATE_WEIGHT = 0.2
 
+type ShardsPart = Omit<MissingPart & { readonly kind: 'shards' }, 'kind'>
 type Item = Missing & {
+  readonly kind: MissingPart['kind']
   readonly sinceMs: number
   readonly range: Span | undefined
   readonly sourceCount: number
@@ -94,7 +109,7 @@ type Item = Missing & {
 type Running = { readonly over: AbortController; state: 'searching' | 'fetching'; next: number }
 
 export function createSync(deps: SyncDeps): Sync {
-  const { follower, membership, shelf, peers, clock, logger } = deps
+  const { follower, membership, shelf, duties, peers, clock, logger } = deps
   const { entries } = follower
   const missing = new Map<number, Item>()
   const running = new Map<number, Running>()
@@ -107,20 +122,19 @@ export function createSync(deps: SyncDeps): Sync {
   let pausedUntilMs = 0
   let wake: () => void = () => undefined
 
-  /** Why this node should hold an entry; `undefined` when it need not. */
-  function claimOn(entry: Entry): 'home' | 'signed' | undefined {
-    if (homeSlot(entry, { signer: deps.signer, replicas: REPLICA_COUNT }, membership.current().members) !== undefined)
-      return 'home'
-    return deps.hasSigned(entry) ? 'signed' : undefined
-  }
-
-  function add(entry: Entry, why: Missing['why'], options: { readonly dueMs: number; readonly range?: Span }): void {
+  function add(
+    entry: Entry,
+    part: Pick<Duty, 'kind' | 'missingBytes' | 'heldCount'> & Pick<Missing, 'why'>,
+    options: { readonly dueMs: number; readonly range?: Span },
+  ): void {
     const before = missing.get(entry.seq)
+    const isAsked = before?.why === 'asked'
     missing.set(entry.seq, {
       seq: entry.seq,
-      why: before?.why === 'asked' ? 'asked' : why,
-      missingBytes: bytesMissing(entry, options.range),
-      heldCount: shelf.heldCount(entry),
+      kind: isAsked ? 'whole' : part.kind,
+      why: isAsked ? 'asked' : part.why,
+      missingBytes: part.missingBytes,
+      heldCount: part.heldCount,
       dueMs: options.dueMs,
       attempts: before?.attempts ?? 0,
       sinceMs: before?.sinceMs ?? clock.nowMs(),
@@ -139,14 +153,12 @@ export function createSync(deps: SyncDeps): Sync {
   const canBeHeld = (entry: Entry): boolean => Number.isFinite(shelf.missingCount(entry))
 
   /** An entry that is marked whole while its segments are gone (its files were deleted, its index was not) is not whole. */
-  async function isReallyWhole(entry: Entry): Promise<boolean> {
-    if (!shelf.isWhole(entry)) return false
+  async function checkMark(entry: Entry): Promise<void> {
+    if (!shelf.isWhole(entry)) return
     const { first, step } = deps.wanted(entry)
-    if (first !== 0 || step !== 1 || !canBeHeld(entry)) return true
-    if (shelf.heldCount(entry) === layoutOf(entry.sizeBytes).segmentCount) return true
+    if (first !== 0 || step !== 1 || shelf.heldCount(entry) === layoutOf(entry.sizeBytes).segmentCount) return
     logger.warn('entry.bytesGone', { seq: entry.seq, root: entry.root })
     await shelf.unmark(entry.root)
-    return false
   }
 
   /** Looks at some entries of the log; false when there is none left to look at. */
@@ -156,9 +168,10 @@ export function createSync(deps: SyncDeps): Sync {
     for (const entry of page) {
       if (missing.size >= MISSING_MAX) break
       lookFrom = entry.seq + 1
-      if (missing.has(entry.seq) || (await isReallyWhole(entry)) || !canBeHeld(entry)) continue
-      const why = claimOn(entry)
-      if (why !== undefined) add(entry, why, { dueMs: clock.nowMs() })
+      if (missing.has(entry.seq) || !canBeHeld(entry)) continue
+      await checkMark(entry)
+      const duty = duties.of(entry)
+      if (duty !== undefined) add(entry, duty, { dueMs: clock.nowMs() })
     }
     return page.length > 0
   }
@@ -169,9 +182,12 @@ export function createSync(deps: SyncDeps): Sync {
       if (entry.seq < lookFrom) lookFrom = entry.seq
       if (entry.seq !== lookFrom || missing.size >= MISSING_MAX) continue
       lookFrom = entry.seq + 1
-      if (!canBeHeld(entry) || shelf.isWhole(entry)) continue
-      const why = claimOn(entry)
-      if (why !== undefined) add(entry, why, { dueMs: clock.nowMs() + SYNC_SETTLE_MS })
+      // The data of a parity entry may have been here for long.
+      for (const concerned of duties.concerning(entry)) {
+        const duty = concerned.seq < lookFrom && canBeHeld(concerned) ? duties.of(concerned) : undefined
+        if (duty !== undefined && !missing.has(concerned.seq))
+          add(concerned, duty, { dueMs: clock.nowMs() + SYNC_SETTLE_MS })
+      }
     }
     if (pausedUntilMs > clock.nowMs() + SYNC_SETTLE_MS) wake()
   }
@@ -179,10 +195,12 @@ export function createSync(deps: SyncDeps): Sync {
   /** Most new entries are whole by the time they are due: their writers have brought them. */
   function forgetWhole(): void {
     const nowMs = clock.nowMs()
-    for (const { seq, attempts, dueMs } of missing.values()) {
+    for (const { seq, why, kind, attempts, dueMs } of missing.values()) {
       if (attempts > 0 || dueMs > nowMs || running.has(seq)) continue
       const entry = entries.bySeq(seq)
-      if (entry === undefined || shelf.isWhole(entry)) missing.delete(seq)
+      const isDone = (): boolean =>
+        why === 'asked' || kind === 'whole' ? shelf.isWhole(entry!) : duties.of(entry!) === undefined
+      if (entry === undefined || isDone()) missing.delete(seq)
     }
   }
 
@@ -265,21 +283,10 @@ export function createSync(deps: SyncDeps): Sync {
       entry = entries.bySeq(seq)
       if (entry === undefined) return void missing.delete(seq)
       if (await isSettled(entry, item, signal)) return
-      const result = await fetchEntry(
-        entry,
-        {
-          members: othersOf(membership.current().members),
-          replicas: REPLICA_COUNT,
-          wants: wantsOf(entry, item.range),
-          onSources: (sources) => onSources(seq, sources),
-          onStored: (span, sizeBytes) => onStored(seq, span, sizeBytes),
-          signal,
-        },
-        deps,
-      )
+      const result = await fetchPart(entry, item, signal)
       if (await isDone(entry, item, signal)) return
       const left = missing.get(seq)
-      if (left !== undefined) missing.set(seq, { ...left, missingBytes: bytesMissing(entry, left.range) })
+      if (left !== undefined) missing.set(seq, { ...left, ...restOf(entry, left) })
       later(seq, result)
     } catch (error) {
       if (signal.aborted) return
@@ -288,28 +295,79 @@ export function createSync(deps: SyncDeps): Sync {
     }
   }
 
+  async function fetchPart(entry: Entry, item: Item, signal: AbortSignal): Promise<FetchResult> {
+    const members = othersOf(membership.current().members)
+    const seq = entry.seq
+    // A copy is made only of what nobody can show to be safe without it.
+    if (item.why !== 'asked' && duties.mayBeProven(entry)) await deps.findCertificate(entry, { members, signal })
+    const duty = item.why === 'asked' ? ({ kind: 'whole' } as const) : duties.of(entry)
+    switch (duty?.kind) {
+      case undefined:
+        return 'fetched'
+      case 'search':
+        return 'noSource'
+      case 'shards':
+        return await deps.fetchShards(duty, {
+          members,
+          onSources: (count) => onSources(seq, count),
+          onStored: (shardCount, sizeBytes) => onStored(seq, shardCount, sizeBytes),
+          signal,
+        })
+      case 'whole':
+        return await fetchEntry(
+          entry,
+          {
+            members,
+            replicas: REPLICA_COUNT,
+            wants: wantsOf(entry, item.range),
+            onSources: (sources) => onSources(seq, sources.length),
+            onStored: (span, sizeBytes) => onStored(seq, span.from + span.count, sizeBytes),
+            signal,
+          },
+          deps,
+        )
+    }
+  }
+
+  /** What is left to do on an item. */
+  function restOf(entry: Entry, { why, range }: Item): Pick<Item, 'missingBytes'> & Partial<Pick<Item, 'kind'>> {
+    const duty = why === 'asked' ? undefined : duties.of(entry)
+    return duty === undefined
+      ? { missingBytes: bytesMissing(entry, range) }
+      : { kind: duty.kind, missingBytes: duty.missingBytes }
+  }
+
   /** Nothing is to be fetched: it is whole, belongs elsewhere by now, or comes in from its writer. */
   async function isSettled(entry: Entry, item: Item, signal: AbortSignal): Promise<boolean> {
     if (await isDone(entry, item, signal)) return true
-    if (item.why !== 'asked' && claimOn(entry) === undefined) return missing.delete(entry.seq)
-    const heldCount = shelf.heldCount(entry)
-    if (item.why === 'asked' || item.attempts > 0 || heldCount <= item.heldCount) return false
+    const heldCount = (item.why === 'asked' ? undefined : duties.of(entry)?.heldCount) ?? 0
+    if (item.attempts > 0 || heldCount <= item.heldCount) return false
     missing.set(entry.seq, { ...item, heldCount, dueMs: clock.nowMs() + SYNC_SETTLE_MS })
     return true
   }
 
   async function isDone(entry: Entry, item: Item, signal: AbortSignal): Promise<boolean> {
+    const isAsked = item.why === 'asked'
     const isRangeHere = item.range !== undefined && everyOf(item.range, (index) => shelf.has(entry.root, index))
-    if (!(await shelf.finish(entry, { signal }))) return isRangeHere && missing.delete(entry.seq)
+    const isWhole = (isAsked || item.kind === 'whole') && (await shelf.finish(entry, { signal }))
+    const duty = isAsked ? undefined : duties.of(entry)
+    if (isAsked ? !isWhole && !isRangeHere : duty !== undefined && duty.kind !== 'search') return false
+    if (duty?.kind === 'search' && !isWhole) return false
     const hasFetched = (missing.get(entry.seq)?.sourceCount ?? 0) > 0
     missing.delete(entry.seq)
+    // The copy is here, and somebody may show that shards would do.
+    if (duty !== undefined) add(entry, duty, { dueMs: clock.nowMs() })
     if (hasFetched) {
       fetchedEntryCount += 1
       logger.info('sync.entryFetched', { seq: entry.seq, root: entry.root, ms: clock.nowMs() - item.sinceMs })
     }
-    const self = { signer: deps.signer, replicas: REPLICA_COUNT }
-    const slot = homeSlot(entry, self, membership.current().members)
-    if (slot !== undefined && (hasFetched || !deps.hasSigned(entry))) await deps.onWhole(entry, slot, { signal })
+    const kept = duties.shardsOf(entry)
+    if (kept !== undefined) {
+      if (hasFetched && kept.slots.length > 0) await deps.onShards(kept, { signal })
+    } else if (isWhole) {
+      const slot = homeSlot(entry, { signer: deps.signer, replicas: REPLICA_COUNT }, membership.current().members)
+      if (slot !== undefined && (hasFetched || !deps.hasSigned(entry))) await deps.onWhole(entry, slot, { signal })
+    }
     return true
   }
 
@@ -322,20 +380,20 @@ export function createSync(deps: SyncDeps): Sync {
     logger.info('sync.delayed', { seq, result, attempts })
   }
 
-  function onSources(seq: number, sources: readonly Source[]): void {
+  function onSources(seq: number, sourceCount: number): void {
     const item = missing.get(seq)
-    if (item !== undefined) missing.set(seq, { ...item, sourceCount: sources.length })
+    if (item !== undefined) missing.set(seq, { ...item, sourceCount })
     const job = running.get(seq)
-    if (job !== undefined && sources.length > 0) job.state = 'fetching'
+    if (job !== undefined && sourceCount > 0) job.state = 'fetching'
   }
 
   let lastStoredMs: number | undefined
-  function onStored(seq: number, span: Span, sizeBytes: number): void {
+  function onStored(seq: number, next: number, sizeBytes: number): void {
     fetchedBytes += sizeBytes
     const item = missing.get(seq)
     if (item !== undefined) missing.set(seq, { ...item, missingBytes: Math.max(0, item.missingBytes - sizeBytes) })
     const job = running.get(seq)
-    if (job !== undefined) job.next = span.from + span.count
+    if (job !== undefined) job.next = next
     const nowMs = clock.nowMs()
     // A pause between two rebuilds is no slowness.
     if (lastStoredMs !== undefined && nowMs - lastStoredMs < SYNC_SETTLE_MS) {
@@ -372,17 +430,31 @@ export function createSync(deps: SyncDeps): Sync {
   return {
     run,
     lost(root) {
-      for (const entry of entries.byRoot(root)) {
-        const why = canBeHeld(entry) ? claimOn(entry) : undefined
-        if (why !== undefined && missing.size < MISSING_MAX) add(entry, why, { dueMs: clock.nowMs() })
+      for (const entry of entries.byRoot(root).flatMap(duties.concerning)) {
+        const duty = canBeHeld(entry) ? duties.of(entry) : undefined
+        if (duty !== undefined && missing.size < MISSING_MAX) add(entry, duty, { dueMs: clock.nowMs() })
       }
       wake()
+    },
+    reconsider(entry) {
+      // What lies ahead of the look is met by it, and a turn that is under way looks again when it ends.
+      if (!hasStarted || entry.seq >= lookFrom || running.has(entry.seq)) return
+      if (missing.get(entry.seq)?.why === 'asked') return
+      const duty = canBeHeld(entry) ? duties.of(entry) : undefined
+      if (duty === undefined) missing.delete(entry.seq)
+      else if (missing.size < MISSING_MAX) add(entry, duty, { dueMs: clock.nowMs() + SYNC_SETTLE_MS })
+      if (pausedUntilMs > clock.nowMs() + SYNC_SETTLE_MS) wake()
     },
     start(seq, range) {
       const entry = entryOf(seq)
       if (!canBeHeld(entry)) throw fail('ENTRY_UNKNOWN', { seq, reason: 'nobody can hold an entry of this size' })
       if (shelf.isWhole(entry) || running.has(seq)) return
-      add(entry, 'asked', { dueMs: clock.nowMs(), ...(range === undefined ? {} : { range }) })
+      const part = { kind: 'whole', why: 'asked', heldCount: shelf.heldCount(entry) } as const
+      add(
+        entry,
+        { ...part, missingBytes: bytesMissing(entry, range) },
+        { dueMs: clock.nowMs(), ...(range === undefined ? {} : { range }) },
+      )
       wake()
     },
     stop,
@@ -394,8 +466,10 @@ export function createSync(deps: SyncDeps): Sync {
     },
     status() {
       const nowMs = clock.nowMs()
-      // A new entry that its writer still brings is not missing yet.
-      const items = [...missing.values()].filter(({ attempts, dueMs }) => attempts > 0 || dueMs <= nowMs)
+      // A new entry that its writer still brings is not missing yet, and a certificate that nobody may have is not missed.
+      const items = [...missing.values()].filter(
+        ({ kind, attempts, dueMs }) => kind !== 'search' && (attempts > 0 || dueMs <= nowMs),
+      )
       const missingBytes = items.reduce((sum, item) => sum + item.missingBytes, 0)
       const unavailable = items.filter(({ lastResult }) => lastResult === 'noSource' || lastResult === 'lacking')
       const openBytes = missingBytes - unavailable.reduce((sum, item) => sum + item.missingBytes, 0)

@@ -1,0 +1,81 @@
+import type { Index, Kernels, Logger } from '@weightless/core'
+import { BATCH_SEGMENTS_MAX, concat, equal, fromHex, SEGMENT_SIZE_BYTES, shardCountOf } from '@weightless/core'
+import { FINGERPRINT_SIZE_BYTES, fingerprintPoint } from '@weightless/kernels'
+import { pairKey } from '../flow/keys.ts'
+import { CODED_BYTES_SIZE_BYTES, codedBytesOf, type CodedEntry } from './codedEntry.ts'
+import type { HeldShards } from './heldShards.ts'
+
+/** Fingerprints of the shards that are here, computed from the store once and kept in the index by slot. */
+export type Fingerprints = {
+  /** Of the shards of these slots, in the order in which a receipt signs them. `undefined` when one is not here. */
+  of(
+    coded: CodedEntry,
+    slots: readonly number[],
+    options: { readonly signal: AbortSignal },
+  ): Promise<Uint8Array | undefined>
+}
+
+export type FingerprintsDeps = {
+  readonly index: Index
+  readonly held: HeldShards
+  readonly kernels: Kernels
+  readonly logger: Logger
+  /** Waits until so many bytes may be in memory; resolves to the function that gives them back. */
+  readonly enter: (sizeBytes: number, options: { readonly signal: AbortSignal }) => Promise<() => void>
+}
+
+/** Shards in memory at once. */
+const STEP_SHARDS: number = BATCH_SEGMENTS_MAX
+
+export function createFingerprints(deps: FingerprintsDeps): Fingerprints {
+  const { index, held, kernels, logger } = deps
+
+  function kept(coded: CodedEntry, slot: number): Uint8Array | undefined {
+    const value = index.get(rowKey(coded, slot))
+    if (value === undefined || !equal(value.subarray(0, CODED_BYTES_SIZE_BYTES), codedBytesOf(coded))) return undefined
+    return value.slice(CODED_BYTES_SIZE_BYTES)
+  }
+
+  async function compute(coded: CodedEntry, slot: number, signal: AbortSignal): Promise<Uint8Array | undefined> {
+    const shardCount = shardCountOf(coded.layout, slot)
+    const fingerprints = new Uint8Array(shardCount * FINGERPRINT_SIZE_BYTES)
+    const point = fingerprintPoint(fromHex(coded.data.root), fromHex(coded.parity.root))
+    for (let from = 0; from < shardCount; from += STEP_SHARDS) {
+      const count = Math.min(STEP_SHARDS, shardCount - from)
+      const leave = await deps.enter(count * SEGMENT_SIZE_BYTES, { signal })
+      try {
+        const shards = await Promise.all(
+          Array.from({ length: count }, (_, i) => held.read(coded, { slot, stripe: from + i }, { signal })),
+        )
+        const found = shards.filter((shard) => shard !== undefined).map(({ data }) => data)
+        if (found.length < count) return undefined
+        fingerprints.set(await kernels.fingerprints(found, { point, signal }), from * FINGERPRINT_SIZE_BYTES)
+      } finally {
+        leave()
+      }
+    }
+    const row = { key: rowKey(coded, slot), value: concat([codedBytesOf(coded), fingerprints]) }
+    // Computed again if a crash takes it.
+    index
+      .transaction([row], { durability: 'written' })
+      .catch((error: unknown) => logger.error('fingerprints.saveFailed', { seq: coded.data.seq, slot, error }))
+    return fingerprints
+  }
+
+  return {
+    async of(coded, slots, { signal }) {
+      if (held.missingCount(coded, slots) > 0) return undefined
+      const parts: Uint8Array[] = []
+      for (const slot of [...slots].sort((a, b) => a - b)) {
+        const part = kept(coded, slot) ?? (await compute(coded, slot, signal))
+        if (part === undefined) return undefined
+        parts.push(part)
+      }
+      return concat(parts)
+    },
+  }
+}
+
+function rowKey({ data, parity }: CodedEntry, slot: number): Uint8Array {
+  return pairKey('fingerprints', data.seq, parity.seq, Uint8Array.of(slot))
+}

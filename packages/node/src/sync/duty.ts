@@ -1,0 +1,143 @@
+import type { Address, Entry, Member } from '@weightless/core'
+import { protectedHomes, REPLICA_COUNT, SEGMENT_SIZE_BYTES, shardCountOf } from '@weightless/core'
+import type { Certificates } from '../erasure/certificates.ts'
+import { codedEntryOf, type CodedEntry } from '../erasure/codedEntry.ts'
+import type { HeldShards } from '../erasure/heldShards.ts'
+import type { EntryIndex } from '../flow/entries.ts'
+import type { MembershipView } from '../flow/membership.ts'
+import { parityTagsOf, type ParityIndex } from '../flow/parities.ts'
+import type { Shelf } from '../segments/shelf.ts'
+import { homeSlot } from './planSync.ts'
+
+/** What of an entry belongs on this node and is not here.
+ *  `whole`: a copy. `shards`: all shards of some slots, of an object whose parity is proven. `search`: it may be protected by shards,
+ *  of which this node would keep some: somebody may have the certificate. */
+export type Duty = MissingPart & {
+  readonly why: 'home' | 'signed'
+  readonly missingBytes: number
+  /** Segments of this part that are here. */
+  readonly heldCount: number
+}
+export type MissingPart =
+  | { readonly kind: 'whole' }
+  | { readonly kind: 'shards'; readonly coded: CodedEntry; readonly slots: readonly number[] }
+  | { readonly kind: 'search' }
+
+/** The policy of a node (docs/wire.md, Shards): an entry whose parity is proven is kept by shards at the homes of its slots, any other
+ *  by copies; a parity entry is never copied whole. What nobody has proven changes nothing. */
+export type Duties = {
+  /** `undefined` when nothing is missing here. */
+  of(entry: Entry): Duty | undefined
+  /** Whether an entry may have parity whose certificate is not here: worth a question before it is copied whole. */
+  mayBeProven(entry: Entry): boolean
+  /** The entries whose bytes here are those of this one: itself, or those that it is the parity of. */
+  concerning(entry: Entry): readonly Entry[]
+  /** The object that this node keeps by shards, and its slots; `undefined` for one that it does not. */
+  shardsOf(entry: Entry): { readonly coded: CodedEntry; readonly slots: readonly number[] } | undefined
+}
+
+export type DutiesDeps = {
+  readonly entries: EntryIndex
+  readonly parities: ParityIndex
+  readonly certificates: Pick<Certificates, 'of'>
+  readonly held: Pick<HeldShards, 'missingCount'>
+  readonly shelf: Pick<Shelf, 'isWhole' | 'missingCount' | 'heldCount'>
+  readonly membership: MembershipView
+  readonly signer: Address | undefined
+  readonly hasSigned: (entry: Entry) => boolean
+}
+
+/** Codes that are tried in order to see whether this node would be a home. Whoever submits more than these makes all nodes ask: it
+ *  costs questions, and hides nothing. */
+const CODES_TRIED_MAX = 4
+
+export function createDuties(deps: DutiesDeps): Duties {
+  const { entries, parities, certificates, held, shelf, membership, signer } = deps
+  const members = (): readonly Member[] => membership.current().members
+
+  /** The object with its parity, where that is proven and durable: copies are not given up for less. */
+  function codedOf(entry: Entry): CodedEntry | undefined {
+    const certified = certificates.of(entry)
+    if (certified === undefined || !isKeptByShards(certified)) return undefined
+    const parity = parities.named(entry, certified.parity!.seq)
+    return parity && codedEntryOf(entry, parity)
+  }
+
+  function ownSlots({ data, code }: CodedEntry): readonly number[] {
+    const object = { dataRoot: data.root, sizeBytes: data.sizeBytes, code }
+    return protectedHomes(object, members())
+      .filter((home) => home.member.signer === signer)
+      .map(({ slot }) => slot)
+  }
+
+  function shardsDuty(coded: CodedEntry): Duty | undefined {
+    const slots = ownSlots(coded)
+    const missingCount = held.missingCount(coded, slots)
+    if (missingCount === 0) return undefined
+    const shardCount = slots.reduce((sum, slot) => sum + shardCountOf(coded.layout, slot), 0)
+    return {
+      kind: 'shards',
+      why: 'home',
+      coded,
+      slots,
+      missingBytes: missingCount * SEGMENT_SIZE_BYTES,
+      heldCount: shardCount - missingCount,
+    }
+  }
+
+  function isParity(entry: Entry): boolean {
+    const tags = parityTagsOf(entry)
+    return tags !== undefined && entries.byRoot(tags.dataRoot).some(({ sizeBytes }) => sizeBytes === tags.sizeBytes)
+  }
+
+  function wholeDuty(entry: Entry): Duty | undefined {
+    if (shelf.isWhole(entry)) return undefined
+    const missingCount = shelf.missingCount(entry)
+    if (!Number.isFinite(missingCount)) return undefined
+    const isHome = !isParity(entry) && homeSlot(entry, { signer, replicas: REPLICA_COUNT }, members()) !== undefined
+    const why = isHome ? 'home' : deps.hasSigned(entry) ? 'signed' : undefined
+    if (why === undefined) return undefined
+    const missingBytes = Math.min(entry.sizeBytes, missingCount * SEGMENT_SIZE_BYTES)
+    return { kind: 'whole', why, missingBytes, heldCount: shelf.heldCount(entry) }
+  }
+
+  /** Only what one would have to do if the tags were right decides whether one asks. */
+  function searchDuty(entry: Entry): Duty | undefined {
+    if (signer === undefined || members().every((member) => member.signer !== signer)) return undefined
+    let triedCount = 0
+    for (const parity of parities.of(entry)) {
+      if (++triedCount <= CODES_TRIED_MAX && ownSlots(codedEntryOf(entry, parity)).length === 0) continue
+      return { kind: 'search', why: 'home', missingBytes: 0, heldCount: 0 }
+    }
+    return undefined
+  }
+
+  return {
+    of(entry) {
+      const coded = codedOf(entry)
+      return coded === undefined ? (wholeDuty(entry) ?? searchDuty(entry)) : shardsDuty(coded)
+    },
+    mayBeProven(entry) {
+      if (codedOf(entry) !== undefined) return false
+      for (const _ of parities.of(entry)) return true
+      return false
+    },
+    concerning(entry) {
+      const tags = parityTagsOf(entry)
+      if (tags === undefined) return [entry]
+      return [entry, ...entries.byRoot(tags.dataRoot).filter(({ sizeBytes }) => sizeBytes === tags.sizeBytes)]
+    },
+    shardsOf(entry) {
+      const coded = codedOf(entry)
+      return coded && { coded, slots: ownSlots(coded) }
+    },
+  }
+}
+
+/** Proven, and enough of it at different holders. */
+export function isKeptByShards(certified: {
+  readonly proven: readonly number[]
+  readonly isDurable: boolean
+}): boolean {
+  return certified.proven.length > 0 && certified.isDurable
+}

@@ -1,0 +1,90 @@
+import {
+  assembleCertificate,
+  decodeBase64,
+  type Address,
+  type Certificate,
+  type Entry,
+  type HeldReceipt,
+  type Receipt,
+} from '@weightless/core'
+import type { CodedObject } from '../../../sim/compliance/codedObject.ts'
+import { CHAIN_ID, REGISTRY } from './testChain.ts'
+import { putBinary, type TestRole, type TestWorld } from './testRoles.ts'
+
+export type CodedUpload = { readonly object: CodedObject; readonly data: Entry; readonly parity: Entry }
+export type Holder = TestRole & { readonly signer: Address }
+
+/** Both entries in one block, as a writer submits them; these nodes have seen them. */
+export async function submitCoded(
+  world: TestWorld,
+  object: CodedObject,
+  nodes: readonly TestRole[],
+): Promise<CodedUpload> {
+  const [data, parity] = world.chain.submit(object.data.submission, object.parity.submission)
+  for (const node of nodes) await node.caughtUp()
+  return { object, data: data!, parity: parity! }
+}
+
+/** Brings the shards of these slots to a node. */
+export async function putSlots(
+  { object, data, parity }: CodedUpload,
+  node: TestRole,
+  slots: readonly number[],
+): Promise<void> {
+  for (const slot of slots) {
+    const { of, segments } = object.shardsOf(slot)
+    for (let from = 0; from < segments.length; from += 16) {
+      const answer = await putBinary(node, of === 'data' ? data : parity, segments.slice(from, from + 16), slot)
+      if (answer.status !== 200) throw new Error(await answer.text())
+    }
+  }
+}
+
+export function shardsPath({ data, parity }: CodedUpload, slots?: string): string {
+  const query = slots === undefined ? '' : `&slots=${slots}`
+  return `/v1/entries/${data.root}/shards?seq=${data.seq}&parity=${parity.seq}${query}`
+}
+
+export function certificatePath({ data }: CodedUpload): string {
+  return `/v1/entries/${data.root}/certificate?seq=${data.seq}`
+}
+
+/** The receipts of the shards that these nodes hold. */
+export async function receiptsOf(upload: CodedUpload, nodes: readonly TestRole[]): Promise<readonly HeldReceipt[]> {
+  return await Promise.all(
+    nodes.map(async (node) => {
+      const answer = await node.fetch(shardsPath(upload))
+      if (answer.status !== 200) throw new Error(await answer.text())
+      const { receipt, fingerprints } = (await answer.json()) as { receipt: Receipt; fingerprints: string }
+      return { receipt, fingerprints: decodeBase64(fingerprints)! }
+    }),
+  )
+}
+
+/** A certificate of these receipts; the members are those that a node knows. */
+export function certificateOf(upload: CodedUpload, held: readonly HeldReceipt[], of: TestRole): Certificate {
+  const { object, data, parity } = upload
+  const versions = new Set(held.map(({ receipt }) => receipt.registryVersion))
+  return assembleCertificate(
+    {
+      chainId: CHAIN_ID,
+      registry: REGISTRY,
+      code: object.layout.code,
+      dataRoot: data.root,
+      sizeBytes: data.sizeBytes,
+      entrySeq: data.seq,
+      parity: { root: parity.root, seq: parity.seq },
+    },
+    held,
+    [...versions].map((version) => of.follower.membership.at(version)!),
+  )
+}
+
+export async function putCertificate(upload: CodedUpload, node: TestRole, certificate: Certificate): Promise<Response> {
+  const body = JSON.stringify(certificate)
+  return await node.fetch(certificatePath(upload), {
+    method: 'PUT',
+    body,
+    headers: { 'content-length': String(new TextEncoder().encode(body).length) },
+  })
+}
