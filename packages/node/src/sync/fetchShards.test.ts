@@ -241,6 +241,30 @@ describe('repair', () => {
     expect(verifiedAt(added[0]!, kept)).toMatchObject({ isDurable: true, lossesSurvived: 2 })
   })
 
+  test.each<[string, readonly number[], number]>([
+    ['a slot of data costs k shards for each one, fewer where the last stripe is short', [1], 10],
+    ['a slot of parity, with another one alive, as much', [4], 10],
+    ['all of the parity at once costs twice as much: first its tree, then its shards', [4, 5], 2 * 2 * 10],
+  ])('to compute %s', async (_, slots, shardCountMax) => {
+    const world = createTestWorld()
+    const object = codedObjectOf(SIZE_BYTES, 14, code)
+    const { nodes, homes, upload } = await uploaded(world, 6, object)
+    let readCount = 0
+    for (const node of nodes)
+      world.faults.set(node.url, ({ url }) => {
+        const { pathname, searchParams } = new URL(url)
+        if (pathname.endsWith('/segments')) readCount += Number(searchParams.get('count'))
+        return undefined
+      })
+    const lost = slots.map((slot) => homes.get(slot)!)
+    for (const node of lost) await node.kill()
+    const back = await Promise.all(lost.map((node) => world.storage(nameOf(node))))
+    for (const [i, node] of back.entries())
+      await until(async () => (await slotsAt(upload, node)) === bitmapOf([slots[i]!]), 'the slot is back')
+    expect(readCount).toBeGreaterThan(0)
+    expect(readCount).toBeLessThanOrEqual(shardCountMax)
+  })
+
   test('wrong shards are refused, their sender is asked no more, and the rest is enough', async () => {
     const world = createTestWorld()
     const object = codedObjectOf(SIZE_BYTES, 8, code)
