@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { failureOf, reasonOf, turns } from '../../../sim/fakes/outcome.ts'
 import { webClock } from './defaults.ts'
-import { abortable, childScope, shared, withDeadline } from './scope.ts'
+import { abortable, childScope, childScopes, shared, withDeadline } from './scope.ts'
 
 const deps = { clock: webClock }
 
@@ -106,5 +106,32 @@ describe('shared', () => {
       { message: 'run 1' },
     ])
     expect(await reasonOf(ask({}))).toMatchObject({ message: 'run 2' })
+  })
+})
+
+describe('childScopes', () => {
+  test('all end with the parent and its reason, each can end alone, and the parent has one listener', () => {
+    const parent = new AbortController()
+    let listeners = 0
+    const add = parent.signal.addEventListener.bind(parent.signal)
+    parent.signal.addEventListener = (...args: Parameters<typeof add>) => (listeners++, add(...args))
+    const scopes = childScopes(parent.signal)
+    const children = Array.from({ length: 20 }, () => scopes.child())
+    expect(listeners).toBe(1)
+    children[0]!.end('alone')
+    expect(children.map(({ signal }) => signal.aborted)).toEqual([true, ...children.slice(1).map(() => false)])
+    parent.abort('over')
+    expect(children.map(({ signal }) => signal.reason as unknown)).toEqual([
+      'alone',
+      ...children.slice(1).map(() => 'over'),
+    ])
+    expect(scopes.child().signal.aborted).toBe(true)
+  })
+
+  test('`end` ends them all', () => {
+    const scopes = childScopes(undefined)
+    const child = scopes.child()
+    scopes.end('done')
+    expect(child.signal.reason).toBe('done')
   })
 })
