@@ -2,8 +2,9 @@ import type { Abortable, Address } from '@weightless/core'
 import type { Rpc, Transactor } from '@weightless/sdk'
 import { fail } from '../errors.ts'
 
-/** What a storage node of a local network gets: stake for its whole capacity and gas for years of heartbeats. */
-const NODE_FUNDS_WEI = 1_000_000_000_000_000_000_000n
+/** What a storage node of a local network gets: stake for a thousand terabytes and gas for fifty thousand transactions. The
+ *  account that pays has ten thousand: enough for as many nodes as a registry takes. */
+const NODE_FUNDS_WEI = 10_000_000_000_000_000_000n
 /** A node that has more than this is not funded again. */
 const NODE_FUNDS_WEI_MIN: bigint = NODE_FUNDS_WEI / 10n
 
