@@ -11,8 +11,8 @@ export type HeldShards = {
   /** Shards of these slots that are not here. */
   missingCount(coded: CodedEntry, slots: readonly number[]): number
   has(coded: CodedEntry, shard: Shard): boolean
-  /** Whether any segment of this root is here. */
-  holdsAny(root: Root): boolean
+  /** Segments of this root that are here. */
+  segmentCount(root: Root): number
   /** The segment that a shard is, its bytes not extended; `undefined` when it is not here. */
   read(coded: CodedEntry, shard: Shard, options: { readonly signal: AbortSignal }): Promise<ProvenSegment | undefined>
   /** Segments of this root went bad or were removed: what is remembered of it is wrong. */
@@ -91,7 +91,7 @@ export function createHeldShards(deps: {
       const { entry, index } = segmentOf(coded, shard)
       return store.presence(entry.root).has(index)
     },
-    holdsAny: (root) => store.presence(root).heldCount > 0,
+    segmentCount: (root) => store.presence(root).heldCount,
     async read(coded, shard, { signal }) {
       const { entry, index } = segmentOf(coded, shard)
       return await shelf.read(entry, index, { signal })

@@ -136,7 +136,7 @@ export function createShardRoutes(deps: ShardRoutesDeps): ShardRoutes {
       if (one.entry.seq !== proven) looked.push(one)
     }
     const first = proven === undefined ? undefined : parities.named(entry, proven)
-    const isHeld = (one: ParityEntry): boolean => held.holdsAny(one.entry.root)
+    const isHeld = (one: ParityEntry): boolean => held.segmentCount(one.entry.root) > 0
     const order = [
       ...(first === undefined ? [] : [first]),
       ...looked.filter(isHeld),

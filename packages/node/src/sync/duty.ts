@@ -40,7 +40,7 @@ export type DutiesDeps = {
   readonly entries: EntryIndex
   readonly parities: ParityIndex
   readonly certificates: Pick<Certificates, 'of'>
-  readonly held: Pick<HeldShards, 'missingCount'>
+  readonly held: Pick<HeldShards, 'missingCount' | 'segmentCount'>
   readonly shelf: Pick<Shelf, 'isWhole' | 'missingCount' | 'heldCount'>
   readonly membership: MembershipView
   readonly signer: Address | undefined
@@ -85,6 +85,16 @@ export function createDuties(deps: DutiesDeps): Duties {
     }
   }
 
+  /** While parity comes in, the object is being uploaded, and its certificate comes last. */
+  function parityCount(entry: Entry): number {
+    let [count, triedCount] = [0, 0]
+    for (const parity of parities.of(entry)) {
+      if (++triedCount > CODES_TRIED_MAX) break
+      count += held.segmentCount(parity.entry.root)
+    }
+    return count
+  }
+
   function isParity(entry: Entry): boolean {
     const tags = parityTagsOf(entry)
     return tags !== undefined && entries.byRoot(tags.dataRoot).some(({ sizeBytes }) => sizeBytes === tags.sizeBytes)
@@ -98,7 +108,7 @@ export function createDuties(deps: DutiesDeps): Duties {
     const why = isHome ? 'home' : deps.hasSigned(entry) ? 'signed' : undefined
     if (why === undefined) return undefined
     const missingBytes = Math.min(entry.sizeBytes, missingCount * SEGMENT_SIZE_BYTES)
-    return { kind: 'whole', why, missingBytes, heldCount: shelf.heldCount(entry) }
+    return { kind: 'whole', why, missingBytes, heldCount: shelf.heldCount(entry) + parityCount(entry) }
   }
 
   /** Only what one would have to do if the tags were right decides whether one asks. */
