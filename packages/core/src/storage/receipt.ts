@@ -61,7 +61,7 @@ export function signReceipt(unsigned: UnsignedReceipt, privateKey: Uint8Array): 
 }
 
 /** Checks the content and that `signer` signed it: s in the lower half, v 27 or 28, so that one receipt has one form.
- *  Whether the signer is a member is for the caller to check (`durability` does). Throws `RECEIPT_INVALID`. */
+ *  Whether the signer is a member is for the caller to check (`protectionOf` and `verifyCertificate` do). Throws `RECEIPT_INVALID`. */
 export function verifyReceipt(receipt: Receipt): void {
   checkContent(receipt)
   const refuse = (reason: string) =>

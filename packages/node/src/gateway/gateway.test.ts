@@ -1,10 +1,20 @@
 import { afterEach, describe, expect, test } from 'vitest'
-import { encodeBase64, placeHomes, SEGMENT_SIZE_BYTES, verifyReceipt, type Address, type Entry } from '@weightless/core'
+import {
+  encodeBase64,
+  placeHomes,
+  SEGMENT_SIZE_BYTES,
+  signReceipt,
+  verifyReceipt,
+  type Address,
+  type Entry,
+  type Receipt,
+} from '@weightless/core'
 import { objectOf, type TestObject } from '../../../../sim/compliance/storageNode.ts'
 import { until } from '../../test/testClock.ts'
 import {
   createTestWorld,
   endWorlds,
+  keyOf,
   officialSegment,
   putBinary,
   type TestGatewayOptions,
@@ -479,6 +489,26 @@ describe('entries that our own clients brought to the holders themselves', () =>
       )
     }
     expect((await at.gateway.rpc('zgs_getFileInfo', [entry.root, true])).result.finalized).toBe(false)
+  })
+
+  test('with receipts of shards do not become final: three sixths are no copy', async () => {
+    const at = await network(3)
+    const other = objectOf(1000, 16)
+    const entry = await submit(at, objectOf(1000, 17))
+    const stored = await submit(at, other)
+    for (const [slot, node] of at.nodes.entries()) {
+      await putBinary(node, stored, other.segments, slot)
+      const path = `/v1/entries/${stored.root}/receipt?seq=${stored.seq}&slot=${slot}`
+      const { signature: _, ...copy } = (await (await node.fetch(path)).json()) as Receipt
+      const unsigned = { ...copy, dataRoot: entry.root, entrySeq: entry.seq, blockNumber: entry.blockNumber }
+      const ofShards = signReceipt({ ...unsigned, fingerprintRoot: `0x${'5a'.repeat(32)}` }, keyOf(`node-${slot}`))
+      const answer = await at.gateway.fetch(`/v1/entries/${entry.root}/receipts?seq=${entry.seq}`, {
+        method: 'PUT',
+        body: JSON.stringify([ofShards]),
+      })
+      expect(await answer.json()).toMatchObject({ error: { code: 'RECEIPT_REFUSED' } })
+    }
+    expect(await isFinal(at.gateway, entry)).toBe(false)
   })
 })
 

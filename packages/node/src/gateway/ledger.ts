@@ -1,5 +1,5 @@
 import type { Address, Entry, Index, Logger, Receipt } from '@weightless/core'
-import { placeHomes, receiptFromJson, verifyReceipt } from '@weightless/core'
+import { placeHomes, receiptFromJson, receiptKindOf, verifyReceipt } from '@weightless/core'
 import { fail } from '../errors.ts'
 import { isReceiptOf, isSameEntry, type EntryIndex } from '../flow/entries.ts'
 import { numberKey } from '../flow/keys.ts'
@@ -76,6 +76,8 @@ export function createLedger(
     const refuse = (reason: string): Error =>
       fail('RECEIPT_REFUSED', { reason, signer: receipt.signer, seq: entry.seq, root: entry.root })
     if (receipt.chainId !== options.chainId) throw refuse('chainId')
+    // Who holds a sixth of an object says so in a receipt of the same form: three of those are no copies.
+    if (receiptKindOf(receipt) !== 'copy') throw refuse('it speaks of shards, not of a copy')
     if (options.registry !== undefined && receipt.registry !== options.registry) throw refuse('registry')
     if (receipt.dataRoot !== entry.root) throw refuse('dataRoot')
     if (receipt.entrySeq !== entry.seq) throw refuse('entrySeq')
