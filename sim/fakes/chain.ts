@@ -37,6 +37,8 @@ export type FakeChain = {
   handle: (request: Request) => Promise<Response>
   /** The active members, as the registry lists them. */
   setMembers(members: readonly Member[]): void
+  /** Another chain in the place of this one, which has come to the same version with these members. */
+  makeAnew(members: readonly Member[]): void
   setBalance(address: string, wei: bigint): void
   setPrice(weiPerSector: bigint): void
   /** Mines what waits, in nonce order; returns the new entries. Called by itself unless `mining` is 'manual'. */
@@ -397,6 +399,10 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
     setMembers: (next) => {
       members = next
       version += 1n
+      hashes.set(version, membershipHash(next))
+    },
+    makeAnew: (next) => {
+      members = next
       hashes.set(version, membershipHash(next))
     },
     setBalance: (address, wei) => balances.set(address.toLowerCase(), wei),

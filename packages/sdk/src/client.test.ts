@@ -66,23 +66,10 @@ describe('what is remembered between calls', () => {
   test('a network made anew behind the same address is noticed, even at the same version', async () => {
     const world = createFakeNetwork({ nodeCount: 4 })
     let nowMs = 1_000
-    let isAnew = false
     const { clock } = world.client().deps
     const client = world.client({}, { clock: { ...clock, nowMs: () => nowMs } })
-    const version = await client.rpc.request('eth_call', [{ to: world.chain.registry, data: '0x54fd4d50' }, 'latest'])
     await upload(client, content(100, 1))
-    const answer = world.chain.handle
-    world.chain.handle = async (request) => {
-      const { id, method, params } = (await request.clone().json()) as {
-        id: number
-        method: string
-        params: { data?: string }[]
-      }
-      const isVersion = method === 'eth_call' && params[0]!.data === '0x54fd4d50'
-      return isAnew && isVersion ? Response.json({ id, result: version }) : answer(request)
-    }
-    isAnew = true
-    world.chain.setMembers(world.nodes.slice(0, 2).map(({ member }) => member))
+    world.chain.makeAnew(world.nodes.slice(0, 2).map(({ member }) => member))
     nowMs += 3_001
     expect((await upload(client, content(100, 2))).receipts).toHaveLength(2)
   })
