@@ -16,6 +16,7 @@ export async function getCommand(roots: GetRoots, options: GetOptions, context: 
   if (output === '-' && options.output === undefined && io.stdout.isTTY === true) {
     throw fail('USAGE', { reason: 'a terminal is no place for bytes: name a file with -o, or insist with -o -' })
   }
+  const startedMs = performance.now()
   const network = await readNetworkFile(dir)
   await using session = openClient(network)
   const progress = createProgress(io.stderr)
@@ -34,7 +35,7 @@ export async function getCommand(roots: GetRoots, options: GetOptions, context: 
     }
     const saved = await toFile({ roots, range: options.range, read, client: session.client }, output, signal)
     progress.stop()
-    const result = { roots, file: output, ...saved }
+    const result = { roots, file: output, ...saved, ms: Math.round(performance.now() - startedMs) }
     printer.result(result, () => describe(result))
   } catch (error) {
     throw signal.aborted ? signal.reason : error

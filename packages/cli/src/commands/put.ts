@@ -25,6 +25,7 @@ const SIGNING_ACCOUNT = 1
 
 export async function putCommand(file: string, options: PutOptions, context: Context): Promise<void> {
   const { dir, printer, signal, io } = context
+  const startedMs = performance.now()
   const network = await readNetworkFile(dir)
   const key =
     options.keyFile === undefined
@@ -79,7 +80,8 @@ export async function putCommand(file: string, options: PutOptions, context: Con
     if (certificate === undefined) await announce(session.client, { gatewayUrl, root, seq, receipts }, { signal })
     else await announceCertificate(session.client, { gatewayUrl, certificate }, { signal })
   }
-  printer.result({ ...result, resumed }, () => describe(result, resumed))
+  const ms = Math.round(performance.now() - startedMs)
+  printer.result({ ...result, resumed, ms }, () => describe(result, resumed))
 }
 
 type Result = UploadResult<Stage>
