@@ -62,7 +62,7 @@ export function createShelf(deps: ShelfDeps): Shelf {
   const wanted = deps.wanted ?? (() => ({ first: 0, step: 1 }))
   // Whole entries, so that polls of official clients read no disk; the rows on disk are the truth.
   // A number may be that of another entry after a reorganisation, so a mark says of which bytes it speaks.
-  const whole = new Map<number, { readonly entry: Entry; readonly value: boolean }>()
+  const whole = new Map<number, { readonly entry: DataOfEntry; readonly value: boolean }>()
   const finishing = new Map<number, Promise<boolean>>()
 
   function layoutIfAny(entry: Entry): Layout | undefined {
@@ -76,7 +76,9 @@ export function createShelf(deps: ShelfDeps): Shelf {
 
   function remember(entry: Entry, value: boolean): boolean {
     if (whole.size >= MARKS_MAX) whole.delete(whole.keys().next().value!)
-    whole.set(entry.seq, { entry, value })
+    // Not the entry itself, which is some two kilobytes.
+    const { root, sizeBytes, startChunk } = entry
+    whole.set(entry.seq, { entry: { root, sizeBytes, startChunk }, value })
     return value
   }
 
@@ -221,8 +223,10 @@ export function createShelf(deps: ShelfDeps): Shelf {
   }
 }
 
+type DataOfEntry = Pick<Entry, 'root' | 'sizeBytes' | 'startChunk'>
+
 /** The bytes that an entry stands for: a root does not commit to the size. In `solo` the start decides which segments are wanted. */
-function isSameData(a: Entry, b: Entry): boolean {
+function isSameData(a: DataOfEntry, b: DataOfEntry): boolean {
   return a.root === b.root && a.sizeBytes === b.sizeBytes && a.startChunk === b.startChunk
 }
 
@@ -233,5 +237,5 @@ function markOf({ root, sizeBytes, startChunk }: Entry): Uint8Array {
   return concat([fromHex(root), numbers])
 }
 
-/** Marks kept in memory: a few bytes each. */
+/** Marks kept in memory: some 200 bytes each. */
 const MARKS_MAX = 65_536
