@@ -28,6 +28,7 @@ import {
 } from 'viem'
 import type { Chance } from './chance.ts'
 import { submitLog } from './fakes/chain.ts'
+import { RpcFault } from './fakes/rpcFault.ts'
 
 /**
  * A small deterministic chain with the flow, its market and the registry, as far as clients and nodes can see them: order,
@@ -131,16 +132,6 @@ type State = {
   flow: FlowState
   feesWei: bigint
   gasWei: bigint
-}
-
-class RpcFault extends Error {
-  readonly code: number
-  readonly data: Hex | undefined
-  constructor(code: number, message: string, data?: Hex) {
-    super(message)
-    this.code = code
-    this.data = data
-  }
 }
 
 export function createSimChain(options: SimChainOptions = {}): SimChain {
