@@ -14,7 +14,7 @@ export async function removeSegments(
   removal: { readonly root: Uint8Array; readonly sequence: number },
   deps: RemoveSegmentsDeps,
 ): Promise<'more' | 'done'> {
-  const { index, files, slots } = deps
+  const { index, slots } = deps
   const old: { readonly key: Uint8Array; readonly place: Place }[] = []
   for (const row of segmentsOf(index, removal.root)) {
     if (row.place.sequence <= removal.sequence) old.push(row)
@@ -41,7 +41,8 @@ export async function removeSegments(
 
 /** Takes the rows of some segments of a root, and of their damage, out of the index for good. Resolves to the places that they named:
  *  nothing else may be written there until `buryPlaces` has ended. A start from the index finds none of these segments from now on; one
- *  from the slots alone still finds those that are not buried. A segment whose row went before its slot is never taken for damage. */
+ *  from the slots alone still finds those that are not buried. A segment whose row went before its slot is never taken for damage. Short,
+ *  and cannot be cancelled. */
 export async function removeRows(
   root: Uint8Array,
   indexes: readonly number[],
@@ -73,7 +74,7 @@ export type RemovedRows = {
   readonly damagedCount: number
 }
 
-/** Tombstones over slots whose segments are gone, flushed: no start finds them any more. */
+/** Tombstones over slots whose segments are gone, flushed: no start finds them any more. Short, and cannot be cancelled. */
 export async function buryPlaces(
   { root, sequence }: { readonly root: Uint8Array; readonly sequence: number },
   places: readonly Place[],
