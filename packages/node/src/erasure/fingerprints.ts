@@ -13,6 +13,13 @@ export type Fingerprints = {
     slots: readonly number[],
     options: { readonly signal: AbortSignal },
   ): Promise<Uint8Array | undefined>
+  /** Whether the shards of a slot that are here, all of them or not, have these fingerprints, which somebody claims for the slot. */
+  agree(
+    coded: CodedEntry,
+    slot: number,
+    claimed: Uint8Array,
+    options: { readonly signal: AbortSignal },
+  ): Promise<boolean>
 }
 
 export type FingerprintsDeps = {
@@ -39,20 +46,11 @@ export function createFingerprints(deps: FingerprintsDeps): Fingerprints {
   async function compute(coded: CodedEntry, slot: number, signal: AbortSignal): Promise<Uint8Array | undefined> {
     const shardCount = shardCountOf(coded.layout, slot)
     const fingerprints = new Uint8Array(shardCount * FINGERPRINT_SIZE_BYTES)
-    const point = fingerprintPoint(fromHex(coded.data.root), fromHex(coded.parity.root))
     for (let from = 0; from < shardCount; from += STEP_SHARDS) {
-      const count = Math.min(STEP_SHARDS, shardCount - from)
-      const leave = await deps.enter(count * SEGMENT_SIZE_BYTES, { signal })
-      try {
-        const shards = await Promise.all(
-          Array.from({ length: count }, (_, i) => held.read(coded, { slot, stripe: from + i }, { signal })),
-        )
-        const found = shards.filter((shard) => shard !== undefined).map(({ data }) => data)
-        if (found.length < count) return undefined
-        fingerprints.set(await kernels.fingerprints(found, { point, signal }), from * FINGERPRINT_SIZE_BYTES)
-      } finally {
-        leave()
-      }
+      const stripes = Array.from({ length: Math.min(STEP_SHARDS, shardCount - from) }, (_, i) => from + i)
+      const some = await ofShards(coded, slot, stripes, signal)
+      if (some === undefined) return undefined
+      fingerprints.set(some, from * FINGERPRINT_SIZE_BYTES)
     }
     const row = { key: rowKey(coded, slot), value: concat([codedBytesOf(coded), fingerprints]) }
     // Computed again if a crash takes it.
@@ -62,7 +60,48 @@ export function createFingerprints(deps: FingerprintsDeps): Fingerprints {
     return fingerprints
   }
 
+  /** Of at most `STEP_SHARDS` shards; `undefined` when one is not here. */
+  async function ofShards(
+    coded: CodedEntry,
+    slot: number,
+    stripes: readonly number[],
+    signal: AbortSignal,
+  ): Promise<Uint8Array | undefined> {
+    const point = fingerprintPoint(fromHex(coded.data.root), fromHex(coded.parity.root))
+    const leave = await deps.enter(stripes.length * SEGMENT_SIZE_BYTES, { signal })
+    try {
+      const shards = await Promise.all(stripes.map((stripe) => held.read(coded, { slot, stripe }, { signal })))
+      const found = shards.filter((shard) => shard !== undefined).map(({ data }) => data)
+      return found.length < stripes.length ? undefined : await kernels.fingerprints(found, { point, signal })
+    } finally {
+      leave()
+    }
+  }
+
+  async function agree(coded: CodedEntry, slot: number, claimed: Uint8Array, signal: AbortSignal): Promise<boolean> {
+    const shardCount = shardCountOf(coded.layout, slot)
+    if (claimed.length !== shardCount * FINGERPRINT_SIZE_BYTES) return false
+    if (held.missingCount(coded, [slot]) === 0) {
+      const own = kept(coded, slot) ?? (await compute(coded, slot, signal))
+      return own !== undefined && equal(own, claimed)
+    }
+    const stripes = Array.from({ length: shardCount }, (_, stripe) => stripe).filter((stripe) =>
+      held.has(coded, { slot, stripe }),
+    )
+    for (let from = 0; from < stripes.length; from += STEP_SHARDS) {
+      const some = stripes.slice(from, from + STEP_SHARDS)
+      const own = await ofShards(coded, slot, some, signal)
+      if (own === undefined) return false
+      const told = some.map((stripe) =>
+        claimed.subarray(stripe * FINGERPRINT_SIZE_BYTES, (stripe + 1) * FINGERPRINT_SIZE_BYTES),
+      )
+      if (!equal(own, concat(told))) return false
+    }
+    return true
+  }
+
   return {
+    agree: (coded, slot, claimed, { signal }) => agree(coded, slot, claimed, signal),
     async of(coded, slots, { signal }) {
       if (held.missingCount(coded, slots) > 0) return undefined
       const parts: Uint8Array[] = []

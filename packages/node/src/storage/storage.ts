@@ -20,8 +20,9 @@ import { createDuties } from '../sync/duty.ts'
 import { fetchShards } from '../sync/fetchShards.ts'
 import { findCertificate } from '../sync/findCertificate.ts'
 import { createPace, SYNC_BYTES_PER_SECOND_MAX } from '../sync/pace.ts'
+import { createRelease } from '../sync/release.ts'
 import { spreadCertificate } from '../sync/spreadCertificate.ts'
-import { createSync, type Sync } from '../sync/sync.ts'
+import { createSync, type Sync, type SyncDeps } from '../sync/sync.ts'
 import { zgsMethods } from '../zgs/compat.ts'
 import { createRpcEndpoint } from '../zgs/endpoint.ts'
 import { createStorageBackend } from './backend.ts'
@@ -133,28 +134,35 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     spares,
     bytes,
     clock,
-    onCertificate: (entry) => sync.reconsider(entry),
+    onCertificate(entry) {
+      sync.reconsider(entry)
+      release.reconsider(entry)
+    },
   })
   const peers = createPeers({ net, clock, logger })
   const isBusy = (): boolean =>
     [bodies, reads].some((gate) => gate.usage().usedBytes > 0 || gate.usage().waitingCount > 0)
   const hasSigned = (entry: Entry): boolean => receipts.get(entry) !== undefined
   const pace = createPace({ bytesPerSecond: SYNC_BYTES_PER_SECOND_MAX }, { clock, isBusy })
+  const duties = createDuties({
+    entries: follower.entries,
+    parities,
+    certificates,
+    held,
+    shelf,
+    membership,
+    signer: signer?.address,
+    hasSigned,
+  })
+  const isWritable = (): boolean => !store.usage().readOnly
+  const searchCertificate: SyncDeps['findCertificate'] = (entry, options) =>
+    findCertificate(entry, options, { certificates, parities, peers, logger })
   const sync = createSync({
     follower,
     membership,
     shelf,
-    duties: createDuties({
-      entries: follower.entries,
-      parities,
-      certificates,
-      held,
-      shelf,
-      membership,
-      signer: signer?.address,
-      hasSigned,
-    }),
-    findCertificate: (entry, options) => findCertificate(entry, options, { certificates, parities, peers, logger }),
+    duties,
+    findCertificate: searchCertificate,
     fetchShards: ({ coded, slots }, options) =>
       fetchShards(coded, slots, options, { shelf, held, kernels, peers, pace, logger }),
     async onShards({ coded }, { signal }) {
@@ -173,7 +181,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     clock,
     logger,
     signer: signer?.address,
-    isWritable: () => !store.usage().readOnly,
+    isWritable,
     hasSigned,
     async onWhole(entry, slot, { signal }) {
       const receipt = await receipts.sign(entry, slot)
@@ -187,6 +195,26 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
         )
     },
   })
+  const release = createRelease(
+    { chainId: options.chainId, registry: options.registry ?? NO_REGISTRY },
+    {
+      follower,
+      membership,
+      duties,
+      held,
+      fingerprints,
+      certificates,
+      receipts,
+      shelf,
+      peers,
+      clock,
+      logger,
+      signer: signer?.address,
+      isWritable,
+      isUnderWay: (seq) => ['searching', 'fetching'].includes(sync.job(seq)?.state ?? ''),
+      findCertificate: searchCertificate,
+    },
+  )
   const backend = createStorageBackend({
     follower,
     shelf,
@@ -234,6 +262,16 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     () => sync.status().etaSeconds ?? 0,
   )
   metrics.gaugeOf('weightless_sync_fetched_bytes_total', 'Bytes from other nodes.', () => sync.status().fetchedBytes)
+  metrics.gaugeOf(
+    'weightless_released_bytes_total',
+    'Bytes that were given up because others keep them.',
+    () => release.status().releasedBytes,
+  )
+  metrics.gaugeOf(
+    'weightless_release_waiting_entries',
+    'Entries of which more may be here than belongs here.',
+    () => release.status().waitingEntryCount,
+  )
   metrics.gaugeOf('weightless_bodies_bytes', 'Bytes of request bodies in memory.', () => bodies.usage().usedBytes)
   metrics.gaugeOf('weightless_bodies_waiting', 'Requests whose body waits unread.', () => bodies.usage().waitingCount)
 
@@ -252,6 +290,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     nextSeq: follower.nextSeq(),
     store: store.usage(),
     sync: sync.status(),
+    release: release.status(),
     chain: describeChain(follower.state()),
     ready: isReady(),
   })
@@ -344,7 +383,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
         settle(commit.entries, signal).catch(() => undefined)
       })
       try {
-        await Promise.all([sweep(signal), sync.run({ signal })])
+        await Promise.all([sweep(signal), sync.run({ signal }), release.run({ signal })])
       } catch (error) {
         if (!signal.aborted) throw error
       } finally {
