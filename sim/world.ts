@@ -4,7 +4,6 @@ import { createChance } from './chance.ts'
 import { booksViolations, createChecker, type Checker } from './checkers.ts'
 import { createVirtualTime } from './clock.ts'
 import { planOf, type Plan } from './faults.ts'
-import type { SimMachine } from './machine.ts'
 import { createSimNet } from './net.ts'
 import type { Planted } from './planted.ts'
 import { createTrace } from './trace.ts'
@@ -12,7 +11,7 @@ import { audit } from './world/audit.ts'
 import { startChain } from './world/chain.ts'
 import { endFaults, scheduleFaults } from './world/inject.ts'
 import { makeMachines, stakesOf } from './world/machines.ts'
-import { FUNDS_WEI, type World } from './world/state.ts'
+import { FUNDS_WEI, machinesOf, type World } from './world/state.ts'
 import { makeUsers, type User } from './world/users.ts'
 
 /**
@@ -84,35 +83,37 @@ export async function runWorld(options: WorldOptions): Promise<WorldResult> {
     reorgs: 0,
     damaged: new Set(plan.liar === undefined ? [] : [plan.liar]),
     partitions: new Set(),
-    faultsFromMs: 0,
+    faultsEndMs: 0,
+    machines: [],
+    absent: new Set(Array.from({ length: plan.spareCount }, (_, i) => plan.nodeCount + 1 + i)),
   }
   trace.say('plan', plan)
   const stopCatching = catchStrays(checker)
   try {
     startChain(world)
-    const machines = makeMachines(world)
-    for (const machine of machines) machine.start()
+    world.machines = makeMachines(world)
+    for (const machine of machinesOf(world)) machine.start()
     const isReady = (): boolean =>
-      machines.every((machine) => machine.isUp()) && chain.books().stakesWei === stakesOf(plan.nodeCount)
+      machinesOf(world).every((machine) => machine.isUp()) && chain.books().stakesWei === stakesOf(plan.nodeCount)
     if (!(await time.run(isReady, SETUP_MS_MAX))) checker.violation('setup', 'the network did not come up')
     await time.run(() => false, 2 * plan.headPollMs + 1_000)
 
     const users = makeUsers(world)
     Object.assign(net.faults, plan.net)
-    scheduleFaults(world, machines, users)
+    scheduleFaults(world, plan, users)
     for (const user of users) user.start()
     await time.run(() => checker.isBroken(), plan.faultMs)
 
-    endFaults(world, machines, users)
+    endFaults(world, users)
     const isOver = (): boolean => checker.isBroken() || users.every((user) => user.isDone())
     if (!(await time.run(isOver, calmMsMax))) {
       const open = users.flatMap((user) => user.open())
       checker.violation('liveness', `not done ${calmMsMax / 1000} s after the last fault: ${open.join('; ')}`)
     }
-    const isWhole = (): boolean => machines.every((machine) => machine.isUp())
+    const isWhole = (): boolean => machinesOf(world).every((machine) => machine.isUp())
     if (!(await time.run(isWhole, SETUP_MS_MAX))) checker.violation('liveness', 'a machine does not come back')
-    if (!checker.isBroken()) await audit(world, machines)
-    if (!checker.isBroken()) await stopAll(world, machines)
+    if (!checker.isBroken()) await audit(world)
+    if (!checker.isBroken()) await stopAll(world)
     for (const line of booksViolations(chain, bookFacts(world, users))) checker.violation('books', line)
   } finally {
     for (const process of world.processes) {
@@ -134,8 +135,9 @@ export async function runWorld(options: WorldOptions): Promise<WorldResult> {
   }
 }
 
-async function stopAll(world: World, machines: readonly SimMachine[]): Promise<void> {
+async function stopAll(world: World): Promise<void> {
   const { time, checker } = world
+  const machines = machinesOf(world)
   const open = new Set(machines.map(({ name }) => name))
   for (const machine of machines)
     machine.stop().then(

@@ -4,10 +4,10 @@ import { isSubmit } from '../chain.ts'
 import { createChance } from '../chance.ts'
 import type { Ack } from '../checkers.ts'
 import { officialDownload, ownDownload, untilFollowed, userOf, WrongAnswer } from '../clients.ts'
-import { keyOf, type SimMachine } from '../machine.ts'
+import { keyOf } from '../machine.ts'
 import { createProcess } from '../process.ts'
 import { chainFor } from './chain.ts'
-import { GATEWAY_URL, nodeUrl, type World } from './state.ts'
+import { GATEWAY_URL, machinesOf, nodesOf, nodeUrl, type World } from './state.ts'
 
 /** A process that has just started reads the chain first, and may wait for an answer that a fault took, for as long as it waits for
  *  any (30 s). */
@@ -16,8 +16,8 @@ const FOLLOW_MS_MAX = 60_000
 const AUDIT_MS_MAX = 300_000
 
 /** Everything that was acknowledged is read back through every door, and from every holder that signed for it. */
-export async function audit(world: World, machines: readonly SimMachine[]): Promise<void> {
-  const { time, trace, chain, net, checker, seed, plan } = world
+export async function audit(world: World): Promise<void> {
+  const { time, trace, chain, net, checker, seed } = world
   const process = createProcess('auditor', {
     time,
     trace,
@@ -37,6 +37,7 @@ export async function audit(world: World, machines: readonly SimMachine[]): Prom
     onBug: checker.bug,
   })
   let followingCount = 0
+  const machines = machinesOf(world)
   for (const machine of machines)
     untilFollowed(client, machine.url, chain.head).then(
       () => void (followingCount += 1),
@@ -44,9 +45,7 @@ export async function audit(world: World, machines: readonly SimMachine[]): Prom
     )
   if (!(await time.run(() => followingCount === machines.length, FOLLOW_MS_MAX)))
     checker.violation('liveness', `a machine does not follow the chain within ${FOLLOW_MS_MAX / 1000} s`)
-  const nodeOf = new Map(
-    machines.slice(0, plan.nodeCount).map((_, id) => [addressOfPrivateKey(keyOf(id)) as string, id]),
-  )
+  const nodeOf = new Map(nodesOf(world).map((id) => [addressOfPrivateKey(keyOf(id)) as string, id]))
   let openCount = 0
   const check = (what: string, work: () => Promise<void>): void => {
     openCount += 1

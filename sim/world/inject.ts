@@ -1,18 +1,24 @@
-import type { PlannedFault } from '../faults.ts'
+import type { PlannedFault, PlannedLoss } from '../faults.ts'
 import type { SimMachine } from '../machine.ts'
 import { WORLD_EPOCH_MS } from '../process.ts'
 import { CHAIN } from './chain.ts'
-import type { World } from './state.ts'
+import { machinesOf, type World } from './state.ts'
 import type { User } from './users.ts'
 
-export function scheduleFaults(world: World, machines: readonly SimMachine[], users: readonly User[]): void {
-  world.faultsFromMs = world.time.nowMs()
-  for (const fault of world.plan.faults) world.time.after(fault.atMs, () => happen(world, fault, machines, users))
+/** All of them are over when `faultMs` have passed. */
+export function scheduleFaults(
+  world: World,
+  { faults, faultMs }: Pick<PlannedLoss, 'faults' | 'faultMs'>,
+  users: readonly User[],
+): void {
+  world.faultsEndMs = world.time.nowMs() + faultMs
+  for (const fault of faults) world.time.after(fault.atMs, () => happen(world, fault, users))
 }
 
-function happen(world: World, fault: PlannedFault, machines: readonly SimMachine[], users: readonly User[]): void {
-  const { time, trace, chain, chainState, net, chance, plan } = world
-  const left = (ms: number): number => Math.max(0, Math.min(ms, plan.faultMs - time.nowMs() + world.faultsFromMs))
+function happen(world: World, fault: PlannedFault, users: readonly User[]): void {
+  const { time, trace, chain, chainState, net, chance, machines, absent } = world
+  if ('machine' in fault && absent.has(fault.machine)) return
+  const left = (ms: number): number => Math.max(0, Math.min(ms, world.faultsEndMs - time.nowMs()))
   trace.add('fault', fault.kind)
   trace.say('fault', fault)
   switch (fault.kind) {
@@ -92,7 +98,7 @@ function happen(world: World, fault: PlannedFault, machines: readonly SimMachine
 }
 
 /** Bits of the first slots of a file change, where segments are. */
-async function rot(machine: SimMachine, count: number, chance: World['chance']): Promise<void> {
+export async function rot(machine: SimMachine, count: number, chance: World['chance']): Promise<void> {
   const names = (await machine.disk.list('/data/segments')).filter((name) => name.endsWith('.dat'))
   if (names.length === 0) return
   for (let i = 0; i < count; i++) {
@@ -103,13 +109,13 @@ async function rot(machine: SimMachine, count: number, chance: World['chance']):
 }
 
 /** Nothing fails any more; whoever is down comes back, and a node that turned read-only is restarted, as its error says. */
-export function endFaults(world: World, machines: readonly SimMachine[], users: readonly User[]): void {
+export function endFaults(world: World, users: readonly User[]): void {
   const { net, chainState, trace } = world
   trace.add('fault', 'none from here on')
   Object.assign(net.faults, { loss: 0, duplication: 0, delay: 0, cut: 0, corruption: 0, isParted: () => false })
   chainState.isAway = false
   chainState.flakyShare = 0
-  for (const machine of machines) {
+  for (const machine of machinesOf(world)) {
     machine.process()?.dieAfter(Infinity, () => undefined)
     Object.assign(machine.disk.faults, { failingSyncs: 0, failingReads: 0, failingWrites: 0, capacityBytes: Infinity })
     machine.slowUntilMs = 0

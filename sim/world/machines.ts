@@ -12,7 +12,7 @@ const CAPACITY_BYTES = 1024 ** 3
 export const stakesOf = (nodeCount: number): bigint =>
   BigInt(nodeCount) * BigInt(CAPACITY_BYTES / 262_144) * STAKE_PER_SEGMENT_WEI
 
-/** The storage nodes in their order, then the gateway. */
+/** In the order in which a plan numbers them. */
 export function makeMachines(world: World): readonly SimMachine[] {
   const { plan, time, net, trace, chain, seed, checker, planted } = world
   const shared = {
@@ -36,7 +36,7 @@ export function makeMachines(world: World): readonly SimMachine[] {
     rpcTimeoutMs: undefined,
   })
   const rest = { log: { level: 'info' }, ignoredKeys: [] } as const
-  const machines = Array.from({ length: plan.nodeCount }, (_, id) => {
+  const nodeOf = (id: number): SimMachine => {
     const key = keyOf(id)
     const wallet = addressOfPrivateKey(key)
     chain.fund(wallet, FUNDS_WEI)
@@ -53,7 +53,7 @@ export function makeMachines(world: World): readonly SimMachine[] {
             keyFile: '/key',
             membership: { source: 'registry' },
             endpoint: nodeUrl(id),
-            domain: undefined,
+            domain: plan.domains[id],
             capacityBytes: CAPACITY_BYTES,
             gatewayUrl: GATEWAY_URL,
             stakeWei: undefined,
@@ -70,7 +70,9 @@ export function makeMachines(world: World): readonly SimMachine[] {
         net: id === plan.liar ? lying(net, nodeUrl(id), seed, trace) : net,
       },
     )
-  })
+  }
+  const range = (from: number, count: number): number[] => Array.from({ length: count }, (_, i) => from + i)
+  const machines = range(0, plan.nodeCount).map(nodeOf)
   const gateway = createMachine(
     {
       name: 'gateway',
@@ -93,5 +95,5 @@ export function makeMachines(world: World): readonly SimMachine[] {
     },
     { ...shared, chainFor: (process) => chainFor(world, process, chain.flow), seed: seed * 64 + 63 * 1_000_003, net },
   )
-  return [...machines, gateway]
+  return [...machines, gateway, ...range(plan.nodeCount + 1, plan.spareCount).map(nodeOf)]
 }

@@ -3,6 +3,7 @@ import type { createChance } from '../chance.ts'
 import type { Checker } from '../checkers.ts'
 import type { VirtualTime } from '../clock.ts'
 import type { Plan } from '../faults.ts'
+import type { SimMachine } from '../machine.ts'
 import type { SimNet } from '../net.ts'
 import type { Planted } from '../planted.ts'
 import type { Process } from '../process.ts'
@@ -21,6 +22,10 @@ export type World = {
   readonly planted: Planted | undefined
   readonly chainState: { isAway: boolean; flakyShare: number }
   readonly chance: ReturnType<typeof createChance>
+  /** Storage nodes from 0 on, then the gateway, then those storage nodes that join later: as a plan numbers them. */
+  machines: readonly SimMachine[]
+  /** Machines that do not run, or not yet, or never again. */
+  readonly absent: Set<number>
   readonly processes: Process[]
   processCount: number
   crashes: number
@@ -29,7 +34,17 @@ export type World = {
   readonly damaged: Set<number>
   /** Those that hold now. */
   readonly partitions: Set<ReadonlySet<string>>
-  faultsFromMs: number
+  faultsEndMs: number
+}
+
+/** Storage nodes that are there, by number. */
+export function nodesOf({ plan, machines, absent }: World): readonly number[] {
+  return machines.flatMap((_, at) => (at === plan.nodeCount || absent.has(at) ? [] : [at]))
+}
+
+/** Machines that are there. */
+export function machinesOf({ machines, absent }: World): readonly SimMachine[] {
+  return machines.filter((_, at) => !absent.has(at))
 }
 
 export const GATEWAY_URL = 'http://gateway.sim'
