@@ -11,6 +11,7 @@ const { values } = parseArgs({
     seeds: { type: 'string', default: '60' },
     from: { type: 'string', default: '1' },
     trace: { type: 'boolean', default: false },
+    world: { type: 'string', default: 'copies' },
     reorgs: { type: 'string', default: '0' },
     json: { type: 'boolean', default: false },
   },
@@ -32,7 +33,7 @@ const startedMs = performance.now()
 const sums = { acks: 0, crashes: 0, faults: 0, events: 0, virtualMs: 0 }
 const failed: WorldResult[] = []
 for (let seed = first; seed < first + count; seed++) {
-  const result = await runWorld({ seed, tell, reorgDepthMax })
+  const result = await runWorld({ seed, world: values.world as 'codes', tell, reorgDepthMax })
   sums.acks += result.acks
   sums.crashes += result.crashes
   sums.faults += result.faults

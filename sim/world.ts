@@ -3,6 +3,7 @@ import { createSimChain, isSubmit } from './chain.ts'
 import { createChance } from './chance.ts'
 import { booksViolations, createChecker, type Checker } from './checkers.ts'
 import { createVirtualTime } from './clock.ts'
+import { codedPlanOf } from './codedPlan.ts'
 import { planOf, type Plan } from './faults.ts'
 import { createSimNet } from './net.ts'
 import type { Planted } from './planted.ts'
@@ -11,6 +12,7 @@ import { audit } from './world/audit.ts'
 import { startChain } from './world/chain.ts'
 import { endFaults, scheduleFaults } from './world/inject.ts'
 import { makeMachines, stakesOf } from './world/machines.ts'
+import { lose } from './world/losses.ts'
 import { FUNDS_WEI, machinesOf, type World } from './world/state.ts'
 import { makeUsers, type User } from './world/users.ts'
 
@@ -21,6 +23,8 @@ import { makeUsers, type User } from './world/users.ts'
  */
 export type WorldOptions = {
   readonly seed: number
+  /** What protects most of its objects; copies by default. */
+  readonly world?: 'copies' | 'codes' | undefined
   /** Lines for a reader. */
   readonly tell?: ((line: string) => void) | undefined
   readonly planted?: Planted | undefined
@@ -57,7 +61,8 @@ EventEmitter.defaultMaxListeners = 1_000_000
 export async function runWorld(options: WorldOptions): Promise<WorldResult> {
   const { seed, planted, calmMsMax = CALM_MS_MAX } = options
   const worldId = ++worldCount
-  const drawn = planOf(seed, { reorgDepthMax: options.reorgDepthMax ?? 0 })
+  const drawPlan = options.world === 'codes' ? codedPlanOf : planOf
+  const drawn = drawPlan(seed, { reorgDepthMax: options.reorgDepthMax ?? 0 })
   const plan = options.replan?.(drawn) ?? drawn
   const time = createVirtualTime()
   const trace = createTrace(time.nowMs, options.tell)
@@ -80,6 +85,7 @@ export async function runWorld(options: WorldOptions): Promise<WorldResult> {
     processes: [],
     processCount: 0,
     crashes: 0,
+    joinedCount: 0,
     reorgs: 0,
     damaged: new Set(plan.liar === undefined ? [] : [plan.liar]),
     partitions: new Set(),
@@ -112,6 +118,10 @@ export async function runWorld(options: WorldOptions): Promise<WorldResult> {
     }
     const isWhole = (): boolean => machinesOf(world).every((machine) => machine.isUp())
     if (!(await time.run(isWhole, SETUP_MS_MAX))) checker.violation('liveness', 'a machine does not come back')
+    for (const loss of plan.losses) {
+      if (checker.isBroken()) break
+      await lose(world, loss, users)
+    }
     if (!checker.isBroken()) await audit(world)
     if (!checker.isBroken()) await stopAll(world)
     for (const line of booksViolations(chain, bookFacts(world, users))) checker.violation('books', line)
@@ -149,14 +159,17 @@ async function stopAll(world: World): Promise<void> {
 }
 
 function bookFacts(world: World, users: readonly User[]) {
+  // An object under a code is two entries.
+  const entriesOf = (at: number): number => (world.plan.objects[at]!.code === undefined ? 1 : 2)
+  const isCoded = world.plan.objects.some(({ code }) => code !== undefined)
   return {
     users: users.map(({ name, address }) => ({ name, address })),
     fundsWei: FUNDS_WEI,
-    stakesWei: stakesOf(world.plan.nodeCount),
+    stakesWei: stakesOf(world.plan.nodeCount + world.joinedCount),
     entryCount: world.chain.logs().filter(isSubmit).length,
     triesMax:
-      users.reduce((sum, { tries }) => sum + [...tries.values()].reduce((all, count) => all + count, 0), 0) +
-      world.crashes,
+      users.flatMap(({ tries }) => [...tries]).reduce((sum, [at, count]) => sum + count * entriesOf(at), 0) +
+      world.crashes * (isCoded ? 2 : 1),
   }
 }
 

@@ -29,6 +29,7 @@ export type World = {
   readonly processes: Process[]
   processCount: number
   crashes: number
+  joinedCount: number
   reorgs: number
   /** Storage nodes whose copies were destroyed on purpose. */
   readonly damaged: Set<number>

@@ -1,6 +1,13 @@
-import { addressOfPrivateKey, isFailure, type Address, type Entry } from '@weightless/core'
-import type { Client } from '@weightless/sdk'
-import { createChance } from '../chance.ts'
+import {
+  addressOfPrivateKey,
+  isFailure,
+  verifyCertificate,
+  type Address,
+  type Certificate,
+  type Entry,
+} from '@weightless/core'
+import { info, type Client } from '@weightless/sdk'
+import { createChance, type Chance } from '../chance.ts'
 import type { Ack } from '../checkers.ts'
 import {
   codeOf,
@@ -52,6 +59,7 @@ function makeUser(world: World, kind: 'own' | 'official', number: number): User 
   const address = addressOfPrivateKey(key)
   chain.fund(address, FUNDS_WEI)
   const chance = createChance(seed * 128 + id)
+  const isCoded = plan.objects.some(({ code }) => code !== undefined)
   const todo = plan.objects
     .map((object, at) => ({ object, at }))
     .filter(({ object }) => object.kind === kind && object.client === number)
@@ -127,9 +135,12 @@ function makeUser(world: World, kind: 'own' | 'official', number: number): User 
   async function uploadOne(client: Client, object: PlannedObject, at: number): Promise<void> {
     const bytes = bytesOf(seed, plan.objects, at)
     if (kind === 'own') {
-      const result = await ownUpload(client, { bytes, until: object.until, gatewayUrl: GATEWAY_URL })
+      const { until, code } = object
+      const result = await ownUpload(client, { bytes, until, code, gatewayUrl: GATEWAY_URL })
+      const { root, seq, certificate } = result
       const signers = result.receipts.map(({ signer }) => signer)
-      checker.ack({ kind: 'durable', by: name, root: result.root, seq: result.seq, bytes, signers })
+      checker.ack({ kind: 'durable', by: name, root, seq, bytes, signers, certificate })
+      if (certificate !== undefined) checkCertificate(world, certificate)
       return
     }
     let told: Ack | undefined
@@ -140,19 +151,47 @@ function makeUser(world: World, kind: 'own' | 'official', number: number): User 
       onEntry: (found) => paid.set(at, found),
       onSpooled: () => {
         const found = paid.get(at)!
-        told = { kind: 'spooled', by: name, root: found.root, seq: found.seq, bytes, signers: [] }
+        told = {
+          kind: 'spooled',
+          by: name,
+          root: found.root,
+          seq: found.seq,
+          bytes,
+          signers: [],
+          certificate: undefined,
+        }
         checker.ack(told)
       },
     })
-    checker.ack({ kind: 'finalized', by: name, root: entry.root, seq: entry.seq, bytes, signers: [] })
+    const { root, seq } = entry
+    checker.ack({ kind: 'finalized', by: name, root, seq, bytes, signers: [], certificate: undefined })
   }
 
   async function readOne(client: Client, ack: Ack): Promise<void> {
+    if (kind === 'own' && isCoded) return await readSome(client, ack)
     const bytes =
       kind === 'own'
         ? await ownDownload(client, { root: ack.root, sizeBytes: ack.bytes.length })
         : await officialDownload(client, GATEWAY_URL, { seq: ack.seq, root: ack.root, sizeBytes: ack.bytes.length })
     checker.yielded(`${name} reads`, ack, bytes)
+  }
+
+  /** A part of it, all of it, or what is known of it. */
+  async function readSome(client: Client, ack: Ack): Promise<void> {
+    const sizeBytes = ack.bytes.length
+    switch (chance.below(3)) {
+      case 0:
+        await info(client, ack.root)
+        return
+      case 1:
+        checker.yielded(`${name} reads`, ack, await ownDownload(client, { root: ack.root, sizeBytes }))
+        return
+      default: {
+        const range = rangeOf(chance, sizeBytes)
+        const bytes = await ownDownload(client, { root: ack.root, sizeBytes }, range)
+        checker.yielded(`${name} reads a part`, ack, bytes, range)
+      }
+    }
   }
 
   return {
@@ -180,6 +219,24 @@ function makeUser(world: World, kind: 'own' | 'official', number: number): User 
         .map((what) => `${name} ${what}`)
         .concat(doneCount < todo.length && running.size === 0 ? [`${name} rests`] : []),
     calmDown: () => void (isCalm = true),
+  }
+}
+
+/** A part of an object that is not empty. */
+export function rangeOf(chance: Chance, sizeBytes: number): { readonly start: number; readonly end: number } {
+  const start = chance.below(sizeBytes)
+  return { start, end: start + 1 + chance.below(sizeBytes - start) }
+}
+
+/** Anybody who knows the chain finds that it says what `durable` means. */
+function checkCertificate({ chain, checker }: World, certificate: Certificate): void {
+  try {
+    const { chainId, registry, membershipHashOf } = chain
+    const facts = verifyCertificate(certificate, { chainId, registry, membershipHashOf })
+    if (!facts.isDurable)
+      checker.violation('certificate', `${certificate.dataRoot} is not durable by its own certificate`)
+  } catch (error) {
+    checker.violation('certificate', `of ${certificate.dataRoot}: ${String(error)}`)
   }
 }
 
