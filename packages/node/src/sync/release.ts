@@ -106,12 +106,24 @@ export function createRelease(options: ReleaseOptions, deps: ReleaseDeps): Relea
       for (;;) {
         const nowMs = clock.nowMs()
         if (nowMs < settledMs) await alarm.sleep(settledMs - nowMs, { signal })
-        else if (!(await step(signal))) await alarm.sleep(untilDue(), { signal })
+        else if (!(await stepOrFail(signal))) await alarm.sleep(untilDue(), { signal })
       }
     } catch (error) {
       if (!signal.aborted) throw error
     } finally {
       end()
+    }
+  }
+
+  /** An index that cannot be read now may be read later: no reason to end the node. */
+  async function stepOrFail(signal: AbortSignal): Promise<boolean> {
+    try {
+      return await step(signal)
+    } catch (error) {
+      signal.throwIfAborted()
+      logger.error('release.lookFailed', { error })
+      settledMs = clock.nowMs() + RELEASE_SETTLE_MS
+      return true
     }
   }
 
