@@ -60,7 +60,7 @@ describe('the configuration of roles', () => {
         stakeWei: 10n ** 21n,
         upkeep: {
           repairBytesPerSecond: 64 * 1024 ** 2,
-          repairGraceMs: 60_000,
+          repairGraceMs: 10_000,
           scrubBytesPerSecond: 8 * 1024 ** 2,
           scrubIntervalMs: 7 * 24 * 3_600_000,
         },

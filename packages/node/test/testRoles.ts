@@ -312,6 +312,7 @@ const noMetrics: RoleMetrics = {
   contentType: 'text/plain; version=0.0.4',
   render: async () => '# no metrics here\n',
   gaugeOf: () => undefined,
+  gaugesOf: () => undefined,
 }
 
 /** A segment as official clients send it. */

@@ -20,6 +20,7 @@ import { createDuties } from '../sync/duty.ts'
 import { fetchShards } from '../sync/fetchShards.ts'
 import { findCertificate } from '../sync/findCertificate.ts'
 import { createPace } from '../sync/pace.ts'
+import { createRedundancy } from '../sync/redundancy.ts'
 import { createRelease } from '../sync/release.ts'
 import { createScrub, SCRUB_YIELD_MS_MAX } from '../sync/scrub.ts'
 import { spreadCertificate } from '../sync/spreadCertificate.ts'
@@ -140,6 +141,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     onCertificate(entry) {
       sync.reconsider(entry)
       release.reconsider(entry)
+      redundancy.reconsider(entry)
     },
   })
   const peers = createPeers({ net, clock, logger })
@@ -159,8 +161,11 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     hasSigned,
   })
   const isWritable = (): boolean => !store.usage().readOnly
-  const searchCertificate: SyncDeps['findCertificate'] = (entry, options) =>
-    findCertificate(entry, options, { certificates, parities, peers, logger })
+  const searchCertificate: SyncDeps['findCertificate'] = async (entry, options) => {
+    const found = await findCertificate(entry, options, { certificates, parities, peers, logger })
+    if (found === 'found') redundancy.reconsider(entry)
+    return found
+  }
   const sync = createSync({
     follower,
     membership,
@@ -176,6 +181,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       const receipt = found && receipts.signShards(coded, slots, found)
       if (receipt === undefined) return
       if (!(await certificates.add(coded.data, { receipt, fingerprints: found }, { signal }))) return
+      redundancy.reconsider(coded.data)
       const members = membership.current().members.filter((member) => member.signer !== signer?.address)
       await spreadCertificate(coded.data, certificates.get(coded.data)!, { members, signal }, { peers, logger })
     },
@@ -186,6 +192,8 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     logger,
     signer: signer?.address,
     isWritable,
+    isFull: () => store.usage().capacityBytes - store.usage().usedBytes < SEGMENT_SIZE_BYTES,
+    repairGraceMs: upkeep.repairGraceMs,
     hasSigned,
     async onWhole(entry, slot, { signal }) {
       const receipt = await receipts.sign(entry, slot)
@@ -215,10 +223,21 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       logger,
       signer: signer?.address,
       isWritable,
+      onReleased: (entry) => redundancy.reconsider(entry),
       isUnderWay: (seq) => ['searching', 'fetching'].includes(sync.job(seq)?.state ?? ''),
       findCertificate: searchCertificate,
     },
   )
+  const redundancy = createRedundancy({
+    follower,
+    membership,
+    parities,
+    certifiedOf: certificates.of,
+    held,
+    clock,
+    logger,
+    signer: signer?.address,
+  })
   const scrub = createScrub(upkeep, {
     store,
     index,
@@ -327,6 +346,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     sync: sync.status(),
     release: release.status(),
     scrub: scrub.status(),
+    redundancy: redundancy.status(),
     chain: describeChain(follower.state()),
     ready: isReady(),
   })
@@ -358,6 +378,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       clock,
       logger,
       checkWanted: rules.checkWanted,
+      onMissed: (entry) => sync.missed(entry),
       status,
     }),
     isReady,
@@ -419,7 +440,13 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
         settle(commit.entries, signal).catch(() => undefined)
       })
       try {
-        await Promise.all([sweep(signal), sync.run({ signal }), release.run({ signal }), scrub.run({ signal })])
+        await Promise.all([
+          sweep(signal),
+          sync.run({ signal }),
+          release.run({ signal }),
+          scrub.run({ signal }),
+          redundancy.run({ signal }),
+        ])
       } catch (error) {
         if (!signal.aborted) throw error
       } finally {

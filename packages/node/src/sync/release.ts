@@ -61,6 +61,8 @@ export type ReleaseDeps = {
   readonly logger: Logger
   readonly signer: Address | undefined
   readonly isWritable: () => boolean
+  /** Less of an entry is here than before. */
+  readonly onReleased: (entry: Entry) => void
   /** Whether the sync works on this entry. */
   readonly isUnderWay: (seq: number) => boolean
   readonly findCertificate: (
@@ -229,6 +231,7 @@ export function createRelease(options: ReleaseOptions, deps: ReleaseDeps): Relea
       const isSame = claim !== undefined && (await fingerprints.agree(coded, slot, claim.fingerprints, { signal }))
       if (!isSame || !(await giveUpSlot(coded, slot, version, signal))) outcome = 'later'
     }
+    deps.onReleased(data)
     return outcome
   }
 
