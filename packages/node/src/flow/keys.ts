@@ -19,6 +19,7 @@ const KIND = {
   shardReceipt: 't',
   certificate: 'v',
   certified: 'q',
+  scrub: 'u',
 } as const
 export type KeyKind = keyof typeof KIND
 
@@ -30,6 +31,10 @@ export function cursorKey(): Uint8Array {
 
 export function chainKey(): Uint8Array {
   return keyOf('chain')
+}
+
+export function scrubKey(): Uint8Array {
+  return keyOf('scrub')
 }
 
 export function numberKey(kind: KeyKind, value: number): Uint8Array {

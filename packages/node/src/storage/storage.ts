@@ -19,10 +19,13 @@ import type { SegmentStore } from '../store/store.ts'
 import { createDuties } from '../sync/duty.ts'
 import { fetchShards } from '../sync/fetchShards.ts'
 import { findCertificate } from '../sync/findCertificate.ts'
-import { createPace, SYNC_BYTES_PER_SECOND_MAX } from '../sync/pace.ts'
+import { createPace } from '../sync/pace.ts'
+import { createRedundancy } from '../sync/redundancy.ts'
 import { createRelease } from '../sync/release.ts'
+import { createScrub, SCRUB_YIELD_MS_MAX } from '../sync/scrub.ts'
 import { spreadCertificate } from '../sync/spreadCertificate.ts'
 import { createSync, type Sync, type SyncDeps } from '../sync/sync.ts'
+import { UPKEEP_DEFAULT, type Upkeep } from '../sync/upkeep.ts'
 import { zgsMethods } from '../zgs/compat.ts'
 import { createRpcEndpoint } from '../zgs/endpoint.ts'
 import { createStorageBackend } from './backend.ts'
@@ -38,6 +41,7 @@ export type StorageRoleOptions = {
   readonly registry: Address | undefined
   readonly membership: StorageMembership
   readonly gatewayUrl: string | undefined
+  readonly upkeep?: Upkeep | undefined
 }
 
 export type StorageRoleDeps = {
@@ -137,13 +141,15 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     onCertificate(entry) {
       sync.reconsider(entry)
       release.reconsider(entry)
+      redundancy.reconsider(entry)
     },
   })
   const peers = createPeers({ net, clock, logger })
   const isBusy = (): boolean =>
     [bodies, reads].some((gate) => gate.usage().usedBytes > 0 || gate.usage().waitingCount > 0)
   const hasSigned = (entry: Entry): boolean => receipts.get(entry) !== undefined
-  const pace = createPace({ bytesPerSecond: SYNC_BYTES_PER_SECOND_MAX }, { clock, isBusy })
+  const upkeep = options.upkeep ?? UPKEEP_DEFAULT
+  const pace = createPace({ bytesPerSecond: upkeep.repairBytesPerSecond }, { clock, isBusy })
   const duties = createDuties({
     entries: follower.entries,
     parities,
@@ -155,8 +161,11 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     hasSigned,
   })
   const isWritable = (): boolean => !store.usage().readOnly
-  const searchCertificate: SyncDeps['findCertificate'] = (entry, options) =>
-    findCertificate(entry, options, { certificates, parities, peers, logger })
+  const searchCertificate: SyncDeps['findCertificate'] = async (entry, options) => {
+    const found = await findCertificate(entry, options, { certificates, parities, peers, logger })
+    if (found === 'found') redundancy.reconsider(entry)
+    return found
+  }
   const sync = createSync({
     follower,
     membership,
@@ -172,6 +181,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       const receipt = found && receipts.signShards(coded, slots, found)
       if (receipt === undefined) return
       if (!(await certificates.add(coded.data, { receipt, fingerprints: found }, { signal }))) return
+      redundancy.reconsider(coded.data)
       const members = membership.current().members.filter((member) => member.signer !== signer?.address)
       await spreadCertificate(coded.data, certificates.get(coded.data)!, { members, signal }, { peers, logger })
     },
@@ -182,6 +192,8 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     logger,
     signer: signer?.address,
     isWritable,
+    isFull: () => store.usage().capacityBytes - store.usage().usedBytes < SEGMENT_SIZE_BYTES,
+    repairGraceMs: upkeep.repairGraceMs,
     hasSigned,
     async onWhole(entry, slot, { signal }) {
       const receipt = await receipts.sign(entry, slot)
@@ -211,10 +223,32 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       logger,
       signer: signer?.address,
       isWritable,
+      onReleased: (entry) => redundancy.reconsider(entry),
       isUnderWay: (seq) => ['searching', 'fetching'].includes(sync.job(seq)?.state ?? ''),
       findCertificate: searchCertificate,
     },
   )
+  const redundancy = createRedundancy({
+    follower,
+    membership,
+    parities,
+    certifiedOf: certificates.of,
+    held,
+    clock,
+    logger,
+    signer: signer?.address,
+  })
+  const scrub = createScrub(upkeep, {
+    store,
+    index,
+    clock,
+    logger,
+    pace: createPace({ bytesPerSecond: upkeep.scrubBytesPerSecond, yieldMsMax: SCRUB_YIELD_MS_MAX }, { clock, isBusy }),
+    signer: signer?.address,
+    onRoot(root) {
+      for (const entry of follower.entries.byRoot(root).flatMap(duties.concerning)) release.reconsider(entry)
+    },
+  })
   const backend = createStorageBackend({
     follower,
     shelf,
@@ -272,6 +306,26 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     'Entries of which more may be here than belongs here.',
     () => release.status().waitingEntryCount,
   )
+  metrics.gaugeOf(
+    'weightless_scrub_read_bytes',
+    'Bytes of the pass that reads all that is held, 0 between two.',
+    () => scrub.status().readBytes,
+  )
+  metrics.gaugeOf(
+    'weightless_scrub_bad_segments_total',
+    'Segments whose bytes a pass found bad.',
+    () => scrub.status().badCount,
+  )
+  metrics.gaugeOf(
+    'weightless_scrub_unreadable_segments_total',
+    'Segments that a pass could not read.',
+    () => scrub.status().unreadableCount,
+  )
+  metrics.gaugeOf(
+    'weightless_scrub_last_full_pass_seconds',
+    'When the last pass over everything ended, in seconds since 1970; 0 before the first.',
+    () => (scrub.status().lastFullPassMs ?? 0) / 1000,
+  )
   metrics.gaugeOf('weightless_bodies_bytes', 'Bytes of request bodies in memory.', () => bodies.usage().usedBytes)
   metrics.gaugeOf('weightless_bodies_waiting', 'Requests whose body waits unread.', () => bodies.usage().waitingCount)
 
@@ -291,6 +345,8 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     store: store.usage(),
     sync: sync.status(),
     release: release.status(),
+    scrub: scrub.status(),
+    redundancy: redundancy.status(),
     chain: describeChain(follower.state()),
     ready: isReady(),
   })
@@ -322,6 +378,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       clock,
       logger,
       checkWanted: rules.checkWanted,
+      onMissed: (entry) => sync.missed(entry),
       status,
     }),
     isReady,
@@ -383,7 +440,13 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
         settle(commit.entries, signal).catch(() => undefined)
       })
       try {
-        await Promise.all([sweep(signal), sync.run({ signal }), release.run({ signal })])
+        await Promise.all([
+          sweep(signal),
+          sync.run({ signal }),
+          release.run({ signal }),
+          scrub.run({ signal }),
+          redundancy.run({ signal }),
+        ])
       } catch (error) {
         if (!signal.aborted) throw error
       } finally {

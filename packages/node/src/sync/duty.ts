@@ -34,6 +34,8 @@ export type Duties = {
   concerning(entry: Entry): readonly Entry[]
   /** The object that this node keeps by shards, and its slots; `undefined` for one that it does not. */
   shardsOf(entry: Entry): { readonly coded: CodedEntry; readonly slots: readonly number[] } | undefined
+  /** Whether this node has signed for a slot of an object that is kept by shards: what is missing of it was lost here. */
+  hasSignedSlot(entry: Entry, slot: number): boolean
   /** Whether a root's bytes may be needed here for another entry than this object or its parity: then nothing of it is given up. */
   isShared(coded: CodedEntry): boolean
 }
@@ -162,6 +164,12 @@ export function createDuties(deps: DutiesDeps): Duties {
     shardsOf(entry) {
       const coded = codedOf(entry)
       return coded && { coded, slots: ownSlots(coded) }
+    },
+    hasSignedSlot(entry, slot) {
+      const coded = codedOf(entry)
+      const self = members().find((member) => member.signer === signer)?.id
+      const holders = coded === undefined ? [] : (certificates.of(coded.data)?.holders ?? [])
+      return holders.some(({ id, slots }) => id === self && slots.includes(slot))
     },
     isShared({ data, parity }) {
       const [ofData, ofParity] = [entries.byRoot(data.root), entries.byRoot(parity.root)]

@@ -61,6 +61,8 @@ export type ReleaseDeps = {
   readonly logger: Logger
   readonly signer: Address | undefined
   readonly isWritable: () => boolean
+  /** Less of an entry is here than before. */
+  readonly onReleased: (entry: Entry) => void
   /** Whether the sync works on this entry. */
   readonly isUnderWay: (seq: number) => boolean
   readonly findCertificate: (
@@ -106,12 +108,24 @@ export function createRelease(options: ReleaseOptions, deps: ReleaseDeps): Relea
       for (;;) {
         const nowMs = clock.nowMs()
         if (nowMs < settledMs) await alarm.sleep(settledMs - nowMs, { signal })
-        else if (!(await step(signal))) await alarm.sleep(untilDue(), { signal })
+        else if (!(await stepOrFail(signal))) await alarm.sleep(untilDue(), { signal })
       }
     } catch (error) {
       if (!signal.aborted) throw error
     } finally {
       end()
+    }
+  }
+
+  /** An index that cannot be read now may be read later: no reason to end the node. */
+  async function stepOrFail(signal: AbortSignal): Promise<boolean> {
+    try {
+      return await step(signal)
+    } catch (error) {
+      signal.throwIfAborted()
+      logger.error('release.lookFailed', { error })
+      settledMs = clock.nowMs() + RELEASE_SETTLE_MS
+      return true
     }
   }
 
@@ -217,6 +231,7 @@ export function createRelease(options: ReleaseOptions, deps: ReleaseDeps): Relea
       const isSame = claim !== undefined && (await fingerprints.agree(coded, slot, claim.fingerprints, { signal }))
       if (!isSame || !(await giveUpSlot(coded, slot, version, signal))) outcome = 'later'
     }
+    deps.onReleased(data)
     return outcome
   }
 
