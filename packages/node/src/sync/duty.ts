@@ -36,6 +36,9 @@ export type Duties = {
   shardsOf(entry: Entry): { readonly coded: CodedEntry; readonly slots: readonly number[] } | undefined
   /** Whether this node has signed for a slot of an object that is kept by shards: what is missing of it was lost here. */
   hasSignedSlot(entry: Entry, slot: number): boolean
+  /** Whether all shards that belong on this node are here, and the certificate that is kept does not say so: it came back under another
+   *  key, or became a home of what it had. */
+  isUnsigned(entry: Entry): boolean
   /** Whether a root's bytes may be needed here for another entry than this object or its parity: then nothing of it is given up. */
   isShared(coded: CodedEntry): boolean
 }
@@ -91,6 +94,11 @@ export function createDuties(deps: DutiesDeps): Duties {
     return protectedHomes(object, members())
       .filter((home) => home.member.signer === signer)
       .map(({ slot }) => slot)
+  }
+
+  function hasSigned({ data }: CodedEntry, slot: number): boolean {
+    const self = members().find((member) => member.signer === signer)?.id
+    return (certificates.of(data)?.holders ?? []).some(({ id, slots }) => id === self && slots.includes(slot))
   }
 
   function shardsDuty(coded: CodedEntry): Duty | undefined {
@@ -167,9 +175,13 @@ export function createDuties(deps: DutiesDeps): Duties {
     },
     hasSignedSlot(entry, slot) {
       const coded = codedOf(entry)
-      const self = members().find((member) => member.signer === signer)?.id
-      const holders = coded === undefined ? [] : (certificates.of(coded.data)?.holders ?? [])
-      return holders.some(({ id, slots }) => id === self && slots.includes(slot))
+      return coded !== undefined && hasSigned(coded, slot)
+    },
+    isUnsigned(entry) {
+      const coded = codedOf(entry)
+      const slots = coded === undefined ? [] : ownSlots(coded)
+      if (coded === undefined || slots.length === 0 || held.missingCount(coded, slots) > 0) return false
+      return !slots.every((slot) => hasSigned(coded, slot))
     },
     isShared({ data, parity }) {
       const [ofData, ofParity] = [entries.byRoot(data.root), entries.byRoot(parity.root)]

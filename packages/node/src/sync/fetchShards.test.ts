@@ -12,6 +12,7 @@ import {
 } from '@weightless/core'
 import { createChance } from '../../../../sim/chance.ts'
 import { codedObjectOf, type CodedObject } from '../../../../sim/compliance/codedObject.ts'
+import { objectOf } from '../../../../sim/compliance/storageNode.ts'
 import { createMemoryDisk } from '../../../../sim/memoryDisk.ts'
 import { createMemoryIndexStore } from '../../../../sim/memoryIndex.ts'
 import {
@@ -164,6 +165,96 @@ describe('two nodes that repair one shard', () => {
       return heldOf2(next) === 0
     }, 'the other gives it up')
     expect(heldOf2(back)).toBe(10)
+  })
+})
+
+describe('a node that returns', () => {
+  test('with old data, and finds its slot at another home: nothing is fetched again, and only one of them keeps it', async () => {
+    const world = createTestWorld()
+    const object = codedObjectOf(SIZE_BYTES, 22, code)
+    const { nodes, homes, upload } = await uploaded(world, 7, object)
+    const away = homes.get(1)!
+    const member = membersOf(nodes)[nodes.indexOf(away)]!
+    await away.kill()
+    world.chain.change({ id: member.id, member: undefined })
+    const left = nodes.filter((node) => node !== away)
+    const slot1At = async (node: Holder): Promise<boolean> => slotIn(await slotsAt(upload, node), 1)
+    await until(async () => (await Promise.all(left.map(slot1At))).includes(true), 'another one has taken over')
+    const back = await world.storage(nameOf(away), { machine: away.machine })
+    world.chain.change({ id: member.id, member })
+    await back.caughtUp()
+    await until(async () => (await syncOf(back)).state === 'complete')
+    let turn = 0
+    await until(async () => {
+      if (++turn % 100 === 0) world.clock.jump(3_600_001)
+      return !(await Promise.all(left.map(slot1At))).includes(true)
+    }, 'the other gives it up')
+    expect(await slotsAt(upload, back)).toBe(bitmapOf([1]))
+    expect((await syncOf(back)).fetchedBytes).toBe(0)
+  })
+
+  test('with old data and another key signs for it anew, as the member that it is now', async () => {
+    const world = createTestWorld()
+    const object = codedObjectOf(SIZE_BYTES, 23, code)
+    const { nodes, homes, upload } = await uploaded(world, 6, object)
+    const before = homes.get(2)!
+    // A copy that it had signed for whole, too.
+    const [copied] = world.chain.submit(objectOf(1_000, 3).submission)
+    await before.caughtUp()
+    await putBinary(before, copied!, objectOf(1_000, 3).segments)
+    await before.kill()
+    const again = await world.storage('new-key', { machine: before.machine })
+    world.chain.change({ id: nodes.indexOf(before) + 1, member: undefined }, { id: 9, member: memberOf(9, again) })
+    await again.caughtUp()
+    const told = (await (await again.fetch(shardsPath(upload, bitmapOf([2])))).json()) as { receipt: Receipt }
+    expect(told.receipt.signer).toBe(again.signer)
+    const copy = (await (
+      await again.fetch(`/v1/entries/${copied!.root}/receipt?seq=${copied!.seq}&slot=0`)
+    ).json()) as Receipt
+    expect(copy.signer).toBe(again.signer)
+    // Wherever its slot belongs now, all slots are certified at members again.
+    const now = [...nodes.filter((node) => node !== before), again]
+    await until(async () => {
+      const answer = await now[0]!.fetch(certificatePath(upload))
+      if (answer.status !== 200) return false
+      const certificate = (await answer.json()) as Certificate
+      const signers = new Set(certificate.receipts.map(({ signer }) => signer))
+      return (
+        verifiedAt(now[0]!, certificate).lossesSurvived === 2 &&
+        signers.has(again.signer) &&
+        !signers.has(before.signer)
+      )
+    }, 'the new one is certified')
+  })
+})
+
+describe('parity that is there twice', () => {
+  test('by a stranger, byte for byte: it is stored once, and whichever is proven serves', async () => {
+    const world = createTestWorld()
+    const object = codedObjectOf(SIZE_BYTES, 24, code)
+    const { nodes, homes, upload } = await uploaded(world, 6, object)
+    const [twin] = world.chain.submit(object.parity.submission)
+    for (const node of nodes) await node.caughtUp()
+    const other: CodedUpload = { ...upload, parity: twin! }
+    expect(other.parity.root).toBe(upload.parity.root)
+    const holders = [...homes.values()]
+    const certificate = certificateOf(other, await receiptsOf(other, holders), nodes[0]!)
+    for (const node of nodes)
+      expect(await (await putCertificate(other, node, certificate)).json()).toMatchObject({ proven: true })
+    world.clock.jump(2 * SYNC_SETTLE_MS)
+    for (const node of nodes) await until(async () => (await syncOf(node)).state === 'complete')
+    for (const [slot, node] of homes) {
+      expect(await slotsAt(other, node)).toBe(bitmapOf([slot]))
+      expect((await syncOf(node)).fetchedBytes).toBe(0)
+    }
+    // The first of the two counts, and a home that lost its parity has it from either.
+    const kept = (await (await nodes[0]!.fetch(certificatePath(upload))).json()) as Certificate
+    expect(kept.parity!.seq).toBe(upload.parity.seq)
+    const lost = homes.get(5)!
+    await lost.kill()
+    const empty = await world.storage(nameOf(lost))
+    await until(async () => (await slotsAt(upload, empty)) === bitmapOf([5]), 'slot 5 is back')
+    await expectShards(upload, empty, 5)
   })
 })
 

@@ -114,6 +114,9 @@ const FULL_RETRY_MS = 30_000
 /** Weight of the newest fetch in the pace. */
 const RATE_WEIGHT = 0.2
 
+/** All is here, and remains to be signed for. */
+const NOTHING_MISSING = { kind: 'shards', why: 'home', missingBytes: 0, heldCount: 0 } as const
+
 type ShardsPart = Omit<MissingPart & { readonly kind: 'shards' }, 'kind'>
 type Item = Missing & {
   readonly kind: MissingPart['kind']
@@ -193,6 +196,7 @@ export function createSync(deps: SyncDeps): Sync {
       await checkMark(entry)
       const duty = duties.of(entry)
       if (duty !== undefined) add(entry, duty, { dueMs: clock.nowMs() })
+      else if (duties.isUnsigned(entry)) add(entry, NOTHING_MISSING, { dueMs: clock.nowMs() })
     }
     return page.length > 0
   }
@@ -220,7 +224,9 @@ export function createSync(deps: SyncDeps): Sync {
       if (attempts > 0 || dueMs > nowMs || running.has(seq)) continue
       const entry = entries.bySeq(seq)
       const isDone = (): boolean =>
-        why === 'asked' || kind === 'whole' ? shelf.isWhole(entry!) : duties.of(entry!) === undefined
+        why === 'asked' || kind === 'whole'
+          ? shelf.isWhole(entry!)
+          : duties.of(entry!) === undefined && !duties.isUnsigned(entry!)
       if (entry === undefined || isDone()) missing.delete(seq)
     }
   }
@@ -229,7 +235,8 @@ export function createSync(deps: SyncDeps): Sync {
   function openItems(): readonly Item[] {
     const nowMs = clock.nowMs()
     return [...missing.values()].filter(
-      ({ kind, lastResult, dueMs }) => kind !== 'search' && (lastResult !== undefined || dueMs <= nowMs),
+      ({ kind, lastResult, dueMs, missingBytes }) =>
+        kind !== 'search' && missingBytes > 0 && (lastResult !== undefined || dueMs <= nowMs),
     )
   }
 
@@ -401,7 +408,7 @@ export function createSync(deps: SyncDeps): Sync {
     }
     const kept = duties.shardsOf(entry)
     if (kept !== undefined) {
-      if (hasFetched && kept.slots.length > 0) await deps.onShards(kept, { signal })
+      if ((hasFetched || duties.isUnsigned(entry)) && kept.slots.length > 0) await deps.onShards(kept, { signal })
     } else if (isWhole) {
       const slot = homeSlot(entry, { signer: deps.signer, replicas: REPLICA_COUNT }, membership.current().members)
       if (slot !== undefined && (hasFetched || !deps.hasSigned(entry))) await deps.onWhole(entry, slot, { signal })
