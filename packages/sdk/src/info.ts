@@ -138,7 +138,7 @@ function slotsOfHolder({ parities }: HeldEntry): readonly number[] {
   return parities.reduce<readonly number[]>((most, { slots }) => (slots.length > most.length ? slots : most), [])
 }
 
-/** Holders differ at most while a certificate is made or repaired: the first good one, from a few of them. */
+/** Holders differ while a certificate is made or repaired: the first one by which nothing is missing, or the best of a few. */
 const CERTIFICATES_ASKED_MAX = 6
 
 async function findProtection(
@@ -148,6 +148,7 @@ async function findProtection(
   signal: AbortSignal,
 ): Promise<ProtectionInfo | undefined> {
   const holders = seen.filter(({ held }) => held.complete || slotsOfHolder(held).length > 0)
+  let best: ProtectionInfo | undefined
   for (const { url, held } of holders.slice(0, CERTIFICATES_ASKED_MAX)) {
     try {
       const [code = null] = held.parities.map((parity) => parity.code)
@@ -156,14 +157,22 @@ async function findProtection(
         .of(url)
         .node.certificate(entry.root, { seq: entry.seq, sizeBytesMax }, { signal })
       const facts = certificate && (await verifiedFacts(client, entry, certificate, signal))
-      if (facts !== undefined) return { certificate: certificate!, facts, ...presentNow(certificate!, facts, seen) }
+      if (facts === undefined) continue
+      const found = { certificate: certificate!, facts, ...presentNow(certificate!, facts, seen) }
+      if (survivedBy(found) > survivedBy(best)) best = found
+      if (survivedBy(best) >= (certificate!.code?.m ?? REPLICA_COUNT - 1)) break
     } catch (error) {
       signal.throwIfAborted()
       if (!isFailure(error)) throw error
       client.deps.logger.warn('certificate.refused', { node: url, root: entry.root, code: error.code })
     }
   }
-  return undefined
+  return best
+}
+
+/** Below zero: it cannot be read by this one, or there is none. */
+function survivedBy(found: ProtectionInfo | undefined): number {
+  return found === undefined ? -2 : (found.lossesSurvivedNow ?? -1)
 }
 
 /** `undefined`: it is of another entry than the chain has. */

@@ -20,7 +20,7 @@ import {
 import { numberKey } from '../flow/keys.ts'
 import type { MembershipView } from '../flow/membership.ts'
 import type { ParityIndex } from '../flow/parities.ts'
-import { bringsNews, isOfSameParity, unionOf } from './certificateUnion.ts'
+import { bringsNews, hasSameReceipts, isOfSameParity, unionOf } from './certificateUnion.ts'
 import { codedEntryOf, type CodedEntry } from './codedEntry.ts'
 import type { Fingerprints } from './fingerprints.ts'
 import type { HeldShards } from './heldShards.ts'
@@ -33,7 +33,7 @@ export type Certificates = {
   /** Verifies a certificate, with the fingerprints of data shards that are here as known, and keeps it if it says more than the one
    *  that is kept; of one parity the receipts of both are put together. Resolves to what the given one proves. Throws `CERTIFICATE_INVALID`, `RECEIPT_INVALID`, `MEMBERSHIP_INVALID`, `CODE_INVALID` or `SIZE_INVALID`. */
   take(entry: Entry, certificate: Certificate, options: { readonly signal: AbortSignal }): Promise<Certified>
-  /** Puts a receipt of this node into the certificate that is kept; whether that says more now. */
+  /** Puts a holder's receipt into the certificate that is kept; whether that says more now. */
   add(entry: Entry, held: HeldReceipt, options: { readonly signal: AbortSignal }): Promise<boolean>
 }
 
@@ -140,9 +140,11 @@ export function createCertificates(options: CertificatesOptions, deps: Certifica
     if (kept === undefined || !isOfSameParity(kept, other) || !bringsNews(other, kept, isMember())) return []
     const found: Candidate[] = []
     for (const of of [isMember(), () => true]) {
-      const certificate = unionOf(kept, other, of)
-      if (certificate === undefined) continue
-      found.push({ certificate, certified: certifiedOf(certificate, await verify(entry, certificate, signal)) })
+      for (const prefer of ['kept', 'other'] as const) {
+        const certificate = unionOf(kept, other, { isMember: of, prefer })
+        if (certificate === undefined || found.some((one) => hasSameReceipts(one.certificate, certificate))) continue
+        found.push({ certificate, certified: certifiedOf(certificate, await verify(entry, certificate, signal)) })
+      }
     }
     return found
   }
