@@ -39,7 +39,8 @@ export type ObjectInfo = {
   /** Proven by the chain, ascending by seq. */
   readonly entries: readonly Entry[]
   readonly holders: readonly HolderInfo[]
-  /** What a verified certificate of that entry says, and what has become of it; `undefined` where no holder keeps one. */
+  /** What a verified certificate of that entry says, or of another one of the same bytes, and what has become of it; `undefined` where
+   *  no holder keeps one. */
   readonly protection: ProtectionInfo | undefined
 }
 export type ProtectionInfo = {
@@ -121,8 +122,7 @@ export async function info(client: Client, root: string, options: InfoOptions = 
     const signers = new Set(
       holders.filter(({ seq }) => seq === main.seq).flatMap(({ receipt }) => (receipt ? [receipt.signer] : [])),
     )
-    const asked = seen.filter(({ held }) => held.seq === main.seq)
-    const protection = await findProtection(client, main, asked, scope)
+    const protection = await findProtection(client, main, entries, seen, scope)
     // A certificate tells what was; an object that cannot be read any more is not called durable for it.
     const isCertified = protection?.facts.isDurable === true && protection.lossesSurvivedNow !== undefined
     const isDurable = signers.size >= placement.needed || isCertified
@@ -140,8 +140,26 @@ function slotsOfHolder({ parities }: HeldEntry): readonly number[] {
 
 /** Holders differ while a certificate is made or repaired: the first one by which nothing is missing, or the best of a few. */
 const CERTIFICATES_ASKED_MAX = 6
+/** Entries of the same bytes are kept under the certificate of one of them. */
+const CERTIFIED_ENTRIES_MAX = 4
 
 async function findProtection(
+  client: Client,
+  main: Entry,
+  entries: readonly Entry[],
+  seen: readonly Seen[],
+  signal: AbortSignal,
+): Promise<ProtectionInfo | undefined> {
+  const others = entries.filter(({ seq, sizeBytes }) => seq !== main.seq && sizeBytes === main.sizeBytes)
+  for (const entry of [main, ...others].slice(0, CERTIFIED_ENTRIES_MAX)) {
+    const asked = seen.filter(({ held }) => held.seq === entry.seq)
+    const found = await protectionOfEntry(client, entry, asked, signal)
+    if (found !== undefined) return found
+  }
+  return undefined
+}
+
+async function protectionOfEntry(
   client: Client,
   entry: Entry,
   seen: readonly Seen[],
