@@ -3,7 +3,7 @@ import { isSubmit } from '../chain.ts'
 import type { Ack } from '../checkers.ts'
 import type { World } from './state.ts'
 
-/** What was acknowledged, each entry once, with the most that was said of it, by the number that it has now; what is on chain no
+/** What was acknowledged, each entry once under each code, with the most that was said of it, by the number that it has now; what is on chain no
  *  more is a violation. */
 export function acksOnChain(world: World): readonly Ack[] {
   const { checker } = world
@@ -14,13 +14,9 @@ export function acksOnChain(world: World): readonly Ack[] {
       checker.violation('lost', `entry ${one.seq} of ${one.root} is not on chain`)
       continue
     }
-    const key = `${ack.root} ${ack.seq} ${ack.bytes.length}`
+    const key = `${ack.root} ${ack.seq} ${ack.bytes.length} ${JSON.stringify(ack.certificate?.code ?? null)}`
     const known = told.get(key)
-    told.set(key, {
-      ...ack,
-      signers: [...new Set([...ack.signers, ...(known?.signers ?? [])])],
-      certificate: ack.certificate ?? known?.certificate,
-    })
+    told.set(key, { ...ack, signers: [...new Set([...ack.signers, ...(known?.signers ?? [])])] })
   }
   return [...told.values()]
 }

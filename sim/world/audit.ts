@@ -1,10 +1,10 @@
-import { addressOfPrivateKey, isFailure, placeHomes, REPLICA_COUNT, type Root } from '@weightless/core'
+import { addressOfPrivateKey, isFailure, placeHomes, REPLICA_COUNT, SEGMENT_SIZE_BYTES } from '@weightless/core'
 import type { StorageNodeClient } from '@weightless/sdk'
 import type { Ack } from '../checkers.ts'
 import { officialDownload, ownDownload, WrongAnswer } from '../clients.ts'
 import { keyOf } from '../machine.ts'
 import { acksOnChain } from './acks.ts'
-import { openEye, untilAllFollow, type Eye } from './eye.ts'
+import { bytesAt, openEye, untilAllFollow, type Eye } from './eye.ts'
 import { GATEWAY_URL, nodesOf, nodeUrl, type World } from './state.ts'
 import { untilFullStrength } from './strength.ts'
 
@@ -75,17 +75,10 @@ async function isAtHomes(world: World, eye: Eye, ack: Ack): Promise<boolean> {
   return held.every((bytes) => bytes !== undefined && Buffer.compare(bytes, ack.bytes) === 0)
 }
 
-async function wholeOf(node: StorageNodeClient, ack: Ack): Promise<Uint8Array | undefined> {
-  const bytes = new Uint8Array(Math.ceil(ack.bytes.length / 256) * 256)
-  const count = Math.ceil(ack.bytes.length / 262_144)
-  const segments = await node.getSegments(ack.root as Root, { from: 0, count, seq: ack.seq }, {})
-  if (segments === undefined) return undefined
-  let at = 0
-  for (const { data } of segments) {
-    bytes.set(data, at)
-    at += data.length
-  }
-  return bytes.subarray(0, ack.bytes.length)
+async function wholeOf(node: StorageNodeClient, { root, seq, bytes }: Ack): Promise<Uint8Array | undefined> {
+  const count = Math.ceil(bytes.length / SEGMENT_SIZE_BYTES)
+  const read = await bytesAt(node, { root, seq, from: 0, count, step: 1 })
+  return read?.subarray(0, bytes.length)
 }
 
 export function shownError(error: unknown): string {

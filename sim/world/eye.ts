@@ -1,5 +1,5 @@
-import { addressOfPrivateKey, type Net } from '@weightless/core'
-import { createStorageNodeClient, type Client, type StorageNodeClient } from '@weightless/sdk'
+import { addressOfPrivateKey, BATCH_SEGMENTS_MAX, concat, type Net, type Root } from '@weightless/core'
+import { createStorageNodeClient, type Client, type SegmentRun, type StorageNodeClient } from '@weightless/sdk'
 import { createChance, type Chance } from '../chance.ts'
 import { untilFollowed, userOf } from '../clients.ts'
 import { keyOf } from '../machine.ts'
@@ -57,6 +57,22 @@ export function openEye(world: World): Eye {
     },
     close: () => process.die(),
   }
+}
+
+/** Segments from, from + step, …, one behind the other; `undefined` where the node lacks one. */
+export async function bytesAt(
+  node: StorageNodeClient,
+  what: SegmentRun & { readonly root: Root; readonly seq: number; readonly step: number },
+): Promise<Uint8Array | undefined> {
+  const { root, seq, step } = what
+  const parts: Uint8Array[] = []
+  for (let done = 0; done < what.count; done += BATCH_SEGMENTS_MAX) {
+    const count = Math.min(BATCH_SEGMENTS_MAX, what.count - done)
+    const segments = await node.getSegments(root, { from: what.from + done * step, count, step, seq }, {})
+    if (segments === undefined) return undefined
+    parts.push(...segments.map(({ data }) => data))
+  }
+  return concat(parts)
 }
 
 /** Every process that runs has read the chain up to now, or it is a violation. */

@@ -18,7 +18,7 @@ import { defaultErasureKernel } from '@weightless/kernels'
 import { info } from '@weightless/sdk'
 import type { Ack } from '../checkers.ts'
 import { acksOnChain } from './acks.ts'
-import type { Eye } from './eye.ts'
+import { bytesAt, type Eye } from './eye.ts'
 import { nodesOf, type World } from './state.ts'
 
 /** From the last fault, or the last loss that was made good, to full strength. A node leaves what it lacks to its writer for 30 s, and
@@ -129,7 +129,7 @@ async function lookAt(
     if (kept.how === 'copies') {
       if (!entry.complete) return nothing('its copy is not whole')
       const count = Math.ceil(bytes.length / SEGMENT_SIZE_BYTES)
-      const data = await bytesOf(node, root, { from: 0, count, step: 1 }, seq)
+      const data = await bytesAt(node, { root, seq, from: 0, count, step: 1 })
       return isPrefix(bytes, data) ? { isThere: true, why: '', certified: [] } : nothing('its copy cannot be read')
     }
     const { layout, parity } = kept
@@ -138,8 +138,8 @@ async function lookAt(
     const { k, m } = layout.code
     const isData = slot < k
     const { segmentIndex } = segmentOfShard(layout, { stripe: 0, slot })!
-    const run = { from: segmentIndex, count: shardCountOf(layout, slot), step: isData ? k : m }
-    const data = await bytesOf(node, isData ? root : parity.root, run, isData ? seq : parity.seq)
+    const of = isData ? { root, seq, step: k } : { root: parity.root, seq: parity.seq, step: m }
+    const data = await bytesAt(node, { ...of, from: segmentIndex, count: shardCountOf(layout, slot) })
     if (!isPrefix(expectedShards(object, layout, slot), data)) return nothing('its shards cannot be read')
     if (!told.proven) return nothing('its parity is not proven there')
     const certificate = await node.certificate(root, { seq, sizeBytesMax: CERTIFICATE_BYTES_MAX }, {})
@@ -151,16 +151,6 @@ async function lookAt(
   } catch (error) {
     return nothing(String(error))
   }
-}
-
-async function bytesOf(
-  node: ReturnType<Eye['node']>,
-  root: Root,
-  run: { readonly from: number; readonly count: number; readonly step: number },
-  seq: number,
-): Promise<Uint8Array | undefined> {
-  const segments = await node.getSegments(root, { ...run, seq }, {})
-  return segments && concat(segments.map(({ data }) => data))
 }
 
 /** What is read may have zeros behind. */
