@@ -77,7 +77,8 @@ export function keptObjects(world: World): readonly KeptObject[] {
   })
 }
 
-const copiesOf = (code: ErasureCode | undefined): number => (code === undefined ? REPLICA_COUNT : 1 + code.m)
+/** Nodes restore no more copies of a single segment than of anything else, whatever its code. */
+const copiesOf = (code: ErasureCode | undefined): number => Math.min(REPLICA_COUNT, 1 + (code?.m ?? REPLICA_COUNT))
 
 async function weaknesses(world: World, eye: Eye): Promise<readonly string[]> {
   const found: string[] = []
