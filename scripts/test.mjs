@@ -29,6 +29,7 @@ const suites = {
     paths: [
       'sim/seeds',
       'sim/planted.test.ts',
+      'sim/plantedShards.test.ts',
       'sim/trustThePeer.test.ts',
       'sim/forgetTheReorg.test.ts',
       'sim/determinism.test.ts',

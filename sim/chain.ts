@@ -60,6 +60,7 @@ export type SimChain = {
   logs(): readonly SimLog[]
   /** The active members, and the hash of each version of their list. */
   members(): readonly Member[]
+  membersAt(version: number): readonly Member[]
   membershipHashOf(version: number): Uint8Array | undefined
 }
 export type UnsignedCall = { readonly from: string; readonly to: string; readonly data: Hex; readonly valueWei: bigint }
@@ -131,6 +132,7 @@ type State = {
   readonly surplus: Map<string, bigint>
   readonly members: Map<number, Record>
   readonly membershipHashes: Uint8Array[]
+  readonly memberLists: (readonly Member[])[]
   readonly roots: Uint8Array[]
   flow: FlowState
   feesWei: bigint
@@ -148,6 +150,7 @@ export function createSimChain(options: SimChainOptions = {}): SimChain {
     surplus: new Map(),
     members: new Map(),
     membershipHashes: [membershipHash([])],
+    memberLists: [[]],
     roots: [],
     flow: emptyFlow(),
     feesWei: 0n,
@@ -346,7 +349,9 @@ export function createSimChain(options: SimChainOptions = {}): SimChain {
 
   function changeMember(state: State, record: Record): readonly SimLog[] {
     state.members.set(record.id, record)
-    state.membershipHashes.push(membershipHash(activeOf(state)))
+    const members = activeOf(state)
+    state.membershipHashes.push(membershipHash(members))
+    state.memberLists.push(members)
     return [memberLog(state.membershipHashes.length - 1, record)]
   }
 
@@ -627,6 +632,7 @@ export function createSimChain(options: SimChainOptions = {}): SimChain {
     },
     logs: () => blocks.flatMap(({ mined }) => mined.flatMap(({ logs }) => logs)),
     members: () => activeOf(newest().state),
+    membersAt: (version) => newest().state.memberLists[version] ?? [],
     membershipHashOf: (version) => newest().state.membershipHashes[version],
     async handle(request, sender) {
       const body = (await request.json()) as Question | readonly Question[]
@@ -657,6 +663,7 @@ function copyOf(state: State): State {
     surplus: new Map(state.surplus),
     members: new Map(state.members),
     membershipHashes: [...state.membershipHashes],
+    memberLists: [...state.memberLists],
     roots: [...state.roots],
   }
 }
@@ -669,6 +676,7 @@ function assign(state: State, next: State): void {
     for (const [key, value] of next[name]) into.set(key, value)
   }
   state.membershipHashes.splice(0, Infinity, ...next.membershipHashes)
+  state.memberLists.splice(0, Infinity, ...next.memberLists)
   state.roots.splice(0, Infinity, ...next.roots)
   state.flow = next.flow
   state.feesWei = next.feesWei
