@@ -18,7 +18,7 @@ const STAGE_BYTES = 1024 * 1024
 /** One writer at a time has it: it is made once, for all files. */
 const stage = { bytes: undefined as Uint8Array | undefined, free: Promise.resolve() as Promise<unknown> }
 
-/** For a file that is open already; `undefined` where this system or the file system has no such writes. */
+/** For a file that is open already; `undefined` where this system or the file system has no such writes. Cannot be cancelled. */
 export async function openPastCache(path: string, opened: FileHandle): Promise<PastCache | undefined> {
   if (constants.O_DIRECT === undefined) return undefined
   const handle = await open(path, constants.O_RDWR | constants.O_DIRECT).catch(() => undefined)
