@@ -52,6 +52,10 @@ export function parseSequence(text: string): number {
   return parseWhole(text, { name: '--after', min: 0, max: 2 ** 48 })
 }
 
+export function parseLosses(text: string): number {
+  return parseWhole(text, { name: '--losses', min: 0, max: 255 })
+}
+
 /** `4+2`: k data and m parity. Throws `USAGE`. */
 export function parseCodeOption(text: string): ErasureCode {
   try {

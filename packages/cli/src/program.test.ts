@@ -56,6 +56,7 @@ describe('the command line', () => {
     ['node', 'run'],
     ['logs', '-f', '--json'],
     ['bench', 'nonsense'],
+    ['put', 'file', '--code', '4+2', '--losses', 'all'],
   ])('%j is a usage error', async (...argv) => {
     const { code, out, err } = await command(...argv)
     expect(code).toBe(2)

@@ -4,6 +4,7 @@ import {
   parseCodeOption,
   parseLineCount,
   parseListLimit,
+  parseLosses,
   parseNodeCount,
   parsePortBase,
   parseRange,
@@ -169,6 +170,11 @@ function createProgram(printer: Printer, io: Io, verdict: { code: 0 | 1 }): Comm
         'erasure code, such as 4+2: any m of k + m nodes may be lost (default: three copies)',
         parseCodeOption,
       )
+      .option(
+        '--losses <n>',
+        'with --code: losses it must survive to be durable, 0 to m (default: half of m, rounded up)',
+        parseLosses,
+      )
       .addOption(
         new Option('--until <stage>', 'return at this stage')
           .choices(['accepted', 'anchored', 'durable', 'final'])
@@ -252,6 +258,7 @@ export type UpOptions = {
 }
 export type PutOptions = {
   readonly code?: ErasureCode
+  readonly losses?: number
   readonly until: 'accepted' | 'anchored' | 'durable' | 'final'
   readonly keyFile?: string
   readonly timeout: number

@@ -43,6 +43,8 @@ export type ShardDispersal = CodedObject & {
   readonly parity: CodedObject['parity'] & { readonly seq: number }
   /** Some holders may have their shards already: ask for their receipt before sending. */
   readonly mayBeHeld: boolean
+  /** Losses that the object must survive to be durable; those of its code by default. */
+  readonly lossesNeeded?: number | undefined
 }
 
 export type ShardsStored = {
@@ -110,7 +112,7 @@ export async function disperseShards(
       client,
       { ...object, parity: { root: parity.root, seq: parity.seq } },
       held,
-      { signal: scope.signal, membership, known: job.own.data() },
+      { signal: scope.signal, membership, known: job.own.data(), lossesNeeded: what.lossesNeeded },
     )
     if (!facts.isDurable) throw notReached(job, facts)
     options.onStored?.(sizeBytes)
@@ -323,14 +325,14 @@ function openFeed(
 }
 
 function notReached(job: Job, facts: CertificateFacts | undefined): Error {
-  const { root, seq, layout, lanes, failures } = job
+  const { root, seq, layout, lanes, failures, lossesNeeded } = job
+  const object = { root, sizeBytes: job.tree.layout.sizeBytes, code: layout.code, lossesNeeded }
   const held = facts === undefined ? [] : facts.holders.flatMap(({ slots }) => slots)
   const missing = presentSlots(layout).filter((slot) => !held.includes(slot))
-  const needed = codedPlacementOf({ root, sizeBytes: job.tree.layout.sizeBytes, code: layout.code }, EMPTY).needed
   return fail('DURABILITY_NOT_REACHED', {
     root,
     seq,
-    needed: facts?.needed ?? needed,
+    needed: facts?.needed ?? codedPlacementOf(object, EMPTY).needed,
     reached: facts?.reached ?? 0,
     missingSlots: missing.join(),
     holders: lanes

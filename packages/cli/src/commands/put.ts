@@ -48,6 +48,7 @@ export async function putCommand(file: string, options: PutOptions, context: Con
     result = await upload<Stage>(session.client, opened.source, {
       until: options.until,
       code: options.code,
+      lossesNeeded: options.losses,
       timeoutMs: options.timeout * 1000,
       signal,
       findStep: async ({ root }) => {
