@@ -157,6 +157,29 @@ describe('what is there already', () => {
     expect(network.log.filter((line) => line.includes('/segments') && line.startsWith('PUT'))).toHaveLength(putsBefore)
   })
 
+  test('of a slot whose shards are partly there only the rest is sent', async () => {
+    const bytes = content(100 * S, 6)
+    const puts = (network: FakeNetwork): number =>
+      network.log.filter((line) => line.includes('/segments') && line.startsWith('PUT')).length
+    const whole = createFakeNetwork()
+    const expected = await upload(whole.client(), bytes, { code })
+    const network = createFakeNetwork()
+    for (const node of network.nodes) {
+      let taken = 0
+      node.fault = async (request) => {
+        if (request.method === 'PUT' && ++taken > 1) throw new TypeError('fetch failed')
+        return node.handle(request)
+      }
+    }
+    expect(await failureOf(upload(network.client(), bytes, { code }))).toMatchObject({ code: 'DURABILITY_NOT_REACHED' })
+    for (const node of network.nodes) node.fault = undefined
+    const before = puts(network)
+    const result = await upload(network.client({}, {}, 1), bytes, { code })
+    expect(result).toMatchObject({ reused: true, lossesSurvived: 2 })
+    expect(result.certificate!.fingerprints).toEqual(expected.certificate!.fingerprints)
+    expect(puts(network) - before).toBe(puts(whole) - network.nodes.length)
+  })
+
   test('data without parity gets its parity alone', async () => {
     const network = createFakeNetwork()
     await upload(network.client(), bytes)

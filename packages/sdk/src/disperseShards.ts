@@ -33,6 +33,7 @@ import { createRate, type Rate } from './rate.ts'
 import { childScope, childScopes } from './scope.ts'
 import { isRefusalOfBytes, sendBody } from './sendBody.ts'
 import { checkSigned } from './signedBy.ts'
+import type { ShardsAnswer } from './storageNodeClient.ts'
 import { loadStripes, planStripes, type CodedObject, type StripeBatch } from './stripes.ts'
 
 /** One coded object whose two entries are on chain, and the bytes it stands for. */
@@ -213,7 +214,7 @@ async function storeAt(job: Job, holder: Holder, signal: AbortSignal): Promise<R
   const { root, seq, parity, plan, layout } = job
   const { contact, slot, reader, member } = holder
   const status = await contact.status({ signal })
-  const ask = (): Promise<Required<HeldReceipt> | undefined> =>
+  const ask = (): Promise<ShardsAnswer> =>
     contact.node.shards(
       root,
       { seq, parity: parity.seq, slots: [slot], fingerprintBytesMax: fingerprintsSizeOf(layout, [slot]) },
@@ -224,26 +225,32 @@ async function storeAt(job: Job, holder: Holder, signal: AbortSignal): Promise<R
     await checkHeld(job, slot, held, signal)
     return held
   }
+  // What an earlier run has brought here is not sent again. Nothing hangs on its word: only a receipt counts in the end.
+  let heldStripeCount = 0
   if (job.mayBeHeld) {
-    const held = await ask()
-    if (held !== undefined) {
+    const answer = await ask()
+    if (answer.kind === 'signed') {
       job.progress.add(slot, job.tree.layout.sizeBytes)
-      return check(held)
+      return check(answer.held)
     }
+    heldStripeCount = answer.heldStripeCount
   }
   if (status.readOnly) throw fail('NODE_REFUSED', { node: contact.url, reason: 'its store is read-only' })
   const stored = inOrder({ count: plan.length, window: LANE_WINDOW, signal }, async (index, scope) => {
-    const batch = await reader.get(index, { signal: scope })
-    const body = batch.bodies.get(slot)
-    if (body !== undefined) await put(job, holder, { batch, body, spoil: () => reader.spoil(index) }, scope)
+    const { from, count } = plan[index]!
+    if (from + count > heldStripeCount) {
+      const batch = await reader.get(index, { signal: scope })
+      const body = batch.bodies.get(slot)
+      if (body !== undefined) await put(job, holder, { batch, body, spoil: () => reader.spoil(index) }, scope)
+    }
     reader.done(index)
-    job.progress.add(slot, batch.count * SEGMENT_SIZE_BYTES * layout.dataSlotCount)
+    job.progress.add(slot, count * SEGMENT_SIZE_BYTES * layout.dataSlotCount)
   })
   for await (const _ of stored);
-  const held = await ask()
-  if (held === undefined)
+  const answer = await ask()
+  if (answer.kind === 'incomplete')
     throw fail('NODE_REFUSED', { node: contact.url, reason: 'it took all shards and signs no receipt' })
-  return check(held)
+  return check(answer.held)
 }
 
 async function put(

@@ -73,7 +73,9 @@ export function createShardRoutes(deps: ShardRoutesDeps): ShardRoutes {
     const found = slots.length > 0 ? await fingerprints.of(coded, slots, { signal }) : undefined
     if (found === undefined) {
       const missingShardCount = slots.length > 0 ? held.missingCount(coded, slots) : undefined
-      throw fail('ENTRY_INCOMPLETE', { root, seq, parity: paritySeq, missingShardCount })
+      // What an upload that goes on does not send again.
+      const heldStripeCount = slots.length === 1 ? held.contiguousCount(coded, slots[0]!) : undefined
+      throw fail('ENTRY_INCOMPLETE', { root, seq, parity: paritySeq, missingShardCount, heldStripeCount })
     }
     const receipt = receipts.signShards(coded, slots, found)
     if (receipt === undefined) throw fail('RECEIPT_UNAVAILABLE', { root, seq })
