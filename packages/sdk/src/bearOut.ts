@@ -1,8 +1,10 @@
 import {
+  invariant,
   partialTreeOf,
   SEGMENT_SIZE_BYTES,
   stripesOfSegments,
   type PartialTree,
+  type SegmentProof,
   type SegmentRange,
   type WantedStripe,
 } from '@weightless/core'
@@ -29,6 +31,8 @@ export type Bearing = {
     failures: NodeFailure[],
     options: { readonly signal: AbortSignal },
   ): Promise<void>
+  /** Of a segment that was borne out. */
+  prove(segmentIndex: number): SegmentProof
   /** What was computed by a parity that has turned out to be bogus says nothing. */
   forgetClaims(): void
 }
@@ -145,6 +149,11 @@ export function createBearing(
       const turn = widening.catch(() => undefined).then(() => widen(way, known, rebuilt, failures, signal))
       widening = turn
       await turn
+    },
+    prove(segmentIndex) {
+      const proof = tree?.prove(segmentIndex)
+      invariant(proof !== undefined, 'a tree can prove what it bears out')
+      return proof
     },
     forgetClaims: () => claims.clear(),
   }

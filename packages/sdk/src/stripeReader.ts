@@ -1,4 +1,13 @@
-import { isFailure, layoutOf, SEGMENT_SIZE_BYTES, segmentDataSize, stripesOfSegments } from '@weightless/core'
+import {
+  isFailure,
+  layoutOf,
+  SEGMENT_SIZE_BYTES,
+  segmentDataSize,
+  stripesOfSegments,
+  type Abortable,
+  type ProvenSegment,
+  type SegmentProof,
+} from '@weightless/core'
 import { createBodyBuffers, type BatchSpan, type BodyBuffers } from './batches.ts'
 import { BogusParity, createBearing, type Bearing } from './bearOut.ts'
 import type { Client } from './client.ts'
@@ -10,11 +19,26 @@ import { rebuildStripes } from './rebuildStripes.ts'
 import { jittered } from './retry.ts'
 import type { SegmentReader } from './segmentReader.ts'
 import { createShardHolders, type Way } from './shardHolders.ts'
-import type { Survey } from './survey.ts'
+import { survey, type Survey } from './survey.ts'
 
 /** A node that was away may be back a moment later: so often everybody is asked again before a stripe counts as lost. */
 const ROUNDS_MAX = 3
 const ROUND_DELAY_MS = 200
+
+export type StripeReader = SegmentReader & {
+  /** The same segments, each with its proof by the data root. */
+  readProven(span: BatchSpan, options: { readonly signal: AbortSignal }): Promise<readonly ProvenSegment[]>
+}
+
+/** A reader of the object by whatever shards its holders say they have; `undefined` when nobody has any. */
+export async function openStripeReader(
+  client: Client,
+  object: Pick<Located, 'root' | 'seq' | 'sizeBytes'>,
+  options: Abortable,
+): Promise<StripeReader | undefined> {
+  const found = await survey(client, object, options)
+  return found.parities.length === 0 ? undefined : createStripeReader(client, object, found)
+}
 
 /** Reads an object by its shards: each data segment from whoever has it, a missing one computed from any k shards of its stripe. All
  *  is proven against the data root before it is returned. A slow holder is made up for by parity like one that is away; parity that
@@ -26,7 +50,7 @@ export function createStripeReader(
   object: Pick<Located, 'root' | 'seq' | 'sizeBytes'>,
   found: Survey,
   options: { readonly take?: BodyBuffers['take'] | undefined } = {},
-): SegmentReader {
+): StripeReader {
   const { clock, random, kernels, net } = client.deps
   const layout = layoutOf(object.sizeBytes)
   const rate = createRate()
@@ -44,7 +68,7 @@ export function createStripeReader(
     rebuildStripes(gathered, { shards: parity.layout, data: layout, placeOf }, kernels, { signal })
   const bearing: Bearing = createBearing(object, { holders, gather, rebuild })
 
-  async function readPiece(span: BatchSpan, failures: NodeFailure[], signal: AbortSignal): Promise<Uint8Array> {
+  async function readPiece(span: BatchSpan, failures: NodeFailure[], signal: AbortSignal): Promise<Piece> {
     let way = holders.wayTo(span)
     if (!holders.isReadable(way, span) && !holders.isComplete()) {
       // Those who were asked do not suffice.
@@ -59,38 +83,51 @@ export function createStripeReader(
       const at = (index - span.from) * SEGMENT_SIZE_BYTES
       return piece.subarray(at, at + SEGMENT_SIZE_BYTES)
     }
+    const proofs = new Map<number, SegmentProof>()
     for (const { stripe, direct } of gathered.plans) {
       for (const slot of direct) {
-        const { index, data } = gathered.shard(stripe, slot)
+        const { index, data, proof } = gathered.shard(stripe, slot)
         placeOf(index).set(data)
+        // Its hashes lie in the buffer that the run came in.
+        proofs.set(index, { ...proof, siblings: proof.siblings.map((sibling) => sibling.slice()) })
       }
     }
     const rebuilt = await rebuild(way, gathered, placeOf, { signal })
     if (rebuilt.size > 0) await bearing.bearOut({ way, gathered, rebuilt }, failures, { signal })
+    const segments = Array.from({ length: span.count }, (_, i): ProvenSegment => {
+      const index = span.from + i
+      const data = placeOf(index).subarray(0, segmentDataSize(layout, index))
+      return { index, data, proof: proofs.get(index) ?? bearing.prove(index) }
+    })
     for (const { data } of gathered.runs) buffers?.give(data)
     const last = span.from + span.count - 1
-    return piece.subarray(0, (span.count - 1) * SEGMENT_SIZE_BYTES + segmentDataSize(layout, last))
+    return { bytes: piece.subarray(0, (span.count - 1) * SEGMENT_SIZE_BYTES + segmentDataSize(layout, last)), segments }
+  }
+
+  async function readInRounds(span: BatchSpan, signal: AbortSignal): Promise<Piece> {
+    const failures: NodeFailure[] = []
+    for (let round = 1; ;) {
+      try {
+        return await readPiece(span, failures, signal)
+      } catch (error) {
+        signal.throwIfAborted()
+        if (error instanceof BogusParity) {
+          holders.distrust(error.way)
+          bearing.forgetClaims()
+          continue
+        }
+        if (!isFailure(error, 'SHARDS_LOST') || round >= ROUNDS_MAX) throw error
+        await clock.sleep(jittered(ROUND_DELAY_MS * 2 ** (round - 1), random), { signal })
+        await holders.askAgain({ signal })
+        round += 1
+      }
+    }
   }
 
   return {
-    async read(span, { signal }) {
-      const failures: NodeFailure[] = []
-      for (let round = 1; ;) {
-        try {
-          return await readPiece(span, failures, signal)
-        } catch (error) {
-          signal.throwIfAborted()
-          if (error instanceof BogusParity) {
-            holders.distrust(error.way)
-            bearing.forgetClaims()
-            continue
-          }
-          if (!isFailure(error, 'SHARDS_LOST') || round >= ROUNDS_MAX) throw error
-          await clock.sleep(jittered(ROUND_DELAY_MS * 2 ** (round - 1), random), { signal })
-          await holders.askAgain({ signal })
-          round += 1
-        }
-      }
-    },
+    read: async (span, { signal }) => (await readInRounds(span, signal)).bytes,
+    readProven: async (span, { signal }) => (await readInRounds(span, signal)).segments,
   }
 }
+
+type Piece = { readonly bytes: Uint8Array; readonly segments: readonly ProvenSegment[] }
