@@ -93,14 +93,16 @@ describe('the configuration of roles', () => {
         operatorKeyFile: 'k',
         dayBytesMax: 256 * 1024 ** 3,
         addressDayBytesMax: 32 * 1024 ** 3,
-        gatewayCount: 1,
+        gateways: [],
       },
     })
     expect(
-      gateway('code = "10+4"\nparity_bytes_per_day = 7\nparity_bytes_per_address_day = 0\ngateway_count = 2'),
+      gateway(
+        'code = "10+4"\nparity_bytes_per_day = 7\nparity_bytes_per_address_day = 0\ngateways = ["0x0000000000000000000000000000000000000001"]',
+      ),
     ).toMatchObject({
       replicas: 5,
-      erasure: { code: { k: 10, m: 4 }, dayBytesMax: 7, addressDayBytesMax: 0, gatewayCount: 2 },
+      erasure: { code: { k: 10, m: 4 }, dayBytesMax: 7, addressDayBytesMax: 0, gateways: [`0x${'00'.repeat(19)}01`] },
     })
   })
 

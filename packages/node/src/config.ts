@@ -79,7 +79,8 @@ export type GatewayErasureConfig = {
   readonly operatorKeyFile: string
   readonly dayBytesMax: number
   readonly addressDayBytesMax: number
-  readonly gatewayCount: number
+  /** Operators of all gateways that give parity on this network; empty: this one is alone. */
+  readonly gateways: readonly Address[]
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
@@ -148,7 +149,7 @@ const SECTIONS = {
     'operator_key_file',
     'parity_bytes_per_day',
     'parity_bytes_per_address_day',
-    'gateway_count',
+    'gateways',
     'replicas',
     'spool_bytes_max',
     'public_url',
@@ -262,8 +263,13 @@ function parseGatewayErasure(fields: Fields): GatewayErasureConfig {
     operatorKeyFile: fields.required('operator_key_file', text),
     dayBytesMax: fields.optional('parity_bytes_per_day', bytes) ?? PARITY_DAY_BYTES_DEFAULT,
     addressDayBytesMax: fields.optional('parity_bytes_per_address_day', bytes) ?? PARITY_ADDRESS_DAY_BYTES_DEFAULT,
-    gatewayCount: fields.optional('gateway_count', wholeNumber(1, GATEWAYS_MAX)) ?? 1,
+    gateways: fields.optional('gateways', addresses) ?? [],
   }
+}
+
+const addresses: Parse<readonly Address[]> = (value, key) => {
+  if (Array.isArray(value) && value.length <= GATEWAYS_MAX) return value.map((one) => address(one, key))
+  throw invalid(key, value, `a list of at most ${GATEWAYS_MAX} addresses`)
 }
 
 const code: Parse<ErasureCode> = (value, key) => {

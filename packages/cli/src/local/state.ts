@@ -42,12 +42,13 @@ export async function writeState(layout: Layout, state: NetworkState): Promise<v
 }
 
 function parseState(value: unknown): NetworkState {
-  const { portBase, chainPort, gatewayPort, adminPort, nextNode, nodes, code = 'none' } = value as NetworkState
+  const { portBase, chainPort, gatewayPort, adminPort, nextNode, nodes } = value as NetworkState
   for (const port of [chainPort, gatewayPort, adminPort, ...nodes.map((node) => node.port)])
     requireWhole(port, 1, 65_535)
   requireWhole(portBase, 0, 65_535)
   requireWhole(nextNode, 0, Number.MAX_SAFE_INTEGER)
-  // A directory from before there were codes has `none`.
+  // A directory from before there were codes has three copies of everything.
+  const { code = 'none' } = value as Partial<NetworkState>
   if (code !== 'none') parseCode(code)
   for (const { id } of nodes) if (!/^node-\d{1,15}$/.test(id)) throw new TypeError('not the id of a node')
   return {

@@ -5,7 +5,7 @@ import { createFingerprints } from '../erasure/fingerprints.ts'
 import { createHeldShards } from '../erasure/heldShards.ts'
 import { lookupByRoot } from '../flow/entries.ts'
 import type { Follower } from '../flow/follow.ts'
-import type { MembershipView } from '../flow/membership.ts'
+import { NO_REGISTRY, type MembershipView } from '../flow/membership.ts'
 import { createParityIndex } from '../flow/parities.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
 import { ANSWER_PACE, BODY_PACE, createGate } from '../http/gate.ts'
@@ -26,7 +26,6 @@ import { createLedger } from './ledger.ts'
 import { createParityGiver } from './parity.ts'
 import { createPeers } from '../peers/peers.ts'
 import { createSegmentReader } from './reader.ts'
-import { NO_REGISTRY } from '../storage/receipts.ts'
 import { createReceiptRoute } from './receiptRoute.ts'
 import { createReceiptSearch } from './receiptSearch.ts'
 import { createRestRoutes } from './rest.ts'
@@ -54,7 +53,7 @@ export type GatewayPolicy =
       readonly code: ErasureCode
       readonly dayBytesMax: number
       readonly addressDayBytesMax: number
-      readonly gatewayCount: number
+      readonly gateways: readonly Address[]
     }
 
 export type GatewayRoleDeps = {
@@ -413,7 +412,7 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
         dispersal.retry()
         parity?.retry()
       })
-      const parts = [dispersal.run({ signal }), search.run({ signal }), parity?.run({ signal })]
+      const parts = [dispersal, search, parity].map((part) => part?.run({ signal }) ?? Promise.resolve())
       try {
         await resume(signal)
         for (;;) {

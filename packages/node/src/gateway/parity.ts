@@ -1,5 +1,15 @@
-import type { Clock, Entry, ErasureCode, Index, Logger } from '@weightless/core'
-import { isFailure, layoutOf, SEGMENT_SIZE_BYTES, shardLayoutOf, type ShardLayout } from '@weightless/core'
+import type { Address, Clock, Entry, ErasureCode, Index, Logger, Root } from '@weightless/core'
+import {
+  concat,
+  fromHex,
+  isFailure,
+  layoutOf,
+  parseAddress,
+  SEGMENT_SIZE_BYTES,
+  shardLayoutOf,
+  toHex,
+  type ShardLayout,
+} from '@weightless/core'
 import { keccak256 } from '@weightless/kernels'
 import { mapBounded, parseUploadStep, upload, type Client, type ReadAt, type UploadStep } from '@weightless/sdk'
 import type { Certificates } from '../erasure/certificates.ts'
@@ -29,8 +39,9 @@ export type ParityGiver = {
 
 export type ParityGiverOptions = {
   readonly code: ErasureCode
-  /** Gateways that do the same on this network: each waits for its turn, so that as a rule one pays. */
-  readonly gatewayCount: number
+  /** Operators of the gateways that do the same on this network, this one among them or none: each waits for its turn, so that as a
+   *  rule one pays. */
+  readonly gateways: readonly Address[]
 }
 export type ParityGiverDeps = {
   readonly client: Client
@@ -99,10 +110,9 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
 
   /** Equal bytes, so a race of two gateways costs a fee and nothing else. */
   async function awaitTurn({ root }: Entry, signal: AbortSignal): Promise<void> {
-    if (options.gatewayCount <= 1) return
-    const address = (await client.transactor?.address({ signal })) ?? ''
-    const hash = keccak256(new TextEncoder().encode(`${address} ${root}`))
-    const turn = new DataView(hash.buffer, hash.byteOffset).getUint32(0) % options.gatewayCount
+    if (options.gateways.length <= 1) return
+    const own = await client.transactor?.address({ signal })
+    const turn = own === undefined ? 0 : turnsOf(root, options.gateways).indexOf(parseAddress(own))
     if (turn > 0) await clock.sleep(turn * TURN_MS, { signal })
   }
 
@@ -213,6 +223,12 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
       }
     },
   }
+}
+
+/** Who pays for the parity of a root, who if that one has not, and so on: rendezvous hashing, for each root another order. */
+export function turnsOf(root: Root, gateways: readonly Address[]): readonly Address[] {
+  const score = (address: Address): string => toHex(keccak256(concat([fromHex(root), fromHex(address)])))
+  return [...gateways].sort((a, b) => (score(a) < score(b) ? -1 : 1))
 }
 
 /** A moment later it would be the same. */
