@@ -13,12 +13,18 @@ import { privateKeySigner } from '@weightless/sdk'
 import { describe, expect, test } from 'vitest'
 import { createChance } from '../../../../sim/chance.ts'
 import { codedObjectOf, type CodedObject } from '../../../../sim/compliance/codedObject.ts'
-import { createFakeNetwork as createNetwork, isDown, keyOf, type FakeNetwork } from '../../../../sim/fakes/network.ts'
+import {
+  createFakeNetwork as createNetwork,
+  isDown,
+  keyOf,
+  type FakeNetwork,
+  type FakeNetworkOptions,
+} from '../../../../sim/fakes/network.ts'
 import { createMemoryIndexStore } from '../../../../sim/memoryIndex.ts'
 import { silentLogger } from '../../../../sim/silentLogger.ts'
 import { createTestClock } from '../../test/testClock.ts'
 import { createBudget } from './budget.ts'
-import { createParityGiver, turnsOf } from './parity.ts'
+import { COPIES_AFTER_MS, createParityGiver, PARITY_BYTES_PER_MS, turnsOf } from './parity.ts'
 
 const S = SEGMENT_SIZE_BYTES
 const code: ErasureCode = { k: 4, m: 2 }
@@ -35,6 +41,7 @@ function gatewayOn(network: FakeNetwork, object: CodedObject, options: Options =
   const index = createMemoryIndexStore(createChance(1)).open()
   // At the speed of the wall: no deadline of the product passes on a busy machine.
   const clock = createTestClock(1)
+  let readCount = 0
   const taken: { readonly entry: Entry; readonly certificate: Certificate }[] = []
   const { dayBytesMax = 1024 ** 3, addressDayBytesMax = 1024 ** 3, gateways = [] } = options
   const client = network.client({}, {}, account)
@@ -50,19 +57,24 @@ function gatewayOn(network: FakeNetwork, object: CodedObject, options: Options =
         },
       },
       ledger: { isCertified: (entry) => taken.some((one) => one.entry.seq === entry.seq) },
-      reader: { read: async (_, at) => object.data.segments[at] },
+      reader: {
+        read: async (_, at) => {
+          readCount += 1
+          return object.data.segments[at]
+        },
+      },
       budget: createBudget({ dayBytesMax, addressDayBytesMax }, { index, clock }),
       index,
       clock,
       logger: silentLogger,
     },
   )
-  return { giver, taken, index, clock, client }
+  return { giver, taken, index, clock, client, readCount: () => readCount }
 }
 
 const logs = new WeakMap<FakeNetwork, Entry[]>()
-function createFakeNetwork(): FakeNetwork {
-  const network = createNetwork()
+function createFakeNetwork(options: FakeNetworkOptions = {}): FakeNetwork {
+  const network = createNetwork(options)
   const log: Entry[] = []
   network.chain.onEntry((entry) => void log.push(entry))
   logs.set(network, log)
@@ -119,6 +131,28 @@ describe('what an official client has uploaded', () => {
     expect(taken[0]!.certificate.parity).toEqual({ root: object.parity.tree.root, seq: 2 })
   })
 
+  test('that strangers have submitted many times before, under tags of their own, gets it too', async () => {
+    const network = createFakeNetwork()
+    const object = codedObjectOf(9 * S, 30, code)
+    for (let i = 0; i < 6; i++) {
+      submitted(network, { ...object.data.submission, tags: Uint8Array.of(i) })
+      submitted(network, { ...object.parity.submission, tags: Uint8Array.of(i) })
+    }
+    const [entry] = submitted(network, object.data.submission)
+    const { giver, taken } = gatewayOn(network, object)
+    expect(await giver.give(entry!, { signal: never })).toBe('certified')
+    expect(taken[0]!.certificate).toMatchObject({ entrySeq: 12, parity: { root: object.parity.tree.root, seq: 13 } })
+  })
+
+  test('that a stranger has submitted before with the same tags gets it under its own number', async () => {
+    const network = createFakeNetwork()
+    const object = codedObjectOf(2 * S, 31, code)
+    const [, entry] = submitted(network, object.data.submission, object.data.submission)
+    const { giver, taken } = gatewayOn(network, object)
+    expect(await giver.give(entry!, { signal: never })).toBe('certified')
+    expect(taken[0]!.certificate.entrySeq).toBe(1)
+  })
+
   test('whose parity is there already is not paid for again', async () => {
     const network = createFakeNetwork()
     const object = codedObjectOf(9 * S, 4, code)
@@ -142,6 +176,38 @@ describe('where parity is not to be had', () => {
     expect([sentCount(network), giver.owedCount()]).toEqual([0, 1])
     // It stays so: nobody waits for it.
     expect(await giver.give(entry!, { signal: never })).toBe('copies')
+  })
+
+  test('because the budget is spent, or members are too few, not one byte is read for it', async () => {
+    const object = codedObjectOf(9 * S, 32, code)
+    for (const [network, options] of [
+      [createFakeNetwork(), { dayBytesMax: 0 }],
+      [createFakeNetwork({ nodeCount: 4 }), {}],
+    ] as const) {
+      const [entry] = submitted(network, object.data.submission)
+      const { giver, readCount } = gatewayOn(network, object, options)
+      expect(await giver.give(entry!, { signal: never })).toBe('copies')
+      expect([readCount(), giver.owedCount()]).toEqual([0, 1])
+    }
+  })
+
+  test('because its transaction is not mined in time, it is owed and given once that is mined, paid once', async () => {
+    const network = createFakeNetwork({ mining: 'manual' })
+    const object = codedObjectOf(9 * S, 33, code)
+    const [entry] = submitted(network, object.data.submission)
+    const { giver, clock, taken } = gatewayOn(network, object)
+    const given = giver.give(entry!, { signal: never })
+    await expect.poll(() => sentCount(network)).toBe(1)
+    clock.jump(COPIES_AFTER_MS + object.data.submission.sizeBytes / PARITY_BYTES_PER_MS)
+    expect(await given).toBe('copies')
+    expect(giver.owedCount()).toBe(1)
+    network.chain.mine()
+    const over = new AbortController()
+    const done = giver.run({ signal: over.signal })
+    await expect.poll(() => giver.owedCount()).toBe(0)
+    expect([entriesOf(network).length, taken.length]).toEqual([2, 1])
+    over.abort()
+    await done
   })
 
   test('because nodes are too few, it is given when they are back, and then nothing is owed', async () => {
@@ -180,14 +246,20 @@ describe('where parity is not to be had', () => {
   })
 })
 
-test('data that no node has seen yet is not paid for a second time', async () => {
+test('data that no node has heard of yet is not paid for a second time', async () => {
   const network = createFakeNetwork()
   const object = codedObjectOf(9 * S, 8, code)
-  const other = createFakeNetwork()
-  const [entry] = submitted(other, object.data.submission)
+  const [entry] = submitted(network, object.data.submission)
+  for (const node of network.nodes) {
+    node.fault = async (request) => {
+      const { pathname } = new URL(request.url)
+      if (request.method !== 'GET' || pathname !== `/v1/entries/${entry!.root}`) return node.handle(request)
+      return Response.json({ entries: [] })
+    }
+  }
   const { giver } = gatewayOn(network, object)
-  expect(await giver.give(entry!, { signal: never })).toBe('later')
-  expect([sentCount(network), entriesOf(network)]).toEqual([0, []])
+  expect(await giver.give(entry!, { signal: never })).toBe('certified')
+  expect(entriesOf(network).map(({ root }) => root)).toEqual([entry!.root, object.parity.tree.root])
 })
 
 test('bytes that are not those of the root are nobody’s parity: nothing is paid', async () => {
