@@ -6,6 +6,7 @@ import {
   type Certificate,
   type Entry,
   type ErasureCode,
+  type Net,
   type Root,
   type Submission,
 } from '@weightless/core'
@@ -20,7 +21,7 @@ import {
   type FakeNetwork,
   type FakeNetworkOptions,
 } from '../../../../sim/fakes/network.ts'
-import { createMemoryIndexStore } from '../../../../sim/memoryIndex.ts'
+import { createMemoryIndexStore, type MemoryIndexStore } from '../../../../sim/memoryIndex.ts'
 import { silentLogger } from '../../../../sim/silentLogger.ts'
 import { createTestClock } from '../../test/testClock.ts'
 import { createBudget } from './budget.ts'
@@ -34,17 +35,21 @@ type Options = {
   readonly dayBytesMax?: number
   readonly addressDayBytesMax?: number
   readonly gateways?: readonly Address[]
+  /** What an earlier process has left. */
+  readonly store?: MemoryIndexStore
+  readonly net?: Net
 }
 
 /** A gateway's parity giver on a network where an official client's data entry is, and nothing of it at any node. */
 function gatewayOn(network: FakeNetwork, object: CodedObject, options: Options = {}, account = 7) {
-  const index = createMemoryIndexStore(createChance(1)).open()
+  const { store = createMemoryIndexStore(createChance(1)) } = options
+  const index = store.open()
   // At the speed of the wall: no deadline of the product passes on a busy machine.
   const clock = createTestClock(1)
   let readCount = 0
   const taken: { readonly entry: Entry; readonly certificate: Certificate }[] = []
   const { dayBytesMax = 1024 ** 3, addressDayBytesMax = 1024 ** 3, gateways = [] } = options
-  const client = network.client({}, {}, account)
+  const client = network.client({}, options.net === undefined ? {} : { net: options.net }, account)
   const giver = createParityGiver(
     { code, gateways },
     {
@@ -270,6 +275,61 @@ test('bytes that are not those of the root are nobody’s parity: nothing is pai
   expect(await giver.give(entry!, { signal: never })).toBe('later')
   expect(sentCount(network)).toBe(0)
 })
+
+/** A block comes when somebody waits for a transaction, and not before: it may be out and nowhere to be seen. */
+function slowChain(network: FakeNetwork): Net {
+  return {
+    async fetch(request) {
+      const isWaiting = (await request.clone().text()).includes('eth_getTransactionReceipt')
+      if (isWaiting && request.url.startsWith(network.rpcUrl)) network.chain.mine()
+      return network.net.fetch(request)
+    },
+  }
+}
+
+/** Ends the process that sends it at the n-th request: before the network has it, or after. */
+function cutAt(
+  network: FakeNetwork,
+  n: number,
+  when: 'before' | 'after',
+): { readonly net: Net; readonly over: AbortController } {
+  const over = new AbortController()
+  const net = slowChain(network)
+  let sent = 0
+  const fetch = async (request: Request): Promise<Response> => {
+    sent += 1
+    if (sent < n) return net.fetch(request)
+    // The body goes out whatever becomes of its sender.
+    if (sent === n && when === 'after') await net.fetch(new Request(request, { signal: never }))
+    over.abort(new Error('killed'))
+    throw over.signal.reason
+  }
+  return { net: { fetch }, over }
+}
+
+test.each(['before', 'after'] as const)(
+  'a gateway that is killed at any request, %s it is out, pays once, and its successor has the certificate',
+  async (when) => {
+    const object = codedObjectOf(2 * S, 40, code)
+    for (let n = 1; ; n++) {
+      const network = createFakeNetwork({ mining: 'manual' })
+      const [entry] = submitted(network, object.data.submission)
+      const store = createMemoryIndexStore(createChance(n))
+      const { net, over } = cutAt(network, n, when)
+      const first = gatewayOn(network, object, { store, net })
+      const ended = await first.giver.give(entry!, { signal: over.signal }).catch(() => 'killed' as const)
+      if (ended === 'certified') {
+        expect(n).toBeGreaterThan(20)
+        return
+      }
+      store.losePower()
+      const { giver, taken } = gatewayOn(network, object, { store, net: slowChain(network) })
+      expect([n, await giver.give(entry!, { signal: never })]).toEqual([n, 'certified'])
+      network.chain.mine()
+      expect([n, entriesOf(network).length, taken.length]).toEqual([n, 2, 1])
+    }
+  },
+)
 
 describe('of several gateways', () => {
   const gateways = [7, 8, 9].map((account) => parseAddress(privateKeySigner(keyOf(account)).address))
