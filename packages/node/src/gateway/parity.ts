@@ -114,7 +114,7 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
 
   /** Until copies are made instead. */
   function leftMs({ seq, sizeBytes }: Entry): number {
-    const limitMs = COPIES_AFTER_MS + sizeBytes / PARITY_BYTES_PER_MS
+    const limitMs = COPIES_AFTER_MS + Math.ceil(sizeBytes / PARITY_BYTES_PER_MS)
     const startMs = triedMs.get(seq)
     return startMs === undefined ? limitMs : startMs + limitMs - clock.nowMs()
   }
@@ -141,7 +141,9 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
     const leave = await room.enter(Math.min(CODING_BYTES_MAX, 2 * entry.sizeBytes), { signal })
     try {
       if (isBounded && !triedMs.has(entry.seq)) triedMs.set(entry.seq, clock.nowMs())
-      const scope = isBounded ? AbortSignal.any([signal, clock.deadline(Math.max(0, leftMs(entry)))]) : signal
+      const scope = isBounded
+        ? AbortSignal.any([signal, clock.deadline(Math.max(0, Math.ceil(leftMs(entry))))])
+        : signal
       const { seq, certificate } = await upload(client, sourceOf(entry), {
         code,
         tags: entry.tags,
