@@ -25,7 +25,8 @@ export type Lab = {
   ours(args: readonly string[], network?: LabNetwork): Promise<Measured>
   /** Runs the official SDK in a process of its own. Throws `BENCH_UNAVAILABLE` when it is not installed. */
   official(args: readonly string[], network?: LabNetwork): Promise<OfficialResult>
-  startNetwork(options?: { readonly nodes?: number }): Promise<LabNetwork>
+  /** `code`: what uploads that name none are protected by; by default that of `up`. */
+  startNetwork(options?: { readonly nodes?: number; readonly code?: string }): Promise<LabNetwork>
 }
 
 /** A finished process. Wall time includes its start. */
@@ -97,11 +98,18 @@ export async function withLab<T>(
       const { out, ms } = await measured([script, ...args], env, signal)
       return { ...(JSON.parse(out.trim().split('\n').at(-1)!) as OfficialResult), processMs: ms }
     },
-    startNetwork: async ({ nodes = 6 } = {}) => {
+    startNetwork: async ({ nodes = 6, code } = {}) => {
       const dir = await mkdtemp(join(folder, 'network-'))
       const started = performance.now()
       const { out } = await measured(
-        [entry, 'up', '--detach', '--json', '--dir', dir, '--port-base', '0', '--nodes', String(nodes)],
+        [
+          entry,
+          'up',
+          '--detach',
+          '--json',
+          ...['--dir', dir, '--port-base', '0', '--nodes', String(nodes)],
+          ...(code === undefined ? [] : ['--code', code]),
+        ],
         {},
         signal,
       )
