@@ -115,6 +115,17 @@ export function storageNodeShardCompliance(name: string, make: () => Promise<Sha
       expect(await paritiesOf(one)).toEqual([{ ...parity, slots: bitmapOf([1, 5]) }])
     })
 
+    test('the log says whose parity an entry says it is', async () => {
+      const { data, parity } = await submitted()
+      const { entries } = await jsonOf<{ entries: { seq: number; parityOf?: string }[] }>(
+        get(`/v1/entries?after=${data.seq - 1}&limit=2`),
+      )
+      expect(entries.map(({ seq, parityOf }) => [seq, parityOf])).toEqual([
+        [data.seq, undefined],
+        [parity.seq, data.root],
+      ])
+    })
+
     test('an entry that is held whole holds all data slots', async () => {
       const one = await submitted()
       await putSegments(one.data, 0, one.object.data.segments)

@@ -268,14 +268,11 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
     return Response.json(receiptOf(one, slot))
   }
 
-  const logged = ({ root, seq, sizeBytes, startChunk, blockNumber, txHash }: Entry) => ({
-    root,
-    seq,
-    sizeBytes,
-    startChunk,
-    blockNumber,
-    txHash,
-  })
+  const logged = ({ root, seq, sizeBytes, startChunk, blockNumber, txHash, tags }: Entry) => {
+    const parityOf = parseParityTags(tags)?.dataRoot
+    const fields = { root, seq, sizeBytes, startChunk, blockNumber, txHash }
+    return parityOf === undefined ? fields : { ...fields, parityOf }
+  }
 
   function about(root: Root): Response {
     const list = known(root)

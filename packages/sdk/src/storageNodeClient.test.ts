@@ -42,6 +42,18 @@ describe('the client of a storage node', () => {
     expect(await node.list({ limit: 10 }, {})).toMatchObject([{ seq: 0, root: object.tree.root }])
   })
 
+  test('is told by the log whose parity an entry says it is, and believes no other form of it', async () => {
+    const txHash = `0x${'12'.repeat(32)}`
+    const logged = { root, seq: 0, sizeBytes: 9, startChunk: 1, blockNumber: 1, txHash }
+    const answers = [
+      { ...logged, parityOf: root },
+      { ...logged, parityOf: 'any' },
+    ]
+    const { node } = answering(() => Response.json({ entries: [answers.shift()] }))
+    expect(await node.list({ limit: 1 }, {})).toEqual([{ ...logged, parityOf: root }])
+    expect(await failureOf(node.list({ limit: 1 }, {}))).toMatchObject({ code: 'NODE_ANSWER_INVALID' })
+  })
+
   test('keeps the path of its base address', async () => {
     const { node, seen } = answering(() => Response.json({ entries: [] }))
     await node.list({ after: 4, limit: 7 }, {})

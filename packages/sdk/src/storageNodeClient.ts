@@ -131,6 +131,8 @@ export type LoggedEntry = {
   readonly startChunk: number
   readonly blockNumber: number
   readonly txHash: TxHash
+  /** It says that it is the parity of this root: anybody may say so. */
+  readonly parityOf?: Root | undefined
 }
 export type HeldEntry = LoggedEntry & {
   readonly complete: boolean
@@ -328,6 +330,7 @@ export function createStorageNodeClient(
       startChunk: whole(entry['startChunk'], 'startChunk'),
       blockNumber: whole(entry['blockNumber'], 'blockNumber'),
       txHash: parseTxHash(entry['txHash']),
+      ...(entry['parityOf'] === undefined ? {} : { parityOf: parseTxHash(entry['parityOf']) as string as Root }),
     }))
   }
   function parseStatus(status: Fields): NodeStatus {
