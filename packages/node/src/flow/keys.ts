@@ -20,6 +20,7 @@ const KIND = {
   certificate: 'v',
   certified: 'q',
   scrub: 'u',
+  orphan: 'o',
 } as const
 export type KeyKind = keyof typeof KIND
 

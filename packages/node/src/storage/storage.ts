@@ -19,6 +19,7 @@ import type { SegmentStore } from '../store/store.ts'
 import { createDuties } from '../sync/duty.ts'
 import { fetchShards } from '../sync/fetchShards.ts'
 import { findCertificate } from '../sync/findCertificate.ts'
+import { createOrphanParity, isDroppedParity } from '../sync/orphanParity.ts'
 import { createPace } from '../sync/pace.ts'
 import { createRedundancy } from '../sync/redundancy.ts'
 import { createRelease } from '../sync/release.ts'
@@ -159,6 +160,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     membership,
     signer: signer?.address,
     hasSigned,
+    isDropped: (entry) => isDroppedParity(index, entry),
   })
   const isWritable = (): boolean => !store.usage().readOnly
   const searchCertificate: SyncDeps['findCertificate'] = async (entry, options) => {
@@ -238,6 +240,17 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     logger,
     signer: signer?.address,
   })
+  const orphans = createOrphanParity({
+    index,
+    entries: follower.entries,
+    duties,
+    held,
+    peers,
+    members: () => membership.current().members.filter((member) => member.signer !== signer?.address),
+    drop,
+    clock,
+    logger,
+  })
   const scrub = createScrub(upkeep, {
     store,
     index,
@@ -245,8 +258,9 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     logger,
     pace: createPace({ bytesPerSecond: upkeep.scrubBytesPerSecond, yieldMsMax: SCRUB_YIELD_MS_MAX }, { clock, isBusy }),
     signer: signer?.address,
-    onRoot(root) {
+    async onRoot(root, { signal }) {
       for (const entry of follower.entries.byRoot(root).flatMap(duties.concerning)) release.reconsider(entry)
+      await orphans.visit(root, { signal })
     },
   })
   const backend = createStorageBackend({

@@ -78,7 +78,7 @@ async function held(rootCount: number, perRoot: number) {
           { clock: of.clock, isBusy: options.isBusy ?? (() => false) },
         ),
         signer: options.signer ?? signerNumber(1),
-        onRoot: (root) => roots.push(root),
+        onRoot: async (root) => void roots.push(root),
       },
     )
   }

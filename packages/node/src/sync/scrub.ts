@@ -41,7 +41,7 @@ export type ScrubDeps = {
   /** Nodes start at different times: by this. */
   readonly signer: Address | undefined
   /** All of a root has been read. */
-  readonly onRoot: (root: Root) => void
+  readonly onRoot: (root: Root, options: { readonly signal: AbortSignal }) => Promise<void>
 }
 
 /** Where the work stands: a pass that waits for its time, or the next segment to be read. */
@@ -139,7 +139,7 @@ export function createScrub(
         await save({ ...progress, at: { root, index: at + 1, readBytes } })
       }
       progress = { ...progress, at: { root, index: 2 ** 32, readBytes } }
-      deps.onRoot(root)
+      await deps.onRoot(root, { signal })
     }
     const nowMs = clock.nowMs()
     // By the plan, unless a pass took longer than the interval.
