@@ -221,6 +221,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       receipts,
       shelf,
       peers,
+      pace,
       clock,
       logger,
       signer: signer?.address,
@@ -308,6 +309,9 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     'weightless_sync_eta_seconds',
     'Until they are here at the pace of the last fetches; 0 when nothing is fetched.',
     () => sync.status().etaSeconds ?? 0,
+  )
+  metrics.gaugeOf('weightless_sync_held_up', '1 when the last turn could store nothing, as on a full disk.', () =>
+    Number(sync.status().hindrance !== null),
   )
   metrics.gaugeOf('weightless_sync_fetched_bytes_total', 'Bytes from other nodes.', () => sync.status().fetchedBytes)
   metrics.gaugeOf(
