@@ -119,6 +119,8 @@ export type NodeStatus = {
   readonly flow: Address
   readonly registry: Address | undefined
   readonly gatewayUrl: string | undefined
+  /** The version of the membership that the node sees. */
+  readonly registryVersion: number | undefined
   readonly nextSeq: number
   readonly readOnly: boolean
   readonly ready: boolean
@@ -333,7 +335,7 @@ export function createStorageNodeClient(
   function parseStatus(status: Fields): NodeStatus {
     return guarded(status, () => {
       const store = fieldsOf(status['store'])
-      const { registry, gatewayUrl, nodeId, ready } = status
+      const { registry, registryVersion, gatewayUrl, nodeId, ready } = status
       return {
         nodeId: String(nodeId).slice(0, PEER_TEXT_CHARACTERS_MAX),
         signer: parseAddress(status['signer']),
@@ -341,6 +343,7 @@ export function createStorageNodeClient(
         flow: parseAddress(status['flow']),
         registry: registry === undefined || registry === null ? undefined : parseAddress(registry),
         gatewayUrl: typeof gatewayUrl === 'string' ? gatewayUrl.slice(0, PEER_TEXT_CHARACTERS_MAX) : undefined,
+        registryVersion: Number.isSafeInteger(registryVersion) ? (registryVersion as number) : undefined,
         nextSeq: whole(status['nextSeq'], 'nextSeq'),
         readOnly: store['readOnly'] === true,
         ready: ready === true,
