@@ -26,7 +26,6 @@ import {
   type Clock,
   type ErasureCode,
   type Facts,
-  type HeldReceipt,
   type Net,
   type ProvenSegment,
   type Receipt,
@@ -152,8 +151,9 @@ export type HeldParity = {
   /** Slots of which it holds every shard, of data and parity. */
   readonly slots: readonly number[]
 }
+export type SignedShards = { readonly receipt: Receipt; readonly fingerprints: Uint8Array }
 export type ShardsAnswer =
-  | { readonly kind: 'signed'; readonly held: Required<HeldReceipt> }
+  | { readonly kind: 'signed'; readonly held: SignedShards }
   /** It lacks a shard, or knows no such entry. `heldStripeCount`: of one slot alone, its shards from the first stripe on up to one that
    *  is missing; 0 where it does not say. */
   | { readonly kind: 'incomplete'; readonly heldStripeCount: number }
