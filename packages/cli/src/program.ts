@@ -90,7 +90,11 @@ function createProgram(printer: Printer, io: Io, verdict: { code: 0 | 1 }): Comm
         'first port: chain, +1 gateway, +2 admin, +10 storage nodes; 0 = any free ports (default: 8600)',
         parsePortBase,
       )
-      .option('--nodes <count>', 'storage nodes of a new network (default: 6)', parseNodeCount)
+      .option(
+        '--nodes <count>',
+        'storage nodes of a new network (default: 6, or one for each slot of --code)',
+        parseNodeCount,
+      )
       .option(
         '--code <k+m>',
         'erasure code of uploads that name none, those of official clients among them; none = three copies (default: 4+2, with fewer than six nodes none)',
@@ -169,7 +173,7 @@ function createProgram(printer: Printer, io: Io, verdict: { code: 0 | 1 }): Comm
       .argument('<file>', 'a file, or - for standard input')
       .option(
         '--code <k+m>',
-        'erasure code, such as 4+2: any m of k + m nodes may be lost; none = three copies (default: that of the network)',
+        'erasure code, such as 4+2: any m of k + m nodes may be lost; none = three copies (default: that of the network, while nodes enough for it answer)',
         parseCodeName,
       )
       .option(

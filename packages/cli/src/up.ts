@@ -2,16 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
 import { createAnvilEngine, deployContracts, type ChainEngine } from '@weightless/chain'
 import { defaultDeployParams } from '@weightless/contracts'
-import {
-  addressOfPrivateKey,
-  isFailure,
-  lossesNeededOf,
-  parseCode,
-  type Address,
-  type Clock,
-  type ErasureCode,
-  type Logger,
-} from '@weightless/core'
+import { addressOfPrivateKey, isFailure, type Address, type Clock, type Logger } from '@weightless/core'
 import {
   createLogger,
   createPrivateKey,
@@ -37,6 +28,7 @@ import {
 import { capLogs, LOG_BYTES_MAX } from './local/logCap.ts'
 import { createNetworkWriter, describeNetwork } from './local/networkWriter.ts'
 import { checkPorts, choosePorts, DEFAULT_PORT_BASE, LOOPBACK } from './local/ports.ts'
+import { chooseCode, nodeCountFor } from './local/networkCode.ts'
 import { fundNodes } from './local/nodeFunds.ts'
 import { proveNetwork } from './local/proof.ts'
 import { gatewayConfig, type ChainFacts } from './local/roleConfig.ts'
@@ -73,9 +65,6 @@ export type LocalNetworkOptions = {
 const CHAIN_ID = 31337
 /** `node rm` shall be able to leave at once: on one machine nobody else counts on the stake. */
 const LOCAL_PARAMS = { registry: { ...defaultDeployParams.registry, leaveDelaySeconds: 0n } }
-const NODES_DEFAULT = 6
-/** Any two of six nodes may be lost. With fewer nodes there are three copies of everything. */
-const CODE_DEFAULT: ErasureCode = { k: 4, m: 2 }
 /** Ports of a network that was killed a moment ago are still held by children that are ending. */
 const PORTS_FREE_MS_MAX = 10_000
 const REGISTERED_MS_MAX = 30_000
@@ -230,8 +219,7 @@ async function prepareState(
     known === undefined || (options.portBase !== undefined && options.portBase !== known.portBase)
       ? await newPorts(known, options)
       : known
-  const code = options.code ?? known?.code ?? defaultCode(ported.nodes.length)
-  checkCode(code, ported.nodes.length)
+  const code = chooseCode({ asked: options.code, known: known?.code }, ported.nodes.length)
   const state = code === ported.code ? ported : { ...ported, code }
   const deadline = clock.nowMs() + (known === undefined ? 0 : PORTS_FREE_MS_MAX)
   for (;;) {
@@ -252,7 +240,7 @@ async function newPorts(known: NetworkState | undefined, options: LocalNetworkOp
   const portBase = options.portBase ?? DEFAULT_PORT_BASE
   const ids =
     known?.nodes.map((node) => node.id) ??
-    Array.from({ length: options.nodes ?? NODES_DEFAULT }, (_, index) => `node-${index}`)
+    Array.from({ length: options.nodes ?? nodeCountFor(options.code) }, (_, index) => `node-${index}`)
   const ports = await choosePorts({ portBase, nodeIndexes: ids.map((id) => Number(id.slice('node-'.length))) })
   return {
     portBase,
@@ -267,20 +255,6 @@ async function newPorts(known: NetworkState | undefined, options: LocalNetworkOp
       draining: known?.nodes[place]?.draining ?? false,
     })),
   }
-}
-
-function defaultCode(nodeCount: number): CodeName {
-  const { k, m } = CODE_DEFAULT
-  return nodeCount < k + m ? 'none' : `${k}+${m}`
-}
-
-/** So many nodes must sign for an upload to be durable (DESIGN D9). */
-function checkCode(code: CodeName, nodeCount: number): void {
-  if (code === 'none') return
-  const parsed = parseCode(code)
-  const needed = parsed.k + lossesNeededOf(parsed)
-  if (nodeCount < needed)
-    throw fail('USAGE', { reason: `--code ${code} needs ${needed} storage nodes at least`, nodes: nodeCount })
 }
 
 function controlOf({ parts, layout, state, clock }: Stage, stopping: AbortController): NetworkControl {

@@ -131,10 +131,15 @@ export const roleErrors = {
     blame: 'self',
     next: 'Wait for the next day, or raise parity_bytes_per_day or parity_bytes_per_address_day of the gateway. Meanwhile there are whole copies.',
   },
+  PARITY_NODES_TOO_FEW: {
+    retryable: true,
+    blame: 'none',
+    next: 'Add storage nodes, or give the gateway a smaller code. Meanwhile there are whole copies.',
+  },
   ENTRY_UNSEEN: {
     retryable: true,
     blame: 'none',
-    next: 'Wait a block: no node that was asked knows the entry yet, and nothing is paid for it again.',
+    next: 'Wait a block: a reorganisation has moved the entry, and this gateway has not followed it there yet.',
   },
   SPOOL_DAMAGED: {
     retryable: true,

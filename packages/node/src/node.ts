@@ -27,6 +27,7 @@ import { readChainMark } from './flow/blockLog.ts'
 import { createChainReader } from './flow/chainReader.ts'
 import { createFollower, type Follower } from './flow/follow.ts'
 import { fixedMembership, type MembershipView } from './flow/membership.ts'
+import { followedMembers } from './gateway/followedMembers.ts'
 import { createGatewayRole, type GatewayPolicy } from './gateway/gateway.ts'
 import { ensureRegistered } from './storage/registration.ts'
 import { createStorageRole } from './storage/storage.ts'
@@ -257,7 +258,7 @@ async function startGateway(chain: ChainConfig, config: GatewayConfig, stage: St
       follower,
       membership: config.staticMembers === undefined ? follower.membership : fixedMembership(config.staticMembers),
       spool,
-      client: await openClient(chain, config, { chainId, logger, stage }),
+      client: await openClient(chain, config, { chainId, follower, logger, stage }),
       index,
       kernels,
       net,
@@ -285,11 +286,12 @@ function policyOf({ policy, erasure }: GatewayConfig): GatewayPolicy {
 async function openClient(
   chain: ChainConfig,
   { erasure, staticMembers }: GatewayConfig,
-  { chainId, logger, stage }: { readonly chainId: number; readonly logger: Logger; readonly stage: Stage },
+  deps: { readonly chainId: number; readonly follower: Follower; readonly logger: Logger; readonly stage: Stage },
 ): Promise<Client> {
+  const { chainId, follower, logger, stage } = deps
   const { signal, net, clock, random, kernels, machine } = stage
   const key = erasure && (await machine.readPrivateKey(erasure.operatorKeyFile, { signal }))
-  return createClient(
+  const client = createClient(
     {
       network: { rpcUrl: chain.rpcUrl, chainId, flow: chain.flow, registry: chain.registry },
       storageNodes: staticMembers?.map(({ endpoint }) => endpoint),
@@ -298,6 +300,8 @@ async function openClient(
     },
     { net, clock, random, kernels, logger },
   )
+  if (staticMembers !== undefined || chain.registry === undefined) return client
+  return { ...client, membership: followedMembers(follower.membership, chain.registry) }
 }
 
 /** One process per data directory; the index of the log, the marks and the store's rows share one lmdb. */

@@ -27,6 +27,7 @@ import type { StorageMembership } from '../src/config.ts'
 import { createChainReader } from '../src/flow/chainReader.ts'
 import { createFollower, type Follower } from '../src/flow/follow.ts'
 import { fixedMembership, type MembershipView } from '../src/flow/membership.ts'
+import { followedMembers } from '../src/gateway/followedMembers.ts'
 import { createGatewayRole, type GatewayPolicy } from '../src/gateway/gateway.ts'
 import { plainBytes } from '../src/http/fastBytes.ts'
 import type { RoleMetrics } from '../src/http/service.ts'
@@ -272,15 +273,13 @@ export function createTestWorld(options: { readonly clockSpeed?: number | undefi
           membership:
             options.staticMembers === undefined ? parts.follower.membership : fixedMembership(options.staticMembers),
           spool: parts.store,
-          client: createClient(
-            {
-              network: { rpcUrl: 'http://chain.test', chainId: CHAIN_ID, flow: FLOW, registry: REGISTRY },
-              ...(memberCount === 0
-                ? {}
-                : { storageNodes: Array.from({ length: memberCount }, (_, i) => `http://node-${i}.test`) }),
-            },
-            { net, clock, kernels: inlineKernels() },
-          ),
+          client: {
+            ...createClient(
+              { network: { rpcUrl: 'http://chain.test', chainId: CHAIN_ID, flow: FLOW, registry: REGISTRY } },
+              { net, clock, kernels: inlineKernels() },
+            ),
+            membership: followedMembers(parts.follower.membership, REGISTRY),
+          },
           index: parts.index,
           kernels: inlineKernels(),
           net,

@@ -44,6 +44,7 @@ function dispersalOfOneHolder(): At {
       ledger: {
         isFinal: () => false,
         isCertified: () => false,
+        certified: () => undefined,
         receipts: () => [],
         counted: () => [],
         forget: () => undefined,

@@ -12,6 +12,8 @@ import type { Peers } from '../peers/peers.ts'
  * it still comes in; only when it is whole do the holders sign, and only what they have not signed for is sent again.
  */
 export type Dispersal = {
+  /** Whether its segments go to their holders as they are: what gets parity is coded first, once it is whole. */
+  passesOn(entry: Entry): boolean
   /** Segments of an entry that have just been spooled. */
   feed(entry: Entry, indexes: readonly number[]): void
   /** Resolves when the next batch of an entry that is being passed on has left, and at once when there is none to wait for: holders
@@ -85,10 +87,10 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
   let wake: () => void = () => undefined
   let running: AbortSignal | undefined
 
+  const passesOn = (entry: Entry): boolean => deps.parity?.covers(entry) !== true
+
   function feed(entry: Entry, indexes: readonly number[]): void {
-    if (running === undefined || states.has(entry.seq) || ledger.isFinal(entry)) return
-    // Its shards are made of whole stripes, once it is whole.
-    if (deps.parity?.covers(entry) === true) return
+    if (running === undefined || states.has(entry.seq) || ledger.isFinal(entry) || !passesOn(entry)) return
     // What fits one request is sent when it is whole.
     if (layoutOf(entry.sizeBytes).segmentCount <= BATCH_SEGMENTS_MAX) return
     let live = lives.get(entry.seq)
@@ -239,7 +241,7 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
   }
 
   async function bring(entry: Entry, signal: AbortSignal): Promise<boolean> {
-    if (deps.parity?.covers(entry) !== true || ledger.isFinal(entry)) return await disperse(entry, signal)
+    if (deps.parity === undefined || passesOn(entry) || ledger.isFinal(entry)) return await disperse(entry, signal)
     const given = await deps.parity.give(entry, { signal })
     return given === 'certified' || (given === 'copies' && (await disperse(entry, signal)))
   }
@@ -356,6 +358,7 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
   }
 
   return {
+    passesOn,
     feed,
     nextBatch,
     offer,

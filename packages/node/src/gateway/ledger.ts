@@ -1,6 +1,6 @@
 import type { Address, Entry, Index, Logger, Receipt } from '@weightless/core'
 import { placeHomes, receiptFromJson, receiptKindOf, verifyReceipt } from '@weightless/core'
-import type { Certificates } from '../erasure/certificates.ts'
+import type { Certificates, Certified } from '../erasure/certificates.ts'
 import { fail } from '../errors.ts'
 import { isReceiptOf, isSameEntry, type EntryIndex } from '../flow/entries.ts'
 import { numberKey } from '../flow/keys.ts'
@@ -16,6 +16,8 @@ export type Ledger = {
   isFinal(entry: Entry): boolean
   /** By a certificate: whole copies may be none. */
   isCertified(entry: Entry): boolean
+  /** The durable certificate of an entry, or of the object that it is the parity of. */
+  certified(entry: Entry): Certified | undefined
   receipts(entry: Entry): readonly Receipt[]
   /** Those of them whose signers are members now: only these count towards the copies that are needed. */
   counted(entry: Entry): readonly Receipt[]
@@ -128,20 +130,24 @@ export function createLedger(
   const isFinal = (entry: Entry): boolean =>
     delivery(entry).final || options.isKept?.(entry) === true || isCertified(entry)
 
+  const isCertified = (entry: Entry): boolean => certified(entry) !== undefined
+
   /** Entries of one root and size share their shards, so one certificate speaks for all. */
-  function isCertified(entry: Entry): boolean {
+  function certified(entry: Entry): Certified | undefined {
     const tags = parityTagsOf(entry)
     const { root, sizeBytes } = tags === undefined ? entry : { root: tags.dataRoot, sizeBytes: tags.sizeBytes }
-    return deps.entries.byRoot(root).some((object) => {
-      const certified = object.sizeBytes === sizeBytes ? deps.certificates.of(object) : undefined
-      if (certified === undefined || !certified.isDurable) return false
-      return tags === undefined || certified.parity?.seq === entry.seq
-    })
+    // Its own first: however many others have the root, it is found.
+    for (const object of tags === undefined ? [entry, ...deps.entries.byRoot(root)] : deps.entries.byRoot(root)) {
+      const found = object.sizeBytes === sizeBytes ? deps.certificates.of(object) : undefined
+      if (found?.isDurable === true && (tags === undefined || found.parity?.seq === entry.seq)) return found
+    }
+    return undefined
   }
 
   return {
     isFinal,
     isCertified,
+    certified,
     receipts: (entry) => delivery(entry).receipts,
     neededCount,
     counted: (entry) => count(delivery(entry).receipts),

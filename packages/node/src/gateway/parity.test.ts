@@ -6,6 +6,7 @@ import {
   type Certificate,
   type Entry,
   type ErasureCode,
+  type Net,
   type Root,
   type Submission,
 } from '@weightless/core'
@@ -13,12 +14,18 @@ import { privateKeySigner } from '@weightless/sdk'
 import { describe, expect, test } from 'vitest'
 import { createChance } from '../../../../sim/chance.ts'
 import { codedObjectOf, type CodedObject } from '../../../../sim/compliance/codedObject.ts'
-import { createFakeNetwork as createNetwork, isDown, keyOf, type FakeNetwork } from '../../../../sim/fakes/network.ts'
-import { createMemoryIndexStore } from '../../../../sim/memoryIndex.ts'
+import {
+  createFakeNetwork as createNetwork,
+  isDown,
+  keyOf,
+  type FakeNetwork,
+  type FakeNetworkOptions,
+} from '../../../../sim/fakes/network.ts'
+import { createMemoryIndexStore, type MemoryIndexStore } from '../../../../sim/memoryIndex.ts'
 import { silentLogger } from '../../../../sim/silentLogger.ts'
 import { createTestClock } from '../../test/testClock.ts'
 import { createBudget } from './budget.ts'
-import { createParityGiver, turnsOf } from './parity.ts'
+import { COPIES_AFTER_MS, createParityGiver, PARITY_BYTES_PER_MS, turnsOf } from './parity.ts'
 
 const S = SEGMENT_SIZE_BYTES
 const code: ErasureCode = { k: 4, m: 2 }
@@ -28,16 +35,21 @@ type Options = {
   readonly dayBytesMax?: number
   readonly addressDayBytesMax?: number
   readonly gateways?: readonly Address[]
+  /** What an earlier process has left. */
+  readonly store?: MemoryIndexStore
+  readonly net?: Net
 }
 
 /** A gateway's parity giver on a network where an official client's data entry is, and nothing of it at any node. */
 function gatewayOn(network: FakeNetwork, object: CodedObject, options: Options = {}, account = 7) {
-  const index = createMemoryIndexStore(createChance(1)).open()
+  const { store = createMemoryIndexStore(createChance(1)) } = options
+  const index = store.open()
   // At the speed of the wall: no deadline of the product passes on a busy machine.
   const clock = createTestClock(1)
+  let readCount = 0
   const taken: { readonly entry: Entry; readonly certificate: Certificate }[] = []
   const { dayBytesMax = 1024 ** 3, addressDayBytesMax = 1024 ** 3, gateways = [] } = options
-  const client = network.client({}, {}, account)
+  const client = network.client({}, options.net === undefined ? {} : { net: options.net }, account)
   const giver = createParityGiver(
     { code, gateways },
     {
@@ -50,19 +62,24 @@ function gatewayOn(network: FakeNetwork, object: CodedObject, options: Options =
         },
       },
       ledger: { isCertified: (entry) => taken.some((one) => one.entry.seq === entry.seq) },
-      reader: { read: async (_, at) => object.data.segments[at] },
+      reader: {
+        read: async (_, at) => {
+          readCount += 1
+          return object.data.segments[at]
+        },
+      },
       budget: createBudget({ dayBytesMax, addressDayBytesMax }, { index, clock }),
       index,
       clock,
       logger: silentLogger,
     },
   )
-  return { giver, taken, index, clock, client }
+  return { giver, taken, index, clock, client, readCount: () => readCount }
 }
 
 const logs = new WeakMap<FakeNetwork, Entry[]>()
-function createFakeNetwork(): FakeNetwork {
-  const network = createNetwork()
+function createFakeNetwork(options: FakeNetworkOptions = {}): FakeNetwork {
+  const network = createNetwork(options)
   const log: Entry[] = []
   network.chain.onEntry((entry) => void log.push(entry))
   logs.set(network, log)
@@ -119,6 +136,28 @@ describe('what an official client has uploaded', () => {
     expect(taken[0]!.certificate.parity).toEqual({ root: object.parity.tree.root, seq: 2 })
   })
 
+  test('that strangers have submitted many times before, under tags of their own, gets it too', async () => {
+    const network = createFakeNetwork()
+    const object = codedObjectOf(9 * S, 30, code)
+    for (let i = 0; i < 6; i++) {
+      submitted(network, { ...object.data.submission, tags: Uint8Array.of(i) })
+      submitted(network, { ...object.parity.submission, tags: Uint8Array.of(i) })
+    }
+    const [entry] = submitted(network, object.data.submission)
+    const { giver, taken } = gatewayOn(network, object)
+    expect(await giver.give(entry!, { signal: never })).toBe('certified')
+    expect(taken[0]!.certificate).toMatchObject({ entrySeq: 12, parity: { root: object.parity.tree.root, seq: 13 } })
+  })
+
+  test('that a stranger has submitted before with the same tags gets it under its own number', async () => {
+    const network = createFakeNetwork()
+    const object = codedObjectOf(2 * S, 31, code)
+    const [, entry] = submitted(network, object.data.submission, object.data.submission)
+    const { giver, taken } = gatewayOn(network, object)
+    expect(await giver.give(entry!, { signal: never })).toBe('certified')
+    expect(taken[0]!.certificate.entrySeq).toBe(1)
+  })
+
   test('whose parity is there already is not paid for again', async () => {
     const network = createFakeNetwork()
     const object = codedObjectOf(9 * S, 4, code)
@@ -142,6 +181,38 @@ describe('where parity is not to be had', () => {
     expect([sentCount(network), giver.owedCount()]).toEqual([0, 1])
     // It stays so: nobody waits for it.
     expect(await giver.give(entry!, { signal: never })).toBe('copies')
+  })
+
+  test('because the budget is spent, or members are too few, not one byte is read for it', async () => {
+    const object = codedObjectOf(9 * S, 32, code)
+    for (const [network, options] of [
+      [createFakeNetwork(), { dayBytesMax: 0 }],
+      [createFakeNetwork({ nodeCount: 4 }), {}],
+    ] as const) {
+      const [entry] = submitted(network, object.data.submission)
+      const { giver, readCount } = gatewayOn(network, object, options)
+      expect(await giver.give(entry!, { signal: never })).toBe('copies')
+      expect([readCount(), giver.owedCount()]).toEqual([0, 1])
+    }
+  })
+
+  test('because its transaction is not mined in time, it is owed and given once that is mined, paid once', async () => {
+    const network = createFakeNetwork({ mining: 'manual' })
+    const object = codedObjectOf(9 * S, 33, code)
+    const [entry] = submitted(network, object.data.submission)
+    const { giver, clock, taken } = gatewayOn(network, object)
+    const given = giver.give(entry!, { signal: never })
+    await expect.poll(() => sentCount(network)).toBe(1)
+    clock.jump(COPIES_AFTER_MS + object.data.submission.sizeBytes / PARITY_BYTES_PER_MS)
+    expect(await given).toBe('copies')
+    expect(giver.owedCount()).toBe(1)
+    network.chain.mine()
+    const over = new AbortController()
+    const done = giver.run({ signal: over.signal })
+    await expect.poll(() => giver.owedCount()).toBe(0)
+    expect([entriesOf(network).length, taken.length]).toEqual([2, 1])
+    over.abort()
+    await done
   })
 
   test('because nodes are too few, it is given when they are back, and then nothing is owed', async () => {
@@ -180,14 +251,20 @@ describe('where parity is not to be had', () => {
   })
 })
 
-test('data that no node has seen yet is not paid for a second time', async () => {
+test('data that no node has heard of yet is not paid for a second time', async () => {
   const network = createFakeNetwork()
   const object = codedObjectOf(9 * S, 8, code)
-  const other = createFakeNetwork()
-  const [entry] = submitted(other, object.data.submission)
+  const [entry] = submitted(network, object.data.submission)
+  for (const node of network.nodes) {
+    node.fault = async (request) => {
+      const { pathname } = new URL(request.url)
+      if (request.method !== 'GET' || pathname !== `/v1/entries/${entry!.root}`) return node.handle(request)
+      return Response.json({ entries: [] })
+    }
+  }
   const { giver } = gatewayOn(network, object)
-  expect(await giver.give(entry!, { signal: never })).toBe('later')
-  expect([sentCount(network), entriesOf(network)]).toEqual([0, []])
+  expect(await giver.give(entry!, { signal: never })).toBe('certified')
+  expect(entriesOf(network).map(({ root }) => root)).toEqual([entry!.root, object.parity.tree.root])
 })
 
 test('bytes that are not those of the root are nobody’s parity: nothing is paid', async () => {
@@ -198,6 +275,61 @@ test('bytes that are not those of the root are nobody’s parity: nothing is pai
   expect(await giver.give(entry!, { signal: never })).toBe('later')
   expect(sentCount(network)).toBe(0)
 })
+
+/** A block comes when somebody waits for a transaction, and not before: it may be out and nowhere to be seen. */
+function slowChain(network: FakeNetwork): Net {
+  return {
+    async fetch(request) {
+      const isWaiting = (await request.clone().text()).includes('eth_getTransactionReceipt')
+      if (isWaiting && request.url.startsWith(network.rpcUrl)) network.chain.mine()
+      return network.net.fetch(request)
+    },
+  }
+}
+
+/** Ends the process that sends it at the n-th request: before the network has it, or after. */
+function cutAt(
+  network: FakeNetwork,
+  n: number,
+  when: 'before' | 'after',
+): { readonly net: Net; readonly over: AbortController } {
+  const over = new AbortController()
+  const net = slowChain(network)
+  let sent = 0
+  const fetch = async (request: Request): Promise<Response> => {
+    sent += 1
+    if (sent < n) return net.fetch(request)
+    // The body goes out whatever becomes of its sender.
+    if (sent === n && when === 'after') await net.fetch(new Request(request, { signal: never }))
+    over.abort(new Error('killed'))
+    throw over.signal.reason
+  }
+  return { net: { fetch }, over }
+}
+
+test.each(['before', 'after'] as const)(
+  'a gateway that is killed at any request, %s it is out, pays once, and its successor has the certificate',
+  async (when) => {
+    const object = codedObjectOf(2 * S, 40, code)
+    for (let n = 1; ; n++) {
+      const network = createFakeNetwork({ mining: 'manual' })
+      const [entry] = submitted(network, object.data.submission)
+      const store = createMemoryIndexStore(createChance(n))
+      const { net, over } = cutAt(network, n, when)
+      const first = gatewayOn(network, object, { store, net })
+      const ended = await first.giver.give(entry!, { signal: over.signal }).catch(() => 'killed' as const)
+      if (ended === 'certified') {
+        expect(n).toBeGreaterThan(20)
+        return
+      }
+      store.losePower()
+      const { giver, taken } = gatewayOn(network, object, { store, net: slowChain(network) })
+      expect([n, await giver.give(entry!, { signal: never })]).toEqual([n, 'certified'])
+      network.chain.mine()
+      expect([n, entriesOf(network).length, taken.length]).toEqual([n, 2, 1])
+    }
+  },
+)
 
 describe('of several gateways', () => {
   const gateways = [7, 8, 9].map((account) => parseAddress(privateKeySigner(keyOf(account)).address))

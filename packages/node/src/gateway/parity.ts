@@ -4,6 +4,7 @@ import {
   fromHex,
   isFailure,
   layoutOf,
+  lossesNeededOf,
   parseAddress,
   SEGMENT_SIZE_BYTES,
   shardLayoutOf,
@@ -55,10 +56,13 @@ export type ParityGiverDeps = {
   readonly logger: Logger
 }
 
-/** An official client waits for `finalized` as long as its caller likes, most of them some minutes. */
-const COPIES_AFTER_MS = 30_000
-/** Parity that is owed is tried again so often. */
+/** An official client waits for `finalized` as long as its caller likes, most of them some minutes: after this, and what its bytes need
+ *  over a slow line, it has copies. */
+export const COPIES_AFTER_MS = 30_000
+export const PARITY_BYTES_PER_MS = 4_096
+/** How often is looked for parity that is owed, and due: each try that fails doubles the time to the next one of its entry. */
 const OWED_MS = 600_000
+const OWED_MS_MAX = 86_400_000
 const TURN_MS = 2_000
 /** Data and parity of all that is coded at once; one large object alone takes as much. */
 const CODING_BYTES_MAX = 64 * 1024 ** 2
@@ -73,6 +77,8 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
   const room = createGate({ bytesMax: CODING_BYTES_MAX, waitMsMax: WAIT_MS_MAX, waitingMax: WAITING_MAX }, { clock })
   /** When the first try of an entry began. */
   const triedMs = new Map<number, number>()
+  /** Entries that are owed parity and were tried in vain since the membership changed. */
+  const rests = new Map<number, { readonly dueMs: number; readonly restMs: number }>()
   let wake: () => void = () => undefined
 
   function layoutFor(entry: Entry): ShardLayout | undefined {
@@ -87,17 +93,15 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
 
   async function give(entry: Entry, { signal }: { readonly signal: AbortSignal }) {
     if (index.get(numberKey('parityOwed', entry.seq)) !== undefined) return 'copies' as const
-    const startMs = triedMs.get(entry.seq) ?? clock.nowMs()
     if (!triedMs.has(entry.seq)) await awaitTurn(entry, signal)
-    triedMs.set(entry.seq, startMs)
     try {
-      await attempt(entry, signal)
+      await attempt(entry, { signal, isBounded: true })
       triedMs.delete(entry.seq)
       return 'certified' as const
     } catch (error) {
       signal.throwIfAborted()
       const isHopeless = isFailure(error) && HOPELESS.has(error.code)
-      const isLate = clock.nowMs() - startMs >= COPIES_AFTER_MS
+      const isLate = leftMs(entry) <= 0
       logger.warn('parity.notGiven', { seq: entry.seq, root: entry.root, isHopeless, isLate, error })
       if (!isHopeless && !isLate) return 'later' as const
       triedMs.delete(entry.seq)
@@ -108,6 +112,13 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
     }
   }
 
+  /** Until copies are made instead. */
+  function leftMs({ seq, sizeBytes }: Entry): number {
+    const limitMs = COPIES_AFTER_MS + sizeBytes / PARITY_BYTES_PER_MS
+    const startMs = triedMs.get(seq)
+    return startMs === undefined ? limitMs : startMs + limitMs - clock.nowMs()
+  }
+
   /** Equal bytes, so a race of two gateways costs a fee and nothing else. */
   async function awaitTurn({ root }: Entry, signal: AbortSignal): Promise<void> {
     if (options.gateways.length <= 1) return
@@ -116,30 +127,56 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
     if (turn > 0) await clock.sleep(turn * TURN_MS, { signal })
   }
 
-  async function attempt(entry: Entry, signal: AbortSignal): Promise<void> {
-    if (ledger.isCertified(entry)) return
+  /** `isBounded`: within the time after which there are copies. */
+  async function attempt(
+    entry: Entry,
+    { signal, isBounded }: { readonly signal: AbortSignal; readonly isBounded: boolean },
+  ): Promise<void> {
+    if (ledger.isCertified(entry)) {
+      await settled(entry)
+      return
+    }
+    await checkHope(entry, signal)
+    // Who waits for others is not late.
     const leave = await room.enter(Math.min(CODING_BYTES_MAX, 2 * entry.sizeBytes), { signal })
     try {
+      if (isBounded && !triedMs.has(entry.seq)) triedMs.set(entry.seq, clock.nowMs())
+      const scope = isBounded ? AbortSignal.any([signal, clock.deadline(Math.max(0, leftMs(entry)))]) : signal
       const { seq, certificate } = await upload(client, sourceOf(entry), {
         code,
         tags: entry.tags,
-        signal,
+        entry,
+        signal: scope,
         ...stepsOf(entry),
       })
-      // Of several entries with the same bytes it may have taken another one: they share their shards.
-      const shared = entries.bySeq(seq)
-      if (shared === undefined || certificate === undefined) throw fail('ENTRY_UNSEEN', { seq, root: entry.root })
-      await certificates.take(shared, certificate, { signal })
-      await index.transaction(
-        [
-          { key: numberKey('parityStep', entry.seq), value: undefined },
-          { key: numberKey('parityOwed', entry.seq), value: undefined },
-        ],
-        { durability: 'written' },
-      )
+      // A reorganisation on the way may have given it another number.
+      const current = entries.bySeq(seq)
+      if (current === undefined || certificate === undefined) throw fail('ENTRY_UNSEEN', { seq, root: entry.root })
+      await certificates.take(current, certificate, { signal })
+      await settled(entry)
     } finally {
       leave()
     }
+  }
+
+  /** Whatever would be refused after all bytes were read is refused before. */
+  async function checkHope(entry: Entry, signal: AbortSignal): Promise<void> {
+    const { dataSlotCount, paritySizeBytes } = layoutFor(entry)!
+    const isPaid = index.get(numberKey('parityStep', entry.seq)) !== undefined
+    if (!isPaid) deps.budget.check(entry.sender, paritySizeBytes)
+    const { members } = await client.membership.read({ signal })
+    const needed = dataSlotCount + lossesNeededOf(code)
+    if (members.length < needed) throw fail('PARITY_NODES_TOO_FEW', { seq: entry.seq, needed, members: members.length })
+  }
+
+  async function settled({ seq }: Entry): Promise<void> {
+    await index.transaction(
+      [
+        { key: numberKey('parityStep', seq), value: undefined },
+        { key: numberKey('parityOwed', seq), value: undefined },
+      ],
+      { durability: 'written' },
+    )
   }
 
   /** One payment for each entry, whatever ends this process; and nothing is paid for but the parity of this entry. */
@@ -158,8 +195,6 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
       onStep: async (step) => {
         if (step.step === 'rooted') return
         if (step.step === 'signed' || step.step === 'asked') {
-          // No node that was asked has followed the chain to this entry yet: its data would be paid for again.
-          if (step.dataEntry === undefined) throw fail('ENTRY_UNSEEN', { seq: entry.seq, root: entry.root })
           if (saved() === undefined) await deps.budget.spend(entry.sender, layoutFor(entry)!.paritySizeBytes)
         } else if (saved() === undefined) return
         const value = new TextEncoder().encode(JSON.stringify(step))
@@ -205,16 +240,26 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
   return {
     covers: (entry) => layoutFor(entry) !== undefined,
     give,
-    retry: () => wake(),
+    retry() {
+      rests.clear()
+      wake()
+    },
     owedCount: () => owed().length,
     async run({ signal }) {
       while (!signal.aborted) {
         for (const seq of owed()) {
           const entry = entries.bySeq(seq)
-          if (entry === undefined) continue
-          await attempt(entry, signal).catch((error: unknown) => {
-            if (!signal.aborted) logger.info('parity.stillOwed', { seq, error })
-          })
+          const rest = rests.get(seq)
+          if (entry === undefined || (rest !== undefined && rest.dueMs > clock.nowMs())) continue
+          await attempt(entry, { signal, isBounded: false }).then(
+            () => rests.delete(seq),
+            (error: unknown) => {
+              if (signal.aborted) return
+              const restMs = Math.min(OWED_MS_MAX, 2 * (rest?.restMs ?? OWED_MS / 2))
+              rests.set(seq, { dueMs: clock.nowMs() + restMs, restMs })
+              logger.info('parity.stillOwed', { seq, restMs, error })
+            },
+          )
           if (signal.aborted) return
         }
         const awake = new AbortController()
@@ -234,6 +279,7 @@ export function turnsOf(root: Root, gateways: readonly Address[]): readonly Addr
 /** A moment later it would be the same. */
 const HOPELESS: ReadonlySet<string> = new Set([
   'PARITY_BUDGET_SPENT',
+  'PARITY_NODES_TOO_FEW',
   'FUNDS_INSUFFICIENT',
   'NODES_TOO_FEW',
   'SIGNER_MISSING',

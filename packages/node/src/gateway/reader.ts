@@ -1,7 +1,8 @@
-import type { Clock, Entry, Kernels, Logger, Member, ProvenSegment } from '@weightless/core'
+import type { Clock, Entry, ErasureCode, Kernels, Logger, Member, ProvenSegment } from '@weightless/core'
 import { BATCH_SEGMENTS_MAX, checkSegment, layoutOf, leafCountOf, placeHomes, placementOrder } from '@weightless/core'
 import { fail } from '../errors.ts'
 import type { MembershipView } from '../flow/membership.ts'
+import { parityTagsOf } from '../flow/parities.ts'
 import type { Shelf } from '../segments/shelf.ts'
 import type { Ledger } from './ledger.ts'
 import type { Peers } from '../peers/peers.ts'
@@ -124,6 +125,8 @@ export function createSegmentReader(options: { readonly replicas: number }, deps
 
   /** From whole copies where there are some, else by shards; of what is certified by shards first. */
   async function fetch(entry: Entry, span: Span): Promise<readonly ProvenSegment[] | undefined> {
+    const tags = parityTagsOf(entry)
+    if (tags !== undefined) return await fetchParity(entry, tags.code, span)
     const byShards = (): Promise<readonly ProvenSegment[] | undefined> =>
       deps.shards.read(entry, span, { signal: deps.signal })
     if (ledger.isCertified(entry)) return (await byShards()) ?? (await race(entry, span))
@@ -138,9 +141,33 @@ export function createSegmentReader(options: { readonly replicas: number }, deps
     return computed
   }
 
+  /** Parity is nowhere whole: each of its segments is at the holder of its slot. */
+  async function fetchParity(
+    entry: Entry,
+    { k, m }: ErasureCode,
+    { from, count }: Span,
+  ): Promise<readonly ProvenSegment[] | undefined> {
+    const holders = ledger.certified(entry)?.holders ?? []
+    const found = await Promise.all(
+      Array.from({ length: count }, (_, i) => {
+        const slot = k + ((from + i) % m)
+        const ids = new Set(holders.filter(({ slots }) => slots.includes(slot)).map(({ id }) => id))
+        return race(entry, { from: from + i, count: 1 }, ids)
+      }),
+    )
+    const segments = found.flatMap((one) => one ?? [])
+    return segments.length === count ? segments : undefined
+  }
+
   /** Asks one holder; after a while, or when it fails, the next as well. The first verified answer wins, the rest is aborted. */
-  async function race(entry: Entry, span: Span): Promise<readonly ProvenSegment[] | undefined> {
-    const order = candidates(entry, span.from / BATCH_SEGMENTS_MAX)
+  async function race(
+    entry: Entry,
+    span: Span,
+    first: ReadonlySet<number> = NOBODY,
+  ): Promise<readonly ProvenSegment[] | undefined> {
+    const others = candidates(entry, Math.floor(span.from / BATCH_SEGMENTS_MAX))
+    const isFirst = ({ id }: Member): boolean => first.has(id)
+    const order = [...others.filter(isFirst), ...others.filter((member) => !isFirst(member))]
     const over = new AbortController()
     const signal = AbortSignal.any([deps.signal, over.signal])
     let unreachable: unknown
@@ -250,6 +277,8 @@ export function createSegmentReader(options: { readonly replicas: number }, deps
 
   return { read, usage: cache.usage }
 }
+
+const NOBODY: ReadonlySet<number> = new Set()
 
 type Span = { readonly from: number; readonly count: number }
 

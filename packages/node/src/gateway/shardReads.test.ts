@@ -10,6 +10,7 @@ import {
   submitCoded,
   type CodedUpload,
 } from '../../test/codedUpload.ts'
+import { ENTRIES_PER_ROOT_MAX } from '../flow/entries.ts'
 import { until } from '../../test/testClock.ts'
 import { createTestWorld, endWorlds, officialSegment, type TestRole, type TestWorld } from '../../test/testRoles.ts'
 
@@ -95,6 +96,39 @@ describe('an object that is kept by shards', () => {
     const part = await at.gateway.fetch(`/file?root=${at.data.root}`, { headers })
     expect(part.status).toBe(206)
     expect(Buffer.from(await part.arrayBuffer()).equals(contentOf(at).subarray(3 * S - 10, 3 * S + 10))).toBe(true)
+  })
+
+  test('is read while the chain is away', async () => {
+    const at = await stored(9 * S, 8)
+    await putCertificate(at, at.gateway, at.certificate)
+    at.world.chain.fault = () => new Response('gone', { status: 503 })
+    down(at, 0)
+    const whole = await at.gateway.fetch(`/file?root=${at.data.root}`)
+    expect(Buffer.from(await whole.arrayBuffer()).equals(contentOf(at))).toBe(true)
+  })
+
+  test('is final under its own number, however many strangers have submitted the same before', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(6)
+    const gateway = await world.gateway('gateway')
+    await gateway.caughtUp()
+    const object = codedObjectOf(2 * S, 9, code)
+    world.chain.submit(...Array.from({ length: ENTRIES_PER_ROOT_MAX }, () => object.data.submission))
+    const upload = await submitCoded(world, object, [gateway, ...nodes])
+    for (const [slot, node] of nodes.entries()) if (slot < 2 || slot > 3) await putSlots(upload, node, [slot])
+    const holders = nodes.filter((_, slot) => slot < 2 || slot > 3)
+    await putCertificate(upload, gateway, certificateOf(upload, await receiptsOf(upload, holders), gateway))
+    expect((await gateway.rpc('zgs_checkFileFinalized', [upload.data.seq])).result).toBe(true)
+  })
+
+  test('has a parity that is read as any file, each segment from the holder of its slot', async () => {
+    const at = await stored(40 * S, 10)
+    await putCertificate(at, at.gateway, at.certificate)
+    const whole = await at.gateway.fetch(`/file?root=${at.parity.root}`)
+    const expected = Buffer.concat(at.object.parity.segments.map((segment) => segment.data))
+    expect(Buffer.from(await whole.arrayBuffer()).equals(expected)).toBe(true)
+    const reads = at.world.log.filter((line) => line.startsWith('GET') && line.endsWith('/segments'))
+    expect(reads).toHaveLength(20)
   })
 
   test('with more than m holders away says which slots are missing', async () => {
