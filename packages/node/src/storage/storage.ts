@@ -16,6 +16,7 @@ import { createPeers, type Peers } from '../peers/peers.ts'
 import { createEarly } from '../segments/early.ts'
 import { createShelf } from '../segments/shelf.ts'
 import type { SegmentStore } from '../store/store.ts'
+import { askShardHomes } from '../sync/askHomes.ts'
 import { createDuties } from '../sync/duty.ts'
 import { fetchShards } from '../sync/fetchShards.ts'
 import { findCertificate } from '../sync/findCertificate.ts'
@@ -176,6 +177,19 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     findCertificate: searchCertificate,
     fetchShards: ({ coded, slots }, options) =>
       fetchShards(coded, slots, options, { shelf, held, kernels, peers, pace, logger }),
+    async askReceipts({ coded }, homes, { signal }) {
+      const { chainId, registry = NO_REGISTRY } = options
+      const registryVersion = membership.current().version
+      const { claims } = await askShardHomes(
+        coded,
+        homes,
+        { chainId, registry, registryVersion, signal },
+        { peers, membership },
+      )
+      for (const { receipt, fingerprints: told } of claims)
+        await certificates.add(coded.data, { receipt, fingerprints: told }, { signal })
+      if (claims.length > 0) redundancy.reconsider(coded.data)
+    },
     async onShards({ coded }, { signal }) {
       // All that is here, so that a slot whose home has moved keeps its holder in the certificate.
       const slots = held.wholeSlots(coded)

@@ -1,4 +1,4 @@
-import type { Address, Entry, Member } from '@weightless/core'
+import type { Address, Entry, Home, Member } from '@weightless/core'
 import { protectedHomes, REPLICA_COUNT, SEGMENT_SIZE_BYTES, shardCountOf } from '@weightless/core'
 import type { Certificates } from '../erasure/certificates.ts'
 import { codedEntryOf, type CodedEntry } from '../erasure/codedEntry.ts'
@@ -36,9 +36,9 @@ export type Duties = {
   shardsOf(entry: Entry): { readonly coded: CodedEntry; readonly slots: readonly number[] } | undefined
   /** Whether this node has signed for a slot of an object that is kept by shards: what is missing of it was lost here. */
   hasSignedSlot(entry: Entry, slot: number): boolean
-  /** Whether all shards that belong on this node are here, and the certificate that is kept does not say so: it came back under another
-   *  key, or became a home of what it had. */
-  isUnsigned(entry: Entry): boolean
+  /** Homes whose slots the certificate that is kept does not name, this node among them: it came back under another key, became a home
+   *  of what it had, or nobody could tell it what others have signed. Empty where this node is no home, or lacks its own shards. */
+  unnamedHomes(entry: Entry): readonly Home[]
   /** Whether a root's bytes may be needed here for another entry than this object or its parity: then nothing of it is given up. */
   isShared(coded: CodedEntry): boolean
 }
@@ -91,16 +91,21 @@ export function createDuties(deps: DutiesDeps): Duties {
     return data !== undefined && codedOf(data)?.parity.root === entry.root
   }
 
-  function ownSlots({ data, code }: CodedEntry): readonly number[] {
-    const object = { dataRoot: data.root, sizeBytes: data.sizeBytes, code }
-    return protectedHomes(object, members())
-      .filter((home) => home.member.signer === signer)
-      .map(({ slot }) => slot)
+  function homesOf({ data, code }: CodedEntry): readonly Home[] {
+    return protectedHomes({ dataRoot: data.root, sizeBytes: data.sizeBytes, code }, members())
   }
 
-  function hasSigned({ data }: CodedEntry, slot: number): boolean {
-    const self = members().find((member) => member.signer === signer)?.id
-    return (certificates.of(data)?.holders ?? []).some(({ id, slots }) => id === self && slots.includes(slot))
+  const isOwn = ({ member }: Home): boolean => member.signer === signer
+  const ownSlots = (coded: CodedEntry): readonly number[] =>
+    homesOf(coded)
+      .filter(isOwn)
+      .map(({ slot }) => slot)
+
+  function isNamed(
+    { data }: CodedEntry,
+    { id, slot }: { readonly id: number | undefined; readonly slot: number },
+  ): boolean {
+    return (certificates.of(data)?.holders ?? []).some((holder) => holder.id === id && holder.slots.includes(slot))
   }
 
   function shardsDuty(coded: CodedEntry): Duty | undefined {
@@ -177,13 +182,15 @@ export function createDuties(deps: DutiesDeps): Duties {
     },
     hasSignedSlot(entry, slot) {
       const coded = codedOf(entry)
-      return coded !== undefined && hasSigned(coded, slot)
+      const id = members().find((member) => member.signer === signer)?.id
+      return coded !== undefined && isNamed(coded, { id, slot })
     },
-    isUnsigned(entry) {
+    unnamedHomes(entry) {
       const coded = codedOf(entry)
-      const slots = coded === undefined ? [] : ownSlots(coded)
-      if (coded === undefined || slots.length === 0 || held.missingCount(coded, slots) > 0) return false
-      return !slots.every((slot) => hasSigned(coded, slot))
+      const homes = coded === undefined ? [] : homesOf(coded)
+      const own = homes.filter(isOwn).map(({ slot }) => slot)
+      if (coded === undefined || own.length === 0 || held.missingCount(coded, own) > 0) return []
+      return homes.filter(({ slot, member }) => !isNamed(coded, { id: member.id, slot }))
     },
     isShared({ data, parity }) {
       const [ofData, ofParity] = [entries.byRoot(data.root), entries.byRoot(parity.root)]

@@ -132,6 +132,38 @@ describe('an object whose parity is proven', () => {
   })
 })
 
+describe('a certificate that does not name all homes', () => {
+  const signersOf = async (upload: CodedUpload, node: Holder): Promise<number> => {
+    const answer = await node.fetch(certificatePath(upload))
+    return answer.status === 200 ? ((await answer.json()) as Certificate).receipts.length : 0
+  }
+
+  test('is completed by each home from what the others sign, though nobody tells it, and by a home that had all before', async () => {
+    const world = createTestWorld()
+    const object = codedObjectOf(SIZE_BYTES, 25, code)
+    const nodes = await world.members(6)
+    const homes = homesOf(object, nodes)
+    const upload = await submitCoded(world, object, nodes)
+    for (const [slot, node] of homes) await putSlots(upload, node, [slot])
+    const holders = [...homes.values()]
+    // Durable without the last one, which has its shards too; told to two of those that it names.
+    const certificate = certificateOf(upload, await receiptsOf(upload, holders.slice(0, 5)), nodes[0]!)
+    const told = [homes.get(1)!, homes.get(3)!]
+    for (const node of told) expect((await putCertificate(upload, node, certificate)).status).toBe(200)
+    // Nobody is told of anything from here on.
+    for (const node of nodes)
+      world.faults.set(node.url, (request) => (request.method === 'PUT' ? Promise.resolve(nothing()) : undefined))
+    let turn = 0
+    await until(async () => {
+      if (++turn % 50 === 0) world.clock.jump(2 * SYNC_SETTLE_MS)
+      return (await Promise.all(told.map((node) => signersOf(upload, node)))).every((count) => count === 6)
+    }, 'all six are named')
+    for (const node of told) expect((await syncOf(node)).fetchedBytes).toBe(0)
+  })
+})
+
+const nothing = (): Response => new Response('{}', { status: 503 })
+
 describe('two nodes that repair one shard', () => {
   test('do no harm: both have it right, and one of them gives it up', async () => {
     const world = createTestWorld()

@@ -1,4 +1,4 @@
-import type { Address, Clock, Entry, Logger, Member, Root } from '@weightless/core'
+import type { Address, Clock, Entry, Home, Logger, Member, Root } from '@weightless/core'
 import { isFailure, layoutOf, REPLICA_COUNT, SEGMENT_SIZE_BYTES } from '@weightless/core'
 import { fail } from '../errors.ts'
 import { fail as failStore } from '../store/errors.ts'
@@ -95,6 +95,12 @@ export type SyncDeps = {
     options: { readonly members: readonly Member[]; readonly signal: AbortSignal },
   ) => Promise<'found' | 'none'>
   readonly fetchShards: (part: ShardsPart, options: FetchShardsOptions) => Promise<FetchResult>
+  /** Asks these homes of an object what they have signed, for the certificate that is kept. */
+  readonly askReceipts: (
+    part: ShardsPart,
+    homes: readonly Home[],
+    options: { readonly signal: AbortSignal },
+  ) => Promise<void>
   /** All shards of these slots are here: signs for them. */
   readonly onShards: (part: ShardsPart, options: { readonly signal: AbortSignal }) => Promise<void>
   /** The entry is whole: signs for it and tells whoever wants to know. */
@@ -114,7 +120,7 @@ const FULL_RETRY_MS = 30_000
 /** Weight of the newest fetch in the pace. */
 const RATE_WEIGHT = 0.2
 
-/** All is here, and remains to be signed for. */
+/** All is here, and the certificate does not name all homes. */
 const NOTHING_MISSING = { kind: 'shards', why: 'home', missingBytes: 0, heldCount: 0 } as const
 
 type ShardsPart = Omit<MissingPart & { readonly kind: 'shards' }, 'kind'>
@@ -196,7 +202,7 @@ export function createSync(deps: SyncDeps): Sync {
       await checkMark(entry)
       const duty = duties.of(entry)
       if (duty !== undefined) add(entry, duty, { dueMs: clock.nowMs() })
-      else if (duties.isUnsigned(entry)) add(entry, NOTHING_MISSING, { dueMs: clock.nowMs() })
+      else if (duties.unnamedHomes(entry).length > 0) add(entry, NOTHING_MISSING, { dueMs: clock.nowMs() })
     }
     return page.length > 0
   }
@@ -226,7 +232,7 @@ export function createSync(deps: SyncDeps): Sync {
       const isDone = (): boolean =>
         why === 'asked' || kind === 'whole'
           ? shelf.isWhole(entry!)
-          : duties.of(entry!) === undefined && !duties.isUnsigned(entry!)
+          : duties.of(entry!) === undefined && duties.unnamedHomes(entry!).length === 0
       if (entry === undefined || isDone()) missing.delete(seq)
     }
   }
@@ -408,12 +414,24 @@ export function createSync(deps: SyncDeps): Sync {
     }
     const kept = duties.shardsOf(entry)
     if (kept !== undefined) {
-      if ((hasFetched || duties.isUnsigned(entry)) && kept.slots.length > 0) await deps.onShards(kept, { signal })
+      const isUnsigned = duties.unnamedHomes(entry).some(({ member }) => member.signer === deps.signer)
+      if ((hasFetched || isUnsigned) && kept.slots.length > 0) await deps.onShards(kept, { signal })
+      await completeCertificate(entry, kept, item, signal)
     } else if (isWhole) {
       const slot = homeSlot(entry, { signer: deps.signer, replicas: REPLICA_COUNT }, membership.current().members)
       if (slot !== undefined && (hasFetched || !deps.hasSigned(entry))) await deps.onWhole(entry, slot, { signal })
     }
     return true
+  }
+
+  /** Each home finds out what the others have signed: whoever was not reached when they told it would never know. */
+  async function completeCertificate(entry: Entry, kept: ShardsPart, item: Item, signal: AbortSignal): Promise<void> {
+    const others = duties.unnamedHomes(entry).filter(({ member }) => member.signer !== deps.signer)
+    if (others.length > 0) await deps.askReceipts(kept, others, { signal })
+    if (duties.unnamedHomes(entry).length === 0) return
+    const attempts = item.attempts + 1
+    const dueMs = retryAtMs(attempts, clock.nowMs())
+    missing.set(entry.seq, { ...item, ...NOTHING_MISSING, attempts, dueMs })
   }
 
   /** Reads nothing: an index that fails is no reason to try again at once (sim seed 1902). */
@@ -514,7 +532,8 @@ export function createSync(deps: SyncDeps): Sync {
       // What lies ahead of the look is met by it, and a turn that is under way looks again when it ends.
       if (!hasStarted || entry.seq >= lookFrom || running.has(entry.seq)) return
       if (missing.get(entry.seq)?.why === 'asked') return
-      const duty = canBeHeld(entry) ? duties.of(entry) : undefined
+      const isIncomplete = duties.unnamedHomes(entry).length > 0
+      const duty = canBeHeld(entry) ? (duties.of(entry) ?? (isIncomplete ? NOTHING_MISSING : undefined)) : undefined
       if (duty === undefined) missing.delete(entry.seq)
       else if (missing.size < MISSING_MAX) add(entry, duty, { dueMs: clock.nowMs() + SYNC_SETTLE_MS })
       if (pausedUntilMs > clock.nowMs() + SYNC_SETTLE_MS) wake()
