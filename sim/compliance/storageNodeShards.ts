@@ -176,6 +176,21 @@ export function storageNodeShardCompliance(name: string, make: () => Promise<Sha
       ])
     })
 
+    test('of one slot it says how many stripes are here without a gap, in any order of their arrival', async () => {
+      const one = await submitted()
+      const heldOf = async (slot: number): Promise<unknown> =>
+        ((await refusalOf(get(shardsPath(one, [slot]))))[2] as { heldStripeCount?: unknown }).heldStripeCount
+      for (const slot of [1, 5]) {
+        const { of, segments } = one.object.shardsOf(slot)
+        const entry = of === 'data' ? one.data : one.parity
+        expect(segments).toHaveLength(3)
+        await putSegments(entry, slot, segments.slice(1, 2))
+        expect(await heldOf(slot)).toBe(0)
+        await putSegments(entry, slot, segments.slice(0, 1))
+        expect(await heldOf(slot)).toBe(2)
+      }
+    })
+
     test('an entry that is no parity of the other is refused', async () => {
       const [one, other] = [await submitted(), await submitted()]
       await putSlots(one, 0)

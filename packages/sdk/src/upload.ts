@@ -65,6 +65,9 @@ export type UploadManyOptions<Until extends Stage = Stage> = Abortable & {
   /** Protects the object by an erasure code instead of copies, as '4+2' or `{ k, m }`: any m of its holders may be lost. Its
    *  parity is a second entry of the log, paid for in the same transaction. An object of one segment gets 1 + m copies. */
   readonly code?: ErasureCode | string | undefined
+  /** With a code: losses that an object must survive to be called durable, 0 to m; ceil(m / 2) by default. With fewer reachable nodes
+   *  `DURABILITY_NOT_REACHED` is thrown; the repair completes what more there could be. */
+  readonly lossesNeeded?: number | undefined
   /** What to do when the chain has an entry of the same root, size and tags: `reuse` (default) completes that one and pays
    *  nothing; `resubmit` always adds an entry. */
   readonly onExisting?: 'reuse' | 'resubmit' | undefined
@@ -170,6 +173,7 @@ type Settings = {
   readonly encryption: Encryption | undefined
   readonly replicas: number
   readonly code: ErasureCode | undefined
+  readonly lossesNeeded: number | undefined
   readonly onExisting: 'reuse' | 'resubmit'
   readonly tell: (event: ProgressEvent) => void
   readonly steps: Steps | undefined
@@ -337,10 +341,10 @@ async function anchorAll(
 }
 
 /** Homes of an object, and how many holders it needs. */
-function placementFor(object: Accepted, { replicas, code }: Settings, membership: Membership): Placement {
+function placementFor(object: Accepted, { replicas, code, lossesNeeded }: Settings, membership: Membership): Placement {
   return code === undefined
     ? placementOf(object.root, membership, replicas)
-    : codedPlacementOf({ ...object, code }, membership)
+    : codedPlacementOf({ ...object, code, lossesNeeded }, membership)
 }
 
 /** What is still to be paid of an object: `parts`, and the entry of its data if that is there. */
@@ -557,7 +561,7 @@ async function protect(
   client: Client,
   object: Accepted,
   { entry, parity, reused, isAgain = false }: Anchored,
-  { replicas, code, tell, steps }: Settings,
+  { replicas, code, lossesNeeded, tell, steps }: Settings,
   signal: AbortSignal,
 ): Promise<Protected> {
   const { root, sizeBytes, source, tree } = object
@@ -568,12 +572,12 @@ async function protect(
   if (object.parity !== undefined) {
     const { layout } = object.parity
     const of = { seq: parity!.seq, root: object.parity.root, tree: object.parity.tree }
-    return disperseShards(client, { ...what, layout, parity: of }, { signal, onStored })
+    return disperseShards(client, { ...what, layout, parity: of, lossesNeeded }, { signal, onStored })
   }
   if (code === undefined) return { receipts: await disperse(client, { ...what, replicas }, { signal, onStored }) }
-  const copies = { ...what, replicas: 1 + code.m, needed: 1 + lossesNeededOf(code) }
+  const copies = { ...what, replicas: 1 + code.m, needed: 1 + (lossesNeeded ?? lossesNeededOf(code)) }
   const receipts = await disperse(client, copies, { signal, onStored })
-  return certifyCopies(client, { ...what, sizeBytes, code, receipts }, { signal })
+  return certifyCopies(client, { ...what, sizeBytes, code, receipts, lossesNeeded }, { signal })
 }
 
 const STAGES: readonly Stage[] = ['accepted', 'anchored', 'durable', 'final']
@@ -585,6 +589,7 @@ function parseSettings(options: UploadManyOptions, steps: Steps | undefined): Se
     encryption,
     replicas = REPLICA_COUNT,
     onExisting = 'reuse',
+    lossesNeeded,
   } = options
   const code = typeof options.code === 'string' ? parseCode(options.code) : options.code
   const wrong = (name: string, value: unknown): Error => fail('OPTION_INVALID', { name, value: String(value) })
@@ -593,9 +598,14 @@ function parseSettings(options: UploadManyOptions, steps: Steps | undefined): Se
   if (!Number.isInteger(replicas) || replicas < 1 || replicas > SLOT_COUNT_MAX) throw wrong('replicas', replicas)
   if (code !== undefined && !isCode(code)) throw wrong('code', preview(code))
   if (code !== undefined && options.replicas !== undefined) throw wrong('replicas', 'not with a code')
+  if (
+    lossesNeeded !== undefined &&
+    !(code && Number.isInteger(lossesNeeded) && 0 <= lossesNeeded && lossesNeeded <= code.m)
+  )
+    throw wrong('lossesNeeded', code === undefined ? 'only with a code' : lossesNeeded)
   if (onExisting !== 'reuse' && onExisting !== 'resubmit') throw wrong('onExisting', onExisting)
   const tell = options.onProgress ?? (() => undefined)
-  return { until, tags, encryption, replicas, code, onExisting, tell, steps }
+  return { until, tags, encryption, replicas, code, lossesNeeded, onExisting, tell, steps }
 }
 
 /** Streams do not say how long they are; the caller sets timeoutMs for long ones. */

@@ -47,7 +47,8 @@ export async function putCommand(file: string, options: PutOptions, context: Con
   try {
     result = await upload<Stage>(session.client, opened.source, {
       until: options.until,
-      code: options.code,
+      code: codeOf(options.code ?? network.storage.code),
+      lossesNeeded: options.losses,
       timeoutMs: options.timeout * 1000,
       signal,
       findStep: async ({ root }) => {
@@ -82,6 +83,10 @@ export async function putCommand(file: string, options: PutOptions, context: Con
   }
   const ms = Math.round(performance.now() - startedMs)
   printer.result({ ...result, resumed, ms }, () => describe(result, resumed))
+}
+
+function codeOf(name: string | undefined): string | undefined {
+  return name === 'none' ? undefined : name
 }
 
 type Result = UploadResult<Stage>

@@ -43,6 +43,7 @@ function dispersalOfOneHolder(): At {
       bodies: { make: async () => ({ body: new Uint8Array(0), release: () => undefined }) },
       ledger: {
         isFinal: () => false,
+        isCertified: () => false,
         receipts: () => [],
         counted: () => [],
         forget: () => undefined,

@@ -5,6 +5,7 @@ import type { MembershipView } from '../flow/membership.ts'
 import type { Shelf } from '../segments/shelf.ts'
 import type { Ledger } from './ledger.ts'
 import type { Peers } from '../peers/peers.ts'
+import type { ShardReads } from './shardReads.ts'
 import { createSegmentCache, type SegmentCache } from './segmentCache.ts'
 
 /** Verified segments of entries, from the spool, from what was read lately, or from whoever holds them. */
@@ -19,6 +20,7 @@ export type SegmentReaderDeps = {
   readonly ledger: Ledger
   readonly membership: MembershipView
   readonly peers: Peers
+  readonly shards: ShardReads
   readonly kernels: Kernels
   readonly clock: Clock
   readonly logger: Logger
@@ -104,7 +106,7 @@ export function createSegmentReader(options: { readonly replicas: number }, deps
   async function fetchBatch(entry: Entry, from: number): Promise<ReadonlyMap<number, ProvenSegment> | undefined> {
     const { segmentCount } = layoutOf(entry.sizeBytes)
     const count = Math.min(BATCH_SEGMENTS_MAX, segmentCount - from)
-    const segments = await race(entry, { from, count })
+    const segments = await fetch(entry, { from, count })
     if (segments === undefined) return undefined
     const batch = new Map<number, ProvenSegment>()
     for (const { index, data, proof } of segments) {
@@ -118,6 +120,22 @@ export function createSegmentReader(options: { readonly replicas: number }, deps
       batch.set(index, segment)
     }
     return batch
+  }
+
+  /** From whole copies where there are some, else by shards; of what is certified by shards first. */
+  async function fetch(entry: Entry, span: Span): Promise<readonly ProvenSegment[] | undefined> {
+    const byShards = (): Promise<readonly ProvenSegment[] | undefined> =>
+      deps.shards.read(entry, span, { signal: deps.signal })
+    if (ledger.isCertified(entry)) return (await byShards()) ?? (await race(entry, span))
+    let unreachable: unknown
+    const copy = await race(entry, span).catch((error: unknown) => {
+      deps.signal.throwIfAborted()
+      unreachable = error
+    })
+    if (copy !== undefined) return copy
+    const computed = await byShards()
+    if (computed === undefined && unreachable !== undefined) throw unreachable
+    return computed
   }
 
   /** Asks one holder; after a while, or when it fails, the next as well. The first verified answer wins, the rest is aborted. */
