@@ -79,7 +79,7 @@ describe('the modelled loss', () => {
     { name: '1+2 over two domains', lossesMax: 2, domainSizes: [2, 1], domainFailuresPerYear: 1 },
     { name: '10+4 over four domains', lossesMax: 4, domainSizes: [4, 4, 3, 3], domainFailuresPerYear: 0.4 },
     { name: '10+4, domains of three sizes', lossesMax: 4, domainSizes: [1, 5, 4, 4], domainFailuresPerYear: 0.1 },
-  ])('is what many simulated years of single nodes show: $name', ({ name: _, ...how }) => {
+  ])('is what many simulated years of single nodes show: $name', (how) => {
     const model: LossModel = { ...how, nodeFailuresPerYear: 0.8, repairDays: 60 }
     const runs = 20_000
     const chance = mulberry32(7)
