@@ -168,6 +168,10 @@ async function membershipsOf(
   if (client.membership.registry === undefined)
     return [...versions].map((version) => typedList(membership, version, receipts))
   const known = new Map([[membership.version, membership]])
+  for (const version of versions) {
+    const earlier = client.membership.at?.(version)
+    if (earlier !== undefined) known.set(version, earlier)
+  }
   const isMissing = (): boolean => [...versions].some((version) => !known.has(version))
   if (isMissing()) {
     const newest = await client.membership.read(options)

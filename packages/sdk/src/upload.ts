@@ -50,7 +50,12 @@ import {
   type Steps,
 } from './uploadSteps.ts'
 
-export type UploadOptions<Until extends Stage = Stage> = UploadManyOptions<Until> & StepOptions
+export type UploadOptions<Until extends Stage = Stage> = UploadManyOptions<Until> &
+  StepOptions & {
+    /** For whoever follows the log himself: the entry that stands for these bytes. It is not looked for and never paid for again,
+     *  however many others have the same bytes; with a code its parity is, unless that is there too. */
+    readonly entry?: Entry | undefined
+  }
 
 export type UploadManyOptions<Until extends Stage = Stage> = Abortable & {
   /** The stage to wait for; default 'durable'. 'accepted' computes the root and sends nothing. */
@@ -131,7 +136,7 @@ export async function upload<Until extends Stage = 'durable'>(
   source: Source,
   options: UploadOptions<Until> = {},
 ): Promise<UploadResult<Until>> {
-  const [result] = await uploadAll(client, [source], options, createSteps(client, options))
+  const [result] = await uploadAll(client, [source], options, createSteps(client, options), options.entry)
   return result!
 }
 
@@ -142,17 +147,18 @@ export async function uploadMany<Until extends Stage = 'durable'>(
   sources: readonly Source[],
   options: UploadManyOptions<Until> = {},
 ): Promise<UploadResult<Until>[]> {
-  return uploadAll(client, sources, options, undefined)
+  return uploadAll(client, sources, options, undefined, undefined)
 }
 
-/** `steps` only with one source. */
+/** `steps` and `entry` only with one source. */
 async function uploadAll<Until extends Stage>(
   client: Client,
   sources: readonly Source[],
   options: UploadManyOptions<Until>,
   steps: Steps | undefined,
+  entry: Entry | undefined,
 ): Promise<UploadResult<Until>[]> {
-  const settings = parseSettings(options, steps)
+  const settings = { ...parseSettings(options, steps), entry }
   if (sources.length > SOURCES_MAX)
     throw fail('OPTION_INVALID', { name: 'sources', count: sources.length, countMax: SOURCES_MAX })
   const opened: OpenSource[] = []
@@ -177,6 +183,7 @@ type Settings = {
   readonly onExisting: 'reuse' | 'resubmit'
   readonly tell: (event: ProgressEvent) => void
   readonly steps: Steps | undefined
+  readonly entry: Entry | undefined
 }
 
 async function run(
@@ -282,17 +289,20 @@ async function anchorAll(
   settings: Settings,
   signal: AbortSignal,
 ): Promise<readonly Anchored[]> {
-  const { until, onExisting, tell, steps } = settings
+  const { until, onExisting, tell, steps, entry: given } = settings
   const needs = until === 'anchored' ? 'nothing' : 'holders'
-  const everything = objects.flatMap((object) => unpaidOf(object, undefined))
+  if (given !== undefined) checkGiven(given, objects[0]!)
+  const everything = objects.flatMap((object) => unpaidOf(object, given))
   // Most uploads are new: what their transaction needs is read while the nodes are asked.
-  const guess = everything.length <= BATCH_ENTRIES_MAX ? prepareAll(client, everything, signal) : undefined
+  const isOneBatch = everything.length > 0 && everything.length <= BATCH_ENTRIES_MAX
+  const guess = isOneBatch ? prepareAll(client, everything, signal) : undefined
   guess?.catch(() => undefined)
   const found = await mapBounded(objects, { window: OBJECTS_WINDOW, signal }, async (object, scope) => {
     const { root, parity } = object
     const placement = placementFor(object, settings, await client.membership.read({ signal: scope }))
     const roots = parity === undefined ? ([root] as const) : ([root, parity.root] as const)
     const { known } = await preflight(client, { roots: [...roots], placement, needs }, { signal: scope })
+    if (given !== undefined) return { entry: given, parity: await findParity(client, object, known, scope) }
     return onExisting === 'reuse' ? findExisting(client, object, known, scope) : undefined
   })
   const anchored = new Map<number, Anchored>()
@@ -337,6 +347,18 @@ async function anchorAll(
     const one = anchored.get(i)
     invariant(one !== undefined, 'every object has its entry')
     return one
+  })
+}
+
+/** Throws `OPTION_INVALID`. */
+function checkGiven(entry: Entry, { root, sizeBytes, submission }: Accepted): void {
+  if (entry.root === root && entry.sizeBytes === sizeBytes && equal(entry.tags, submission.tags)) return
+  throw fail('OPTION_INVALID', {
+    name: 'entry',
+    reason: 'not of these bytes and tags',
+    seq: entry.seq,
+    root: entry.root,
+    rootOfBytes: root,
   })
 }
 
@@ -447,12 +469,21 @@ async function findExisting(
   known: readonly HeldEntry[],
   signal: AbortSignal,
 ): Promise<Pick<Anchored, 'entry' | 'parity'> | undefined> {
-  const { root, submission, parity } = object
-  const [entry, ofParity] = await Promise.all([
+  const { root, submission } = object
+  const [entry, parity] = await Promise.all([
     findEntry(client, { root, submission }, known, signal),
-    parity && findEntry(client, parity, known, signal),
+    findParity(client, object, known, signal),
   ])
-  return entry && { entry, parity: ofParity }
+  return entry && { entry, parity }
+}
+
+async function findParity(
+  client: Client,
+  { parity }: Accepted,
+  known: readonly HeldEntry[],
+  signal: AbortSignal,
+): Promise<Entry | undefined> {
+  return parity && findEntry(client, parity, known, signal)
 }
 
 /** An entry with this root, size and tags that the chain confirms: the furthest one first. */
@@ -582,7 +613,7 @@ async function protect(
 
 const STAGES: readonly Stage[] = ['accepted', 'anchored', 'durable', 'final']
 
-function parseSettings(options: UploadManyOptions, steps: Steps | undefined): Settings {
+function parseSettings(options: UploadManyOptions, steps: Steps | undefined): Omit<Settings, 'entry'> {
   const {
     until = 'durable',
     tags = new Uint8Array(0),

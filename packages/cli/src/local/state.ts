@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { parseCode } from '@weightless/core'
 import { writeFileAtomic } from '@weightless/host'
 import { fail } from '../errors.ts'
 import type { Layout } from './directory.ts'
@@ -10,10 +11,14 @@ export type NetworkState = {
   readonly chainPort: number
   readonly gatewayPort: number
   readonly adminPort: number
+  /** What uploads are protected by unless they say otherwise. */
+  readonly code: CodeName
   /** Number of the next node: numbers are never used twice, because a registry remembers its members. */
   readonly nextNode: number
   readonly nodes: readonly NodeState[]
 }
+/** `4+2`, or `none`: three copies. */
+export type CodeName = string
 export type NodeState = { readonly id: string; readonly port: number; readonly draining: boolean }
 
 /** `undefined` for a directory that has never been started. Throws `DIRECTORY_DAMAGED`. */
@@ -42,12 +47,16 @@ function parseState(value: unknown): NetworkState {
     requireWhole(port, 1, 65_535)
   requireWhole(portBase, 0, 65_535)
   requireWhole(nextNode, 0, Number.MAX_SAFE_INTEGER)
+  // A directory from before there were codes has three copies of everything.
+  const { code = 'none' } = value as Partial<NetworkState>
+  if (code !== 'none') parseCode(code)
   for (const { id } of nodes) if (!/^node-\d{1,15}$/.test(id)) throw new TypeError('not the id of a node')
   return {
     portBase,
     chainPort,
     gatewayPort,
     adminPort,
+    code,
     nextNode,
     nodes: nodes.map(({ id, port, draining }) => ({ id, port, draining })),
   }
