@@ -91,6 +91,15 @@ function* steps(chance: ReturnType<typeof createChance>): Generator<Step> {
         yield { from, to: 'storageRegistry', data, value: 10_000_000_000n }
         break
       }
+      case 4:
+        if (chance.below(3) === 0)
+          yield {
+            from,
+            to: 'storageRegistry',
+            data: encodeFunctionData({ abi: storageRegistryAbi, functionName: 'drain' }),
+            value: 0n,
+          }
+        break
       case 2: {
         const own = submissionOf(heightsOf(chance), 10 * i)
         const data = call(flowSelectors.submitOld, [own])

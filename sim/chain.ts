@@ -28,6 +28,7 @@ import {
 } from 'viem'
 import type { Chance } from './chance.ts'
 import { submitLog } from './fakes/chain.ts'
+import { RpcFault } from './fakes/rpcFault.ts'
 
 /**
  * A small deterministic chain with the flow, its market and the registry, as far as clients and nodes can see them: order,
@@ -57,6 +58,9 @@ export type SimChain = {
   books(): Books
   /** Logs of the chain as it stands. */
   logs(): readonly SimLog[]
+  /** The active members, and the hash of each version of their list. */
+  members(): readonly Member[]
+  membershipHashOf(version: number): Uint8Array | undefined
 }
 export type UnsignedCall = { readonly from: string; readonly to: string; readonly data: Hex; readonly valueWei: bigint }
 export type SimChainOptions = {
@@ -131,16 +135,6 @@ type State = {
   flow: FlowState
   feesWei: bigint
   gasWei: bigint
-}
-
-class RpcFault extends Error {
-  readonly code: number
-  readonly data: Hex | undefined
-  constructor(code: number, message: string, data?: Hex) {
-    super(message)
-    this.code = code
-    this.data = data
-  }
 }
 
 export function createSimChain(options: SimChainOptions = {}): SimChain {
@@ -324,6 +318,20 @@ export function createSimChain(options: SimChainOptions = {}): SimChain {
       case 'update':
         if (own?.status !== 'active') throw reverted('0x')
         return changeMember(state, described(own))
+      case 'drain': {
+        if (own === undefined)
+          throw reverted(
+            encodeErrorResult({ abi: storageRegistryAbi, errorName: 'NotMember', args: [call.from as Hex] }),
+          )
+        if (own.status === 'draining') {
+          const args = [own.id, STATUSES.indexOf(own.status)] as const
+          throw reverted(encodeErrorResult({ abi: storageRegistryAbi, errorName: 'WrongStatus', args }))
+        }
+        const drained: Record = { ...own, status: 'draining' }
+        if (own.status === 'active') return changeMember(state, drained)
+        state.members.set(own.id, drained)
+        return []
+      }
       case 'heartbeat': {
         if (own === undefined || own.status === 'draining') throw reverted('0x')
         const beaten: Record = { ...own, heartbeat: at.timestamp, status: 'active' }
@@ -618,6 +626,8 @@ export function createSimChain(options: SimChainOptions = {}): SimChain {
       return { fundedWei, balances, surplus, stakesWei, feesWei, gasWei }
     },
     logs: () => blocks.flatMap(({ mined }) => mined.flatMap(({ logs }) => logs)),
+    members: () => activeOf(newest().state),
+    membershipHashOf: (version) => newest().state.membershipHashes[version],
     async handle(request, sender) {
       const body = (await request.json()) as Question | readonly Question[]
       if (!Array.isArray(body)) return Response.json(await answerOne(body as Question, sender))

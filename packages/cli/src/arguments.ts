@@ -1,8 +1,8 @@
 import { isFailure, parseCode, parseRoot, preview, type Root } from '@weightless/core'
 import { fail } from './errors.ts'
 
-/** Storage nodes of one local network: each is a process of up to 120 MB. */
-export const LOCAL_NODES_MAX = 32
+/** Storage nodes of one local network: each is a process of up to 120 MB. 29+51 takes eighty, and some to replace them. */
+export const LOCAL_NODES_MAX = 96
 /** Roots in one `get`: official clients cut files into fragments of 4 GiB, so this is 4 TiB. */
 export const FRAGMENTS_MAX = 1024
 /** A day: no command of ours waits longer. */

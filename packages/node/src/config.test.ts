@@ -58,11 +58,30 @@ describe('the configuration of roles', () => {
         capacityBytes: 64 * 1024 ** 3,
         gatewayUrl: 'http://127.0.0.1:8601',
         stakeWei: 10n ** 21n,
+        upkeep: {
+          repairBytesPerSecond: 64 * 1024 ** 2,
+          repairGraceMs: 10_000,
+          scrubBytesPerSecond: 8 * 1024 ** 2,
+          scrubIntervalMs: 7 * 24 * 3_600_000,
+        },
       },
       gateway: undefined,
       log: { level: 'info' },
       ignoredKeys: [],
     })
+  })
+
+  test('upkeep in bytes per second, seconds and hours, within what makes sense', () => {
+    const keys =
+      'repair_bytes_per_second = 1000000\nrepair_grace_seconds = 0\nscrub_bytes_per_second = 65536\nscrub_interval_hours = 1\n'
+    expect(parse(`${CHAIN}${STORAGE}${keys}`).storage!.upkeep).toEqual({
+      repairBytesPerSecond: 1_000_000,
+      repairGraceMs: 0,
+      scrubBytesPerSecond: 65_536,
+      scrubIntervalMs: 3_600_000,
+    })
+    for (const line of ['scrub_bytes_per_second = 65535', 'scrub_interval_hours = 0', 'repair_grace_seconds = 86401'])
+      expect(failure(`${CHAIN}${STORAGE}${line}\n`).code).toBe('CONFIG_VALUE_INVALID')
   })
 
   test('both roles in one process', () => {

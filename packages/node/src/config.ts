@@ -12,6 +12,7 @@ import {
 import { fail } from './errors.ts'
 import { REORG_BLOCKS_MAX } from './flow/blockLog.ts'
 import { LOG_PAGE_BLOCKS_MAX } from './flow/logPages.ts'
+import { UPKEEP_DEFAULT, type Upkeep } from './sync/upkeep.ts'
 
 /** Which segments a storage node keeps (DESIGN D7). */
 export type StorageMembership =
@@ -57,6 +58,8 @@ export type StorageConfig = {
   readonly gatewayUrl: string | undefined
   /** `undefined`: what covers the whole capacity, so that capacity is the weight in placement. */
   readonly stakeWei: bigint | undefined
+  /** `undefined`: as every node does unless told otherwise. */
+  readonly upkeep?: Upkeep | undefined
 }
 
 export type GatewayConfig = {
@@ -112,6 +115,12 @@ const OFFICIAL_CONFIRMATIONS = 3
 const POLL_MS_DEFAULT = 1_000
 const POLL_MS_MIN = 100
 const POLL_MS_MAX = 60_000
+/** A segment in four seconds: less would never come to an end. */
+const UPKEEP_BYTES_PER_SECOND_MIN: number = 64 * 1024
+/** A day without a repair is the most that anybody can mean. */
+const REPAIR_GRACE_SECONDS_MAX = 86_400
+/** A year. */
+const SCRUB_INTERVAL_HOURS_MAX = 8_784
 const NUM_SHARD_MAX = 1 << 16
 const TEXT_LENGTH_MAX = 4096
 
@@ -140,6 +149,10 @@ const SECTIONS = {
     'shard_position',
     'gateway_url',
     'stake_wei',
+    'repair_bytes_per_second',
+    'repair_grace_seconds',
+    'scrub_bytes_per_second',
+    'scrub_interval_hours',
   ],
   gateway: [
     'listen',
@@ -232,6 +245,20 @@ function parseStorage(fields: Fields, registry: Address | undefined): StorageCon
     capacityBytes: fields.optional('capacity_bytes', wholeNumber(1, Number.MAX_SAFE_INTEGER)) ?? CAPACITY_BYTES_DEFAULT,
     gatewayUrl: fields.optional('gateway_url', url),
     stakeWei: fields.optional('stake_wei', wei),
+    upkeep: parseUpkeep(fields),
+  }
+}
+
+function parseUpkeep(fields: Fields): Upkeep {
+  const rate = (key: string): number | undefined =>
+    fields.optional(key, wholeNumber(UPKEEP_BYTES_PER_SECOND_MIN, Number.MAX_SAFE_INTEGER))
+  const graceSeconds = fields.optional('repair_grace_seconds', wholeNumber(0, REPAIR_GRACE_SECONDS_MAX))
+  const intervalHours = fields.optional('scrub_interval_hours', wholeNumber(1, SCRUB_INTERVAL_HOURS_MAX))
+  return {
+    repairBytesPerSecond: rate('repair_bytes_per_second') ?? UPKEEP_DEFAULT.repairBytesPerSecond,
+    repairGraceMs: graceSeconds === undefined ? UPKEEP_DEFAULT.repairGraceMs : 1000 * graceSeconds,
+    scrubBytesPerSecond: rate('scrub_bytes_per_second') ?? UPKEEP_DEFAULT.scrubBytesPerSecond,
+    scrubIntervalMs: intervalHours === undefined ? UPKEEP_DEFAULT.scrubIntervalMs : 3_600_000 * intervalHours,
   }
 }
 

@@ -193,6 +193,7 @@ async function startStorage(chain: ChainConfig, config: StorageConfig, stage: St
       registry: chain.registry,
       membership: config.membership,
       gatewayUrl: config.gatewayUrl,
+      upkeep: config.upkeep,
     },
     { follower, membership, store, index, kernels, net, clock, logger, metrics, bytes: nodeBytes, signer, signal },
   )

@@ -33,6 +33,7 @@ import { plainBytes } from '../src/http/fastBytes.ts'
 import type { RoleMetrics } from '../src/http/service.ts'
 import type { Peers } from '../src/peers/peers.ts'
 import type { Sync } from '../src/sync/sync.ts'
+import { UPKEEP_DEFAULT, type Upkeep } from '../src/sync/upkeep.ts'
 import { createStorageRole } from '../src/storage/storage.ts'
 import { createSegmentStore, type SegmentStore } from '../src/store/store.ts'
 import { CHAIN_ID, createTestChain, FLOW, REGISTRY, type TestChain } from './testChain.ts'
@@ -58,6 +59,7 @@ export type TestStorageOptions = {
   readonly capacityBytes?: number
   readonly machine?: TestMachine
   readonly joins?: boolean
+  readonly upkeep?: Partial<Upkeep>
 }
 export type TestGatewayOptions = {
   readonly policy?: GatewayPolicy
@@ -227,6 +229,7 @@ export function createTestWorld(options: { readonly clockSpeed?: number | undefi
         registry: source.source === 'registry' ? REGISTRY : undefined,
         membership: source,
         gatewayUrl: options.gatewayUrl,
+        upkeep: { ...UPKEEP_DEFAULT, ...options.upkeep },
       },
       {
         follower: parts.follower,
@@ -319,6 +322,7 @@ const noMetrics: RoleMetrics = {
   contentType: 'text/plain; version=0.0.4',
   render: async () => '# no metrics here\n',
   gaugeOf: () => undefined,
+  gaugesOf: () => undefined,
 }
 
 /** A segment as official clients send it. */

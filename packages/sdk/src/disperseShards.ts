@@ -9,7 +9,6 @@ import {
   type Abortable,
   type Certificate,
   type CertificateFacts,
-  type HeldReceipt,
   type Member,
   type Receipt,
 } from '@weightless/core'
@@ -33,7 +32,7 @@ import { createRate, type Rate } from './rate.ts'
 import { childScope, childScopes } from './scope.ts'
 import { isRefusalOfBytes, sendBody } from './sendBody.ts'
 import { checkSigned } from './signedBy.ts'
-import type { ShardsAnswer } from './storageNodeClient.ts'
+import type { ShardsAnswer, SignedShards } from './storageNodeClient.ts'
 import { loadStripes, planStripes, type CodedObject, type StripeBatch } from './stripes.ts'
 
 /** One coded object whose two entries are on chain, and the bytes it stands for. */
@@ -147,7 +146,7 @@ type Lane = {
   readonly reader: BatchReader<StripeBatch>
   readonly scope: ReturnType<typeof childScope>
   holder: Member | undefined
-  held: Required<HeldReceipt> | undefined
+  held: SignedShards | undefined
 }
 
 /** The reason of a lane's end whose holder is needed elsewhere. */
@@ -210,7 +209,7 @@ type Holder = {
   readonly reader: BatchReader<StripeBatch>
 }
 
-async function storeAt(job: Job, holder: Holder, signal: AbortSignal): Promise<Required<HeldReceipt>> {
+async function storeAt(job: Job, holder: Holder, signal: AbortSignal): Promise<SignedShards> {
   const { root, seq, parity, plan, layout } = job
   const { contact, slot, reader, member } = holder
   const status = await contact.status({ signal })
@@ -220,7 +219,7 @@ async function storeAt(job: Job, holder: Holder, signal: AbortSignal): Promise<R
       { seq, parity: parity.seq, slots: [slot], fingerprintBytesMax: fingerprintsSizeOf(layout, [slot]) },
       { signal, timeoutMs: SHARDS_TIMEOUT_MS },
     )
-  const check = async (held: Required<HeldReceipt>): Promise<Required<HeldReceipt>> => {
+  const check = async (held: SignedShards): Promise<SignedShards> => {
     checkSigned(job.client, job, { member, status }, held.receipt)
     await checkHeld(job, slot, held, signal)
     return held
@@ -282,16 +281,16 @@ async function checkStripes(job: Job, batch: StripeBatch, signal: AbortSignal): 
 async function checkHeld(
   job: Job,
   slot: number,
-  { receipt, fingerprints }: Required<HeldReceipt>,
+  { receipt, fingerprints }: SignedShards,
   signal: AbortSignal,
 ): Promise<void> {
   const { layout, parity, own } = job
   const refuse = (reason: string) => failCore('RECEIPT_INVALID', { reason, signer: receipt.signer, slot })
   if (slotsOf(receipt.slots).join() !== String(slot)) throw refuse('it is for other slots than asked for')
-  checkFingerprints({ layout, parityRoot: parity.root }, receipt, fingerprints!)
+  checkFingerprints({ layout, parityRoot: parity.root }, receipt, fingerprints)
   job.completing ??= completeOwn(job, job.scope)
   await job.completing
-  if (!equal(await own.ofSlot(slot, { signal }), fingerprints!))
+  if (!equal(await own.ofSlot(slot, { signal }), fingerprints))
     throw refuse('the fingerprints are not those of the shards that were sent')
 }
 

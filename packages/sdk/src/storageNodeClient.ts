@@ -26,7 +26,6 @@ import {
   type Clock,
   type ErasureCode,
   type Facts,
-  type HeldReceipt,
   type Net,
   type ProvenSegment,
   type Receipt,
@@ -119,6 +118,8 @@ export type NodeStatus = {
   readonly flow: Address
   readonly registry: Address | undefined
   readonly gatewayUrl: string | undefined
+  /** The version of the membership that the node sees. */
+  readonly registryVersion: number | undefined
   readonly nextSeq: number
   readonly readOnly: boolean
   readonly ready: boolean
@@ -152,8 +153,9 @@ export type HeldParity = {
   /** Slots of which it holds every shard, of data and parity. */
   readonly slots: readonly number[]
 }
+export type SignedShards = { readonly receipt: Receipt; readonly fingerprints: Uint8Array }
 export type ShardsAnswer =
-  | { readonly kind: 'signed'; readonly held: Required<HeldReceipt> }
+  | { readonly kind: 'signed'; readonly held: SignedShards }
   /** It lacks a shard, or knows no such entry. `heldStripeCount`: of one slot alone, its shards from the first stripe on up to one that
    *  is missing; 0 where it does not say. */
   | { readonly kind: 'incomplete'; readonly heldStripeCount: number }
@@ -336,7 +338,7 @@ export function createStorageNodeClient(
   function parseStatus(status: Fields): NodeStatus {
     return guarded(status, () => {
       const store = fieldsOf(status['store'])
-      const { registry, gatewayUrl, nodeId, ready } = status
+      const { registry, registryVersion, gatewayUrl, nodeId, ready } = status
       return {
         nodeId: String(nodeId).slice(0, PEER_TEXT_CHARACTERS_MAX),
         signer: parseAddress(status['signer']),
@@ -344,6 +346,7 @@ export function createStorageNodeClient(
         flow: parseAddress(status['flow']),
         registry: registry === undefined || registry === null ? undefined : parseAddress(registry),
         gatewayUrl: typeof gatewayUrl === 'string' ? gatewayUrl.slice(0, PEER_TEXT_CHARACTERS_MAX) : undefined,
+        registryVersion: Number.isSafeInteger(registryVersion) ? (registryVersion as number) : undefined,
         nextSeq: whole(status['nextSeq'], 'nextSeq'),
         readOnly: store['readOnly'] === true,
         ready: ready === true,

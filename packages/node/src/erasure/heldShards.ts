@@ -8,6 +8,8 @@ import { segmentOf, type CodedEntry } from './codedEntry.ts'
 export type HeldShards = {
   /** Slots of which every shard is here, ascending. */
   wholeSlots(coded: CodedEntry): readonly number[]
+  /** Slots of which some shard is here, ascending. */
+  someSlots(coded: CodedEntry): readonly number[]
   /** Shards of these slots that are not here. */
   missingCount(coded: CodedEntry, slots: readonly number[]): number
   /** Shards of this slot from the first stripe on, up to one that is not here. */
@@ -84,6 +86,10 @@ export function createHeldShards(deps: {
     wholeSlots(coded) {
       const held = heldCounts(coded)
       return presentSlots(coded.layout).filter((slot) => held(slot) === shardCountOf(coded.layout, slot))
+    },
+    someSlots(coded) {
+      const held = heldCounts(coded)
+      return presentSlots(coded.layout).filter((slot) => held(slot) > 0)
     },
     missingCount(coded, slots) {
       const held = heldCounts(coded)

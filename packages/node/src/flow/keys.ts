@@ -19,8 +19,10 @@ const KIND = {
   shardReceipt: 't',
   certificate: 'v',
   certified: 'q',
-  parityStep: 'u',
-  parityOwed: 'o',
+  scrub: 'u',
+  orphan: 'o',
+  parityStep: 'k',
+  parityOwed: 'l',
   budget: 'y',
 } as const
 export type KeyKind = keyof typeof KIND
@@ -33,6 +35,10 @@ export function cursorKey(): Uint8Array {
 
 export function chainKey(): Uint8Array {
   return keyOf('chain')
+}
+
+export function scrubKey(): Uint8Array {
+  return keyOf('scrub')
 }
 
 export function numberKey(kind: KeyKind, value: number): Uint8Array {

@@ -53,7 +53,12 @@ export function createReceipts(options: ReceiptsOptions, deps: ReceiptsDeps): Re
   const get = (entry: Entry): Receipt | undefined => {
     const value = read(numberKey('receipt', entry.seq))
     const saved = value && decode(value)
-    return saved !== undefined && isReceiptOf(saved, entry) ? saved : undefined
+    return saved !== undefined && isOwn(saved, entry) ? saved : undefined
+  }
+
+  /** A node that came back under another key signs anew: what the old one signed is nobody's word any more. */
+  function isOwn(saved: Receipt, entry: Entry): boolean {
+    return saved.signer === signer?.address && isReceiptOf(saved, entry)
   }
 
   function signNew(entry: Entry, slots: readonly number[], fingerprintRoot: Hex): Receipt | undefined {
@@ -99,7 +104,7 @@ export function createReceipts(options: ReceiptsOptions, deps: ReceiptsDeps): Re
       const value = read(key)
       if (value !== undefined && equal(value.subarray(0, CODED_BYTES_SIZE_BYTES), about)) {
         const saved = decode(value.subarray(CODED_BYTES_SIZE_BYTES))
-        if (isReceiptOf(saved, data)) return saved
+        if (isOwn(saved, data)) return saved
       }
       const fingerprintRoot = fingerprintRootOf({ layout, parityRoot: parity.root, slots }, fingerprints)
       const receipt = signNew(data, slots, fingerprintRoot)

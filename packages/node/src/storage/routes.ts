@@ -48,6 +48,8 @@ export type StorageRoutesDeps = {
   readonly logger: Logger
   /** Throws when this node does not keep these segments of the entry. */
   readonly checkWanted: (entry: Entry, indexes: readonly number[]) => void
+  /** Somebody asked for a segment of this entry that is not here. */
+  readonly onMissed: (entry: Entry) => void
   readonly status: () => object
 }
 
@@ -118,8 +120,9 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
         Array.from({ length: count }, async (_, i) => {
           const index = from + i * step
           const segment = await shelf.read(entry, index, { signal })
-          if (segment === undefined) throw fail('SEGMENT_MISSING', { root, index })
-          return segment
+          if (segment !== undefined) return segment
+          deps.onMissed(entry)
+          throw fail('SEGMENT_MISSING', { root, index })
         }),
       )
       const body = concat(encodeFrames(segments))
