@@ -30,10 +30,15 @@ export async function readState(layout: Layout): Promise<NetworkState | undefine
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw fail('DIRECTORY_DAMAGED', { dir: layout.top, file: 'state.json' }, { cause: error })
   }
+  return parseState(text, { dir: layout.top })
+}
+
+/** What a state file says, `dir` being its directory for the error. Throws `DIRECTORY_DAMAGED`. */
+export function parseState(text: string, { dir }: { readonly dir: string }): NetworkState {
   try {
-    return parseState(JSON.parse(text))
+    return stateOf(JSON.parse(text))
   } catch (cause) {
-    throw fail('DIRECTORY_DAMAGED', { dir: layout.top, file: 'state.json' }, { cause })
+    throw fail('DIRECTORY_DAMAGED', { dir, file: 'state.json' }, { cause })
   }
 }
 
@@ -41,7 +46,7 @@ export async function writeState(layout: Layout, state: NetworkState): Promise<v
   await writeFileAtomic(layout.state, `${JSON.stringify(state, null, 2)}\n`, { mode: 0o600 })
 }
 
-function parseState(value: unknown): NetworkState {
+function stateOf(value: unknown): NetworkState {
   const { portBase, chainPort, gatewayPort, adminPort, nextNode, nodes } = value as NetworkState
   for (const port of [chainPort, gatewayPort, adminPort, ...nodes.map((node) => node.port)])
     requireWhole(port, 1, 65_535)
