@@ -104,7 +104,7 @@ async function putOnce(lab: Lab, network: LabNetwork, way: Way, sizeBytes: numbe
   const file = await lab.makeFile('object', sizeBytes)
   const storedBefore = await storedBytesOf(lab, network)
   const before = await network.usage()
-  const put = await lab.ours(['put', file, ...(way === 'three copies' ? [] : ['--code', way]), '--json'], network)
+  const put = await lab.ours(['put', file, '--code', way === 'three copies' ? 'none' : way, '--json'], network)
   const after = await network.usage()
   const storedBytes = (await storedBytesOf(lab, network)) - storedBefore
   await rm(file)

@@ -17,17 +17,15 @@ type Loss = {
   readonly nodes: number
   readonly code: { readonly k: number; readonly m: number } | undefined
   readonly slots: readonly number[]
-  /** Bytes to read for each lost one: k, and twice that where all parity is lost at once and its tree with it. */
-  readonly theory: number
 }
 
 const LOSSES: readonly Loss[] = [
-  { what: 'one of three copies', nodes: 6, code: undefined, slots: [0], theory: 1 },
-  { what: '4+2, a data slot', nodes: 6, code: { k: 4, m: 2 }, slots: [0], theory: 4 },
-  { what: '4+2, a parity slot', nodes: 6, code: { k: 4, m: 2 }, slots: [4], theory: 4 },
-  { what: '4+2, two data slots', nodes: 6, code: { k: 4, m: 2 }, slots: [0, 1], theory: 4 },
-  { what: '4+2, both parity slots', nodes: 6, code: { k: 4, m: 2 }, slots: [4, 5], theory: 8 },
-  { what: '10+4, a data slot', nodes: 14, code: { k: 10, m: 4 }, slots: [0], theory: 10 },
+  { what: 'one of three copies', nodes: 6, code: undefined, slots: [0] },
+  { what: '4+2, a data slot', nodes: 6, code: { k: 4, m: 2 }, slots: [0] },
+  { what: '4+2, a parity slot', nodes: 6, code: { k: 4, m: 2 }, slots: [4] },
+  { what: '4+2, two data slots', nodes: 6, code: { k: 4, m: 2 }, slots: [0, 1] },
+  { what: '4+2, both parity slots', nodes: 6, code: { k: 4, m: 2 }, slots: [4, 5] },
+  { what: '10+4, a data slot', nodes: 14, code: { k: 10, m: 4 }, slots: [0] },
 ]
 
 /** Holders are stopped and their directories deleted; they are started again and fetch or compute what they have lost. */
@@ -60,7 +58,7 @@ export const rebuild: Scenario = {
       rows,
       notes: [
         `${sizeBytes / MIB} MiB each; from the moment the first node is ready again to the moment all have what they lost; read: what the other nodes wrote to their sockets meanwhile, the objects by which the network proves itself among it`,
-        'several slots are lost at once, each with a node of its own, and each of these computes its own from k others: so do s and the ratio',
+        'theory: k bytes read for each lost one. Several slots are lost at once, each with a node of its own: each computes its own from k others, and may have to compute what else is lost for its proof, up to 2 k; what they give each other is not counted as read',
         'a node reads at most 64 MiB/s for its repair (SYNC_BYTES_PER_SECOND_MAX), so that users go first: no less than k · 14.9 s per GB that one node has lost',
       ],
     }
@@ -70,8 +68,8 @@ export const rebuild: Scenario = {
 async function rebuildOnce(lab: Lab, network: LabNetwork, loss: Loss, sizeBytes: number): Promise<string[]> {
   const { code, slots } = loss
   const file = await lab.makeFile('object', sizeBytes)
-  const options = code === undefined ? [] : ['--code', `${code.k}+${code.m}`]
-  const put = JSON.parse((await lab.ours(['put', file, ...options, '--json'], network)).out) as StoredResult
+  const name = code === undefined ? 'none' : `${code.k}+${code.m}`
+  const put = JSON.parse((await lab.ours(['put', file, '--code', name, '--json'], network)).out) as StoredResult
   await rm(file)
   const got = await lab.ours(['get', put.root, '-o', file], network)
   await rm(file)
@@ -97,6 +95,7 @@ async function rebuildOnce(lab: Lab, network: LabNetwork, loss: Loss, sizeBytes:
     (sum, [role, usage]) => sum + usage.cpuSeconds - (lostIds.includes(role) ? 0 : (before.get(role)?.cpuSeconds ?? 0)),
     0,
   )
+  const theory = code?.k ?? 1
   const lostBytes = code === undefined ? sizeBytes : (sizeBytes / code.k) * slots.length
   return [
     loss.what,
@@ -105,8 +104,8 @@ async function rebuildOnce(lab: Lab, network: LabNetwork, loss: Loss, sizeBytes:
     rate(lostBytes, ms),
     ((ms / 1000 / lostBytes) * GB).toFixed(1),
     (readBytes / lostBytes).toFixed(3),
-    String(loss.theory),
-    (readBytes / lostBytes / loss.theory).toFixed(3),
+    String(theory),
+    (readBytes / lostBytes / theory).toFixed(3),
     ((cpuSeconds / lostBytes) * GB).toFixed(1),
     (got.ms / 1000).toFixed(1),
   ]
