@@ -50,7 +50,7 @@ describe('arguments', () => {
 
   test.each([
     [parseNodeCount, '0'],
-    [parseNodeCount, '33'],
+    [parseNodeCount, '97'],
     [parseNodeCount, '6.5'],
     [parseNodeCount, '-1'],
     [parsePortBase, '80'],

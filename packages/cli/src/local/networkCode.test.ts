@@ -39,6 +39,6 @@ describe('the code of a network', () => {
   })
 
   test('with more slots than there can be nodes wants to be told how many', () => {
-    expect(() => nodeCountFor('29+51')).toThrow(/--nodes N/)
+    expect(() => nodeCountFor('60+60')).toThrow(/--nodes N/)
   })
 })
