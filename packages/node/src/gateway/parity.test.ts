@@ -61,7 +61,7 @@ function gatewayOn(network: FakeNetwork, object: CodedObject, options: Options =
           return {} as never
         },
       },
-      ledger: { isCertified: (entry) => taken.some((one) => one.entry.seq === entry.seq) },
+      ledger: { isCertified: ({ root }) => taken.some(({ entry }) => entry.root === root) },
       reader: {
         read: async (_, at) => {
           readCount += 1
@@ -156,6 +156,16 @@ describe('what an official client has uploaded', () => {
     const { giver, taken } = gatewayOn(network, object)
     expect(await giver.give(entry!, { signal: never })).toBe('certified')
     expect(taken[0]!.certificate.entrySeq).toBe(1)
+  })
+
+  test('twice, as a client does whose gateway was killed, is paid parity for once', async () => {
+    const network = createFakeNetwork()
+    const object = codedObjectOf(9 * S, 34, code)
+    const entries = submitted(network, object.data.submission, object.data.submission)
+    const { giver } = gatewayOn(network, object)
+    const given = await Promise.all(entries.map((entry) => giver.give(entry, { signal: never })))
+    expect(given).toEqual(['certified', 'certified'])
+    expect([sentCount(network), entriesOf(network).length]).toEqual([1, 3])
   })
 
   test('whose parity is there already is not paid for again', async () => {

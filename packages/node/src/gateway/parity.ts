@@ -79,6 +79,8 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
   const triedMs = new Map<number, number>()
   /** Entries that are owed parity and were tried in vain since the membership changed. */
   const rests = new Map<number, { readonly dueMs: number; readonly restMs: number }>()
+  /** What is under way for entries of the same bytes: they share their shards, and one parity will do. */
+  const underway = new Map<string, Promise<void>>()
   let wake: () => void = () => undefined
 
   function layoutFor(entry: Entry): ShardLayout | undefined {
@@ -127,11 +129,27 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
     if (turn > 0) await clock.sleep(turn * TURN_MS, { signal })
   }
 
-  /** `isBounded`: within the time after which there are copies. */
+  /** One after the other for entries of the same bytes. `isBounded`: within the time after which there are copies. */
   async function attempt(
+    entry: Entry,
+    options: { readonly signal: AbortSignal; readonly isBounded: boolean },
+  ): Promise<void> {
+    const key = `${entry.root} ${entry.sizeBytes}`
+    const before = underway.get(key) ?? Promise.resolve()
+    const work = before.catch(() => undefined).then(() => attemptNow(entry, options))
+    underway.set(key, work)
+    try {
+      await work
+    } finally {
+      if (underway.get(key) === work) underway.delete(key)
+    }
+  }
+
+  async function attemptNow(
     entry: Entry,
     { signal, isBounded }: { readonly signal: AbortSignal; readonly isBounded: boolean },
   ): Promise<void> {
+    signal.throwIfAborted()
     if (ledger.isCertified(entry)) {
       await settled(entry)
       return
