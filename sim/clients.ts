@@ -6,6 +6,7 @@ import {
   type Clock,
   type Entry,
   type ErasureCode,
+  type Kernels,
   type Net,
   type Root,
 } from '@weightless/core'
@@ -41,9 +42,12 @@ export type UserDeps = {
   readonly privateKey: Uint8Array
   onBug(event: string, error: unknown): void
   readonly clock?: Clock | undefined
+  /** What this machine computes instead. */
+  readonly wrap?: ((kernels: Kernels) => Kernels) | undefined
 }
 
 export function userOf(process: Process, deps: UserDeps): Client {
+  const kernels = gatedKernels(inlineKernels({ pause: () => Promise.resolve() }), process)
   return createClient(
     {
       network: { rpcUrl: deps.rpcUrl, chainId: deps.chainId, flow: deps.flow, registry: deps.registry },
@@ -53,7 +57,7 @@ export function userOf(process: Process, deps: UserDeps): Client {
       net: deps.net,
       clock: deps.clock ?? process.clock,
       random: process.random,
-      kernels: gatedKernels(inlineKernels({ pause: () => Promise.resolve() }), process),
+      kernels: deps.wrap?.(kernels) ?? kernels,
       logger: processLogger(process, deps.trace, deps.onBug),
     },
   )

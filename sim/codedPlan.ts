@@ -1,6 +1,13 @@
 import { lossesNeededOf, REPLICA_COUNT, SEGMENT_SIZE_BYTES, type ErasureCode } from '@weightless/core'
 import { createChance, type Chance } from './chance.ts'
-import { planFaults, type Plan, type PlannedLoss, type PlannedObject, type PlanOptions } from './faults.ts'
+import {
+  planFaults,
+  type Plan,
+  type PlannedAttack,
+  type PlannedLoss,
+  type PlannedObject,
+  type PlanOptions,
+} from './faults.ts'
 
 /** Small ones are tried most: what they do in the middle of a stripe, large ones do more often. */
 const CODES: readonly ErasureCode[] = [
@@ -50,6 +57,7 @@ export function codedPlanOf(seed: number, options: PlanOptions): Plan {
     net: { loss: share(0.08), duplication: share(0.08), delay: share(0.05), cut: share(0.05), corruption: share(0.05) },
     liar,
     faults: planFaults(chance, { nodeCount, ownClients, officialClients, faultMs, damaged, damageable, reorgDepthMax }),
+    attacks: planAttacks(createChance(seed ^ 0xbad), objects),
     losses,
   }
 }
@@ -121,6 +129,16 @@ function planDomains(
 /** Holders that no object of the world needs once it is at full strength. */
 function losableAt(codes: readonly ErasureCode[], nodeCount: number): number {
   return Math.min(REPLICA_COUNT - 1, ...codes.map(({ k, m }) => Math.min(m, nodeCount - k)))
+}
+
+/** In one world of three, of one of its objects: under the code of its owner, or one that promises more. */
+function planAttacks(chance: Chance, objects: readonly PlannedObject[]): readonly PlannedAttack[] {
+  const targets = objects.flatMap(({ code, sizeBytes }, object) =>
+    code !== undefined && sizeBytes > SEGMENT_SIZE_BYTES ? [{ object, code }] : [],
+  )
+  if (targets.length === 0 || chance.below(3) > 0) return []
+  const { object, code } = targets[chance.below(targets.length)]!
+  return [{ object, code: { k: code.k, m: code.m + chance.below(2) } }]
 }
 
 function planLosses(

@@ -26,6 +26,8 @@ export type Plan = {
   /** A storage node that answers wrongly. */
   readonly liar: number | undefined
   readonly faults: readonly PlannedFault[]
+  /** Before anybody else comes. */
+  readonly attacks: readonly PlannedAttack[]
   /** One after the other, each when everything is at full strength again. */
   readonly losses: readonly PlannedLoss[]
 }
@@ -43,6 +45,8 @@ export type PlannedObject = {
   readonly how: { readonly batch: boolean; readonly early: boolean; readonly bySeq: boolean }
   readonly pauseMs: number
 }
+/** A stranger submits the bytes of this object, and parity that is none. */
+export type PlannedAttack = { readonly object: number; readonly code: ErasureCode }
 /** No more holders of any object than it can lose, all at once; then, while what they had is made good, ordinary faults. */
 export type PlannedLoss = {
   readonly machines: readonly number[]
@@ -114,6 +118,7 @@ export function planOf(seed: number, options: PlanOptions): Plan {
     net: { loss: share(0.08), duplication: share(0.08), delay: share(0.05), cut: share(0.05), corruption: share(0.05) },
     liar,
     faults: planFaults(chance, { nodeCount, ownClients, officialClients, faultMs, damaged, damageable, reorgDepthMax }),
+    attacks: [],
     losses: [],
   }
 }

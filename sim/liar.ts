@@ -50,6 +50,10 @@ function changed(
     }
   }
   const text = new TextDecoder().decode(bytes)
+  if (text.includes('"proven":') && chance.below(2) === 0)
+    return text.replace(/"proven":\w+/g, () => `"proven":${chance.below(2) === 0}`)
+  if (text.includes('"fingerprints":') && chance.below(2) === 0)
+    return text.replace(/("fingerprints":\[?")./, (_, start: string) => `${start}${'AQgw'[chance.below(4)]!}`)
   switch (chance.below(4)) {
     case 0:
       return text.replace(/"sizeBytes":\d+/g, () => `"sizeBytes":${1 + chance.below(100_000)}`)

@@ -14,6 +14,7 @@ import { endFaults, scheduleFaults } from './world/inject.ts'
 import { makeMachines, stakesOf } from './world/machines.ts'
 import { lose } from './world/losses.ts'
 import { FUNDS_WEI, machinesOf, type World } from './world/state.ts'
+import { attack } from './world/stranger.ts'
 import { makeUsers, type User } from './world/users.ts'
 
 /**
@@ -104,6 +105,7 @@ export async function runWorld(options: WorldOptions): Promise<WorldResult> {
     if (!(await time.run(isReady, SETUP_MS_MAX))) checker.violation('setup', 'the network did not come up')
     await time.run(() => false, 2 * plan.headPollMs + 1_000)
 
+    for (const planned of plan.attacks) await attack(world, planned)
     const users = makeUsers(world)
     Object.assign(net.faults, plan.net)
     scheduleFaults(world, plan, users)
@@ -169,7 +171,8 @@ function bookFacts(world: World, users: readonly User[]) {
     entryCount: world.chain.logs().filter(isSubmit).length,
     triesMax:
       users.flatMap(({ tries }) => [...tries]).reduce((sum, [at, count]) => sum + count * entriesOf(at), 0) +
-      world.crashes * (isCoded ? 2 : 1),
+      world.crashes * (isCoded ? 2 : 1) +
+      2 * world.plan.attacks.length,
   }
 }
 

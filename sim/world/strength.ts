@@ -24,7 +24,7 @@ import { nodesOf, type World } from './state.ts'
 /** From the last fault, or the last loss that was made good, to full strength. A node leaves what it lacks to its writer for 30 s, and
  *  tries what it could not have again after twice the time, up to an hour. */
 export const HEAL_MS_MAX = 600_000
-const LOOK_AGAIN_MS = 5_000
+const LOOK_AGAIN_MS = 8_000
 const CERTIFICATE_BYTES_MAX = 4 * 1024 ** 2
 
 /** Resolves when every object is where it belongs, byte for byte, and certificates say so; what is still missing in the end is a
@@ -35,7 +35,9 @@ export async function untilFullStrength(world: World, eye: Eye): Promise<void> {
   let weak: readonly string[] = ['nobody has looked yet']
   const isStrong = await eye.during(HEAL_MS_MAX, async () => {
     for (;;) {
-      weak = await weaknesses(world, eye)
+      // What homes say costs little; only when they say that all is there, it is read.
+      weak = await weaknesses(world, eye, 'told')
+      if (weak.length === 0) weak = await weaknesses(world, eye, 'read')
       if (weak.length === 0) return
       await eye.process.clock.sleep(LOOK_AGAIN_MS, {})
     }
@@ -80,7 +82,7 @@ export function keptObjects(world: World): readonly KeptObject[] {
 /** Nodes restore no more copies of a single segment than of anything else, whatever its code. */
 const copiesOf = (code: ErasureCode | undefined): number => Math.min(REPLICA_COUNT, 1 + (code?.m ?? REPLICA_COUNT))
 
-async function weaknesses(world: World, eye: Eye): Promise<readonly string[]> {
+async function weaknesses(world: World, eye: Eye, how: 'told' | 'read'): Promise<readonly string[]> {
   const found: string[] = []
   const idOf = new Map(world.chain.members().map(({ endpoint, id }) => [endpoint, id]))
   const atOf = new Map(nodesOf(world).map((at) => [idOf.get(world.machines[at]!.url), at]))
@@ -92,10 +94,10 @@ async function weaknesses(world: World, eye: Eye): Promise<readonly string[]> {
       if (at === undefined) found.push(`${about}: slot ${slot} belongs on node ${member.id}, which is away`)
       return at === undefined || at === world.plan.liar ? [] : [{ at, slot, id: member.id }]
     })
-    const held = await Promise.all(looks.map((look) => lookAt(world, eye, object, look)))
+    const held = await Promise.all(looks.map((look) => lookAt(world, eye, object, { ...look, how })))
     for (const [i, { isThere, why }] of held.entries())
       if (!isThere) found.push(`${about}: node ${looks[i]!.at} for slot ${looks[i]!.slot}: ${why}`)
-    if (object.kept.how === 'shards' && held.every(({ isThere }) => isThere)) {
+    if (how === 'read' && object.kept.how === 'shards' && held.every(({ isThere }) => isThere)) {
       const certified = new Set(held.flatMap(({ certified }) => certified))
       for (const { slot, id } of looks)
         if (!certified.has(`${slot} ${id}`)) found.push(`${about}: no certificate says that ${id} has slot ${slot}`)
@@ -113,6 +115,7 @@ function homesOf({ chain }: World, { root, bytes, kept }: KeptObject): readonly 
 }
 
 type Look = { readonly isThere: boolean; readonly why: string; readonly certified: readonly string[] }
+const THERE: Look = { isThere: true, why: '', certified: [] }
 const nothing = (why: string): Look => ({ isThere: false, why, certified: [] })
 
 /** One home: what it says, the bytes themselves, and the certificate that it keeps. */
@@ -120,7 +123,7 @@ async function lookAt(
   world: World,
   eye: Eye,
   object: KeptObject,
-  { at, slot }: { readonly at: number; readonly slot: number },
+  { at, slot, how }: { readonly at: number; readonly slot: number; readonly how: 'told' | 'read' },
 ): Promise<Look> {
   const { root, seq, bytes, kept } = object
   const node = eye.node(at)
@@ -129,20 +132,22 @@ async function lookAt(
     if (entry === undefined) return nothing('it does not know the entry')
     if (kept.how === 'copies') {
       if (!entry.complete) return nothing('its copy is not whole')
+      if (how === 'told') return THERE
       const count = Math.ceil(bytes.length / SEGMENT_SIZE_BYTES)
       const data = await bytesAt(node, { root, seq, from: 0, count, step: 1 })
-      return isPrefix(bytes, data) ? { isThere: true, why: '', certified: [] } : nothing('its copy cannot be read')
+      return isPrefix(bytes, data) ? THERE : nothing('its copy cannot be read')
     }
     const { layout, parity } = kept
     const told = entry.parities.find((known) => known.seq === parity.seq)
     if (told?.slots.includes(slot) !== true) return nothing('it does not have all shards')
+    if (!told.proven) return nothing('its parity is not proven there')
+    if (how === 'told') return THERE
     const { k, m } = layout.code
     const isData = slot < k
     const { segmentIndex } = segmentOfShard(layout, { stripe: 0, slot })!
     const of = isData ? { root, seq, step: k } : { root: parity.root, seq: parity.seq, step: m }
     const data = await bytesAt(node, { ...of, from: segmentIndex, count: shardCountOf(layout, slot) })
     if (!isPrefix(expectedShards(object, layout, slot), data)) return nothing('its shards cannot be read')
-    if (!told.proven) return nothing('its parity is not proven there')
     const certificate = await node.certificate(root, { seq, sizeBytesMax: CERTIFICATE_BYTES_MAX }, {})
     if (certificate === undefined) return nothing('it has no certificate')
     const { chainId, registry, membershipHashOf } = world.chain

@@ -241,7 +241,7 @@ function checkCertificate({ chain, checker }: World, certificate: Certificate): 
 }
 
 /** The bytes of an object, from the seed; twins share them up to their ends. */
-function bytesOf(seed: number, objects: readonly PlannedObject[], id: number): Uint8Array {
+export function bytesOf(seed: number, objects: readonly PlannedObject[], id: number): Uint8Array {
   const { sizeBytes, twinOf } = objects[id]!
   const longest = objects.reduce(
     (most, other, i) =>
