@@ -17,6 +17,12 @@ test('a deadline aborts with a TimeoutError', async () => {
   expect((signal.reason as Error).name).toBe('TimeoutError')
 })
 
+test('a deadline in parts of a millisecond is none too early', async () => {
+  const signal = systemClock.deadline(0.3125)
+  await new Promise((resolve) => signal.addEventListener('abort', resolve))
+  expect((signal.reason as Error).name).toBe('TimeoutError')
+})
+
 test('a machine whose clock is set back by an hour does not take the process back', () => {
   const before = systemClock.nowMs()
   expect(Math.abs(before - Date.now())).toBeLessThan(60_000)

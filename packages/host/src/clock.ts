@@ -35,5 +35,6 @@ export const systemClock: Clock = {
       }, ms)
       signal?.addEventListener('abort', stop, { once: true })
     }),
-  deadline: (ms) => AbortSignal.timeout(ms),
+  // Node refuses parts of a millisecond.
+  deadline: (ms) => AbortSignal.timeout(Math.ceil(ms)),
 }

@@ -1,5 +1,14 @@
-import type { Address, Member } from '@weightless/core'
-import { domainOf, MEMBERS_MAX, parseAddress, preview, REPLICA_COUNT, SOCKET_PATH_BYTES_MAX } from '@weightless/core'
+import type { Address, ErasureCode, Member } from '@weightless/core'
+import {
+  domainOf,
+  isFailure,
+  MEMBERS_MAX,
+  parseAddress,
+  parseCode,
+  preview,
+  REPLICA_COUNT,
+  SOCKET_PATH_BYTES_MAX,
+} from '@weightless/core'
 import { fail } from './errors.ts'
 import { REORG_BLOCKS_MAX } from './flow/blockLog.ts'
 import { LOG_PAGE_BLOCKS_MAX } from './flow/logPages.ts'
@@ -56,13 +65,25 @@ export type StorageConfig = {
 export type GatewayConfig = {
   readonly listen: Listen
   readonly dataDir: string
-  readonly policy: 'replicate'
+  /** `none`: what the gateway has is all there is. */
+  readonly policy: 'erasure' | 'replicate' | 'none'
+  /** Of policy `erasure`: what it does, and whose key pays for parity. */
+  readonly erasure?: GatewayErasureConfig | undefined
   readonly replicas: number
   readonly spoolBytesMax: number
   /** What official clients are told to dial; `undefined`: the address that the server bound. */
   readonly publicUrl: string | undefined
   /** Members when there is no registry. */
   readonly staticMembers: readonly Member[] | undefined
+}
+
+export type GatewayErasureConfig = {
+  readonly code: ErasureCode
+  readonly operatorKeyFile: string
+  readonly dayBytesMax: number
+  readonly addressDayBytesMax: number
+  /** Operators of all gateways that give parity on this network; empty: this one is alone. */
+  readonly gateways: readonly Address[]
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
@@ -80,6 +101,12 @@ export type RolesConfig = {
 const CAPACITY_BYTES_DEFAULT = 64 * 1024 ** 3
 /** Uploads of official clients on their way to their holders: four of their default fragments of 4 GiB. */
 const SPOOL_BYTES_DEFAULT = 16 * 1024 ** 3
+/** Any two of six nodes may be lost, at half the bytes of three copies. */
+const CODE_DEFAULT: ErasureCode = { k: 4, m: 2 }
+/** Half a terabyte of uploads a day at 4+2; an eighth of it for one sender. */
+const PARITY_DAY_BYTES_DEFAULT = 256 * 1024 ** 3
+const PARITY_ADDRESS_DAY_BYTES_DEFAULT = 32 * 1024 ** 3
+const GATEWAYS_MAX = 64
 /** Below what a follower can take back: nobody needs more certainty than that. */
 const CONFIRMATIONS_MAX = REORG_BLOCKS_MAX
 /** Of the reference node (spec/storage.md 5.3). */
@@ -127,7 +154,20 @@ const SECTIONS = {
     'scrub_bytes_per_second',
     'scrub_interval_hours',
   ],
-  gateway: ['listen', 'data_dir', 'policy', 'replicas', 'spool_bytes_max', 'public_url', 'static_members'],
+  gateway: [
+    'listen',
+    'data_dir',
+    'policy',
+    'code',
+    'operator_key_file',
+    'parity_bytes_per_day',
+    'parity_bytes_per_address_day',
+    'gateways',
+    'replicas',
+    'spool_bytes_max',
+    'public_url',
+    'static_members',
+  ],
   log: ['level'],
 } as const
 const MEMBER_KEYS = ['id', 'signer', 'endpoint', 'domain', 'weight'] as const
@@ -226,14 +266,45 @@ function parseGateway(fields: Fields, registry: Address | undefined): GatewayCon
   const staticMembers = fields.optional('static_members', members)
   if (registry === undefined && staticMembers === undefined)
     throw fail('CONFIG_KEY_MISSING', { key: 'chain.registry', because: 'the gateway needs its storage nodes' })
+  const policy = fields.optional('policy', oneOf('erasure', 'replicate', 'none')) ?? 'replicate'
+  const erasure = policy === 'erasure' ? parseGatewayErasure(fields) : undefined
   return {
     listen: fields.required('listen', listen),
     dataDir: fields.required('data_dir', text),
-    policy: fields.optional('policy', oneOf('replicate')) ?? 'replicate',
-    replicas: fields.optional('replicas', wholeNumber(1, MEMBERS_MAX)) ?? REPLICA_COUNT,
+    policy,
+    erasure,
+    // A segment alone has no parity, and neither has what cannot get it in time: as many may be lost.
+    replicas:
+      fields.optional('replicas', wholeNumber(1, MEMBERS_MAX)) ??
+      (erasure === undefined ? REPLICA_COUNT : 1 + erasure.code.m),
     spoolBytesMax: fields.optional('spool_bytes_max', wholeNumber(1, Number.MAX_SAFE_INTEGER)) ?? SPOOL_BYTES_DEFAULT,
     publicUrl: fields.optional('public_url', url),
     staticMembers,
+  }
+}
+
+function parseGatewayErasure(fields: Fields): GatewayErasureConfig {
+  const bytes = wholeNumber(0, Number.MAX_SAFE_INTEGER)
+  return {
+    code: fields.optional('code', code) ?? CODE_DEFAULT,
+    operatorKeyFile: fields.required('operator_key_file', text),
+    dayBytesMax: fields.optional('parity_bytes_per_day', bytes) ?? PARITY_DAY_BYTES_DEFAULT,
+    addressDayBytesMax: fields.optional('parity_bytes_per_address_day', bytes) ?? PARITY_ADDRESS_DAY_BYTES_DEFAULT,
+    gateways: fields.optional('gateways', addresses) ?? [],
+  }
+}
+
+const addresses: Parse<readonly Address[]> = (value, key) => {
+  if (Array.isArray(value) && value.length <= GATEWAYS_MAX) return value.map((one) => address(one, key))
+  throw invalid(key, value, `a list of at most ${GATEWAYS_MAX} addresses`)
+}
+
+const code: Parse<ErasureCode> = (value, key) => {
+  try {
+    return parseCode(String(value))
+  } catch (error) {
+    if (!isFailure(error)) throw error
+    throw invalid(key, value, 'a code k+m such as "4+2", with k + m up to 256')
   }
 }
 

@@ -16,7 +16,7 @@ import {
   type ProvenSegment,
 } from '@weightless/core'
 import { inlineKernels, segmentRoot } from '@weightless/kernels'
-import { createRpc } from '@weightless/sdk'
+import { createClient, createRpc } from '@weightless/sdk'
 import { leafCountOf } from '@weightless/core'
 import { createChance } from '../../../sim/chance.ts'
 import type { TestObject } from '../../../sim/compliance/storageNode.ts'
@@ -27,7 +27,8 @@ import type { StorageMembership } from '../src/config.ts'
 import { createChainReader } from '../src/flow/chainReader.ts'
 import { createFollower, type Follower } from '../src/flow/follow.ts'
 import { fixedMembership, type MembershipView } from '../src/flow/membership.ts'
-import { createGatewayRole } from '../src/gateway/gateway.ts'
+import { followedMembers } from '../src/gateway/followedMembers.ts'
+import { createGatewayRole, type GatewayPolicy } from '../src/gateway/gateway.ts'
 import { plainBytes } from '../src/http/fastBytes.ts'
 import type { RoleMetrics } from '../src/http/service.ts'
 import type { Peers } from '../src/peers/peers.ts'
@@ -61,6 +62,7 @@ export type TestStorageOptions = {
   readonly upkeep?: Partial<Upkeep>
 }
 export type TestGatewayOptions = {
+  readonly policy?: GatewayPolicy
   readonly replicas?: number
   readonly spoolBytesMax?: number
   readonly machine?: TestMachine
@@ -263,6 +265,7 @@ export function createTestWorld(options: { readonly clockSpeed?: number | undefi
           flow: FLOW,
           registry: REGISTRY,
           replicas: options.replicas ?? 3,
+          policy: options.policy ?? { kind: 'replicate' },
           publicUrl: () => `http://${name}.test`,
         },
         {
@@ -270,6 +273,13 @@ export function createTestWorld(options: { readonly clockSpeed?: number | undefi
           membership:
             options.staticMembers === undefined ? parts.follower.membership : fixedMembership(options.staticMembers),
           spool: parts.store,
+          client: {
+            ...createClient(
+              { network: { rpcUrl: 'http://chain.test', chainId: CHAIN_ID, flow: FLOW, registry: REGISTRY } },
+              { net, clock, kernels: inlineKernels() },
+            ),
+            membership: followedMembers(parts.follower.membership, REGISTRY),
+          },
           index: parts.index,
           kernels: inlineKernels(),
           net,

@@ -23,7 +23,8 @@ export const webClock: Clock = {
       }
       signal?.addEventListener('abort', stop, { once: true })
     }),
-  deadline: (ms) => AbortSignal.timeout(ms),
+  // Node refuses parts of a millisecond.
+  deadline: (ms) => AbortSignal.timeout(Math.ceil(ms)),
 }
 
 /** getRandomValues() refuses more at once. */

@@ -213,7 +213,7 @@ describe('the command line', () => {
       [['get', unknownRoot, '--range', '9-1'], 'USAGE'],
       [['up', '--nodes', '0'], 'USAGE'],
       [['up', '--port-base', '99999'], 'USAGE'],
-      [['up', '--code', '4+2'], 'NOT_BUILT'],
+      [['up', '--code', '4-2'], 'USAGE'],
       [['put', file, '--code', '4'], 'USAGE'],
       [['put', file, '--code', '200+57'], 'USAGE'],
       [['kv', 'get', 'x'], 'NOT_BUILT'],

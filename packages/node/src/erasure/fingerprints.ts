@@ -3,23 +3,20 @@ import { BATCH_SEGMENTS_MAX, concat, equal, fromHex, SEGMENT_SIZE_BYTES, shardCo
 import { FINGERPRINT_SIZE_BYTES, fingerprintPoint } from '@weightless/kernels'
 import { pairKey } from '../flow/keys.ts'
 import { CODED_BYTES_SIZE_BYTES, codedBytesOf, type CodedEntry } from './codedEntry.ts'
+import type { Pace } from '../sync/pace.ts'
 import type { HeldShards } from './heldShards.ts'
 
 /** Fingerprints of the shards that are here, computed from the store once and kept in the index by slot. */
 export type Fingerprints = {
   /** Of the shards of these slots, in the order in which a receipt signs them. `undefined` when one is not here. */
-  of(
-    coded: CodedEntry,
-    slots: readonly number[],
-    options: { readonly signal: AbortSignal },
-  ): Promise<Uint8Array | undefined>
+  of(coded: CodedEntry, slots: readonly number[], options: FingerprintOptions): Promise<Uint8Array | undefined>
   /** Whether the shards of a slot that are here, all of them or not, have these fingerprints, which somebody claims for the slot. */
-  agree(
-    coded: CodedEntry,
-    slot: number,
-    claimed: Uint8Array,
-    options: { readonly signal: AbortSignal },
-  ): Promise<boolean>
+  agree(coded: CodedEntry, slot: number, claimed: Uint8Array, options: FingerprintOptions): Promise<boolean>
+}
+export type FingerprintOptions = {
+  readonly signal: AbortSignal
+  /** For what nobody waits for: behind the users, and below a rate. */
+  readonly pace?: Pace | undefined
 }
 
 export type FingerprintsDeps = {
@@ -43,12 +40,16 @@ export function createFingerprints(deps: FingerprintsDeps): Fingerprints {
     return value.slice(CODED_BYTES_SIZE_BYTES)
   }
 
-  async function compute(coded: CodedEntry, slot: number, signal: AbortSignal): Promise<Uint8Array | undefined> {
+  async function compute(
+    coded: CodedEntry,
+    slot: number,
+    options: FingerprintOptions,
+  ): Promise<Uint8Array | undefined> {
     const shardCount = shardCountOf(coded.layout, slot)
     const fingerprints = new Uint8Array(shardCount * FINGERPRINT_SIZE_BYTES)
     for (let from = 0; from < shardCount; from += STEP_SHARDS) {
       const stripes = Array.from({ length: Math.min(STEP_SHARDS, shardCount - from) }, (_, i) => from + i)
-      const some = await ofShards(coded, slot, stripes, signal)
+      const some = await ofShards(coded, slot, stripes, options)
       if (some === undefined) return undefined
       fingerprints.set(some, from * FINGERPRINT_SIZE_BYTES)
     }
@@ -65,8 +66,9 @@ export function createFingerprints(deps: FingerprintsDeps): Fingerprints {
     coded: CodedEntry,
     slot: number,
     stripes: readonly number[],
-    signal: AbortSignal,
+    { signal, pace }: FingerprintOptions,
   ): Promise<Uint8Array | undefined> {
+    await pace?.turn(stripes.length * SEGMENT_SIZE_BYTES, { signal })
     const point = fingerprintPoint(fromHex(coded.data.root), fromHex(coded.parity.root))
     const leave = await deps.enter(stripes.length * SEGMENT_SIZE_BYTES, { signal })
     try {
@@ -78,11 +80,16 @@ export function createFingerprints(deps: FingerprintsDeps): Fingerprints {
     }
   }
 
-  async function agree(coded: CodedEntry, slot: number, claimed: Uint8Array, signal: AbortSignal): Promise<boolean> {
+  async function agree(
+    coded: CodedEntry,
+    slot: number,
+    claimed: Uint8Array,
+    options: FingerprintOptions,
+  ): Promise<boolean> {
     const shardCount = shardCountOf(coded.layout, slot)
     if (claimed.length !== shardCount * FINGERPRINT_SIZE_BYTES) return false
     if (held.missingCount(coded, [slot]) === 0) {
-      const own = kept(coded, slot) ?? (await compute(coded, slot, signal))
+      const own = kept(coded, slot) ?? (await compute(coded, slot, options))
       return own !== undefined && equal(own, claimed)
     }
     const stripes = Array.from({ length: shardCount }, (_, stripe) => stripe).filter((stripe) =>
@@ -90,7 +97,7 @@ export function createFingerprints(deps: FingerprintsDeps): Fingerprints {
     )
     for (let from = 0; from < stripes.length; from += STEP_SHARDS) {
       const some = stripes.slice(from, from + STEP_SHARDS)
-      const own = await ofShards(coded, slot, some, signal)
+      const own = await ofShards(coded, slot, some, options)
       if (own === undefined) return false
       const told = some.map((stripe) =>
         claimed.subarray(stripe * FINGERPRINT_SIZE_BYTES, (stripe + 1) * FINGERPRINT_SIZE_BYTES),
@@ -101,12 +108,12 @@ export function createFingerprints(deps: FingerprintsDeps): Fingerprints {
   }
 
   return {
-    agree: (coded, slot, claimed, { signal }) => agree(coded, slot, claimed, signal),
-    async of(coded, slots, { signal }) {
+    agree,
+    async of(coded, slots, options) {
       if (held.missingCount(coded, slots) > 0) return undefined
       const parts: Uint8Array[] = []
       for (const slot of [...slots].sort((a, b) => a - b)) {
-        const part = kept(coded, slot) ?? (await compute(coded, slot, signal))
+        const part = kept(coded, slot) ?? (await compute(coded, slot, options))
         if (part === undefined) return undefined
         parts.push(part)
       }

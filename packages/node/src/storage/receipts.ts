@@ -12,7 +12,7 @@ import {
 import { CODED_BYTES_SIZE_BYTES, codedBytesOf, type CodedEntry } from '../erasure/codedEntry.ts'
 import { isReceiptOf } from '../flow/entries.ts'
 import { numberKey, numberRange, pairKey, pairRange } from '../flow/keys.ts'
-import type { MembershipView } from '../flow/membership.ts'
+import { NO_REGISTRY, type MembershipView } from '../flow/membership.ts'
 
 /** The receipts of one holder: one per entry, the same ever after (DESIGN D9); of its shards one for each set of slots. */
 export type Receipts = {
@@ -36,8 +36,6 @@ export type ReceiptsDeps = {
   readonly logger: Logger
 }
 
-/** Names the registry where there is none (a static membership). */
-export const NO_REGISTRY: Address = `0x${'00'.repeat(20)}` as Address
 /** Receipts of shards that are kept of one object: anybody may ask for any set of slots. Others are signed anew when they are
  *  asked for, as a rule to the same bytes. */
 const SHARD_RECEIPTS_PER_ENTRY_MAX = 64

@@ -12,6 +12,7 @@ import {
 } from '@weightless/core'
 import { fail } from '../errors.ts'
 import { lookupByRoot } from '../flow/entries.ts'
+import { parityTagsOf } from '../flow/parities.ts'
 import type { Follower } from '../flow/follow.ts'
 import { answer, answerJson } from '../http/answer.ts'
 import { receiveBody } from '../http/body.ts'
@@ -189,12 +190,14 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
 }
 
 function logged(entry: Entry): object {
+  const tags = parityTagsOf(entry)
   return {
     seq: entry.seq,
     sizeBytes: entry.sizeBytes,
     startChunk: entry.startChunk,
     blockNumber: entry.blockNumber,
     txHash: entry.txHash,
+    ...(tags === undefined ? {} : { parityOf: tags.dataRoot }),
   }
 }
 

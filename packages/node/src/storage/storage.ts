@@ -6,7 +6,7 @@ import { createCertificates } from '../erasure/certificates.ts'
 import { createFingerprints } from '../erasure/fingerprints.ts'
 import { createHeldShards } from '../erasure/heldShards.ts'
 import type { Commit, Follower } from '../flow/follow.ts'
-import type { MembershipView } from '../flow/membership.ts'
+import { NO_REGISTRY, type MembershipView } from '../flow/membership.ts'
 import { createParityIndex } from '../flow/parities.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
 import { ANSWER_PACE, BODY_PACE, createGate } from '../http/gate.ts'
@@ -20,6 +20,7 @@ import { askShardHomes } from '../sync/askHomes.ts'
 import { createDuties } from '../sync/duty.ts'
 import { fetchShards } from '../sync/fetchShards.ts'
 import { findCertificate } from '../sync/findCertificate.ts'
+import { createOrphanParity, isDroppedParity } from '../sync/orphanParity.ts'
 import { createPace } from '../sync/pace.ts'
 import { createRedundancy } from '../sync/redundancy.ts'
 import { createRelease } from '../sync/release.ts'
@@ -30,7 +31,7 @@ import { UPKEEP_DEFAULT, type Upkeep } from '../sync/upkeep.ts'
 import { zgsMethods } from '../zgs/compat.ts'
 import { createRpcEndpoint } from '../zgs/endpoint.ts'
 import { createStorageBackend } from './backend.ts'
-import { createReceipts, NO_REGISTRY } from './receipts.ts'
+import { createReceipts } from './receipts.ts'
 import { createStorageRoutes } from './routes.ts'
 import { createStorageRules } from './rules.ts'
 import { createShardRoutes } from './shardRoutes.ts'
@@ -160,6 +161,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     membership,
     signer: signer?.address,
     hasSigned,
+    isDropped: (entry) => isDroppedParity(index, entry),
   })
   const isWritable = (): boolean => !store.usage().readOnly
   const searchCertificate: SyncDeps['findCertificate'] = async (entry, options) => {
@@ -233,6 +235,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       receipts,
       shelf,
       peers,
+      pace,
       clock,
       logger,
       signer: signer?.address,
@@ -252,6 +255,17 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     logger,
     signer: signer?.address,
   })
+  const orphans = createOrphanParity({
+    index,
+    entries: follower.entries,
+    duties,
+    held,
+    peers,
+    members: () => membership.current().members.filter((member) => member.signer !== signer?.address),
+    drop,
+    clock,
+    logger,
+  })
   const scrub = createScrub(upkeep, {
     store,
     index,
@@ -259,8 +273,9 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     logger,
     pace: createPace({ bytesPerSecond: upkeep.scrubBytesPerSecond, yieldMsMax: SCRUB_YIELD_MS_MAX }, { clock, isBusy }),
     signer: signer?.address,
-    onRoot(root) {
+    async onRoot(root, { signal }) {
       for (const entry of follower.entries.byRoot(root).flatMap(duties.concerning)) release.reconsider(entry)
+      await orphans.visit(root, { signal })
     },
   })
   const backend = createStorageBackend({
@@ -308,6 +323,9 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     'weightless_sync_eta_seconds',
     'Until they are here at the pace of the last fetches; 0 when nothing is fetched.',
     () => sync.status().etaSeconds ?? 0,
+  )
+  metrics.gaugeOf('weightless_sync_held_up', '1 when the last turn could store nothing, as on a full disk.', () =>
+    Number(sync.status().hindrance !== null),
   )
   metrics.gaugeOf('weightless_sync_fetched_bytes_total', 'Bytes from other nodes.', () => sync.status().fetchedBytes)
   metrics.gaugeOf(

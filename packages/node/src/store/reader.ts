@@ -10,6 +10,8 @@ export type StoredSegment = { readonly data: Uint8Array; readonly proof: Segment
 
 export type Reader = {
   read(root: Root, index: number): Promise<StoredSegment | undefined>
+  /** Counts a segment as gone bad whose slot cannot be read. */
+  disown(root: Root, index: number): Promise<void>
   /** Resolves when no read is under way. */
   settled(): Promise<void>
 }
@@ -85,6 +87,10 @@ export function createReader(core: StoreCore, options: ReaderOptions): Reader {
   }
 
   return {
+    async disown(root, index) {
+      const place = placeOf(root, index, segmentKey(rootBytes(root), index))
+      if (place !== undefined) await lose(root, index, place)
+    },
     read: (root, index) => {
       const done = read(root, index)
       const settled = done.then(

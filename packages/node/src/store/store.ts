@@ -32,6 +32,8 @@ export type SegmentStore = AsyncDisposable & {
   /** Views into one buffer of their own. `undefined` when the segment is not held. Throws `STORE_CORRUPT` when its checksum does
    *  not fit: from then on it is not held, and may be put again. */
   get(root: Root, index: number, options?: Abortable): Promise<StoredSegment | undefined>
+  /** Counts a segment that cannot be read as one whose bytes went bad. For who has seen that its disk reads others well. */
+  disown(root: Root, index: number): Promise<void>
   presence(root: Root): Presence
   /** Resolves when all segments of the root are gone for good. Puts of the same root that have not ended come before or after,
    *  each as a whole; what is put once this has resolved stays. */
@@ -301,6 +303,10 @@ export async function createSegmentStore(
       signal?.throwIfAborted()
       if (isClosed) throw fail('STORE_CLOSED')
       return reader.read(root, segmentIndex)
+    },
+    disown: async (root, segmentIndex) => {
+      checkWritable()
+      await reader.disown(root, segmentIndex)
     },
     presence(root) {
       const bytes = rootBytes(root)

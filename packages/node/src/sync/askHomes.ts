@@ -57,8 +57,8 @@ export async function askShardHomes(
     answers.set(slot, 'silent')
     const told = await deps.peers.of(member)!.shards(data.root, what, { signal, timeoutMs: SHARDS_TIMEOUT_MS })
     if (!(await seesSame(member, options, deps, signal))) return
-    if (told?.fingerprints === undefined) return void answers.set(slot, 'lacks')
-    const { receipt, fingerprints } = told
+    if (told.kind === 'incomplete') return void answers.set(slot, 'lacks')
+    const { receipt, fingerprints } = told.held
     const { facts } = certifyHeld(coded, [{ receipt, fingerprints }], new Map(), options, deps)
     if (facts.holders.some((holder) => holder.member.id === member.id)) {
       claims.push({ slot, id: member.id, receipt, fingerprints })

@@ -52,6 +52,8 @@ export type DutiesDeps = {
   readonly membership: MembershipView
   readonly signer: Address | undefined
   readonly hasSigned: (entry: Entry) => boolean
+  /** Parity that was of no use to anybody and is not to be fetched again. */
+  readonly isDropped?: ((entry: Entry) => boolean) | undefined
 }
 
 /** Codes that are tried in order to see whether this node would be a home. Whoever submits more than these makes all nodes ask: it
@@ -143,7 +145,7 @@ export function createDuties(deps: DutiesDeps): Duties {
     const isHome = !isParity(entry) && homeSlot(entry, { signer, replicas: REPLICA_COUNT }, members()) !== undefined
     // Who signed for all of a parity holds no more of it than its slots once the object is kept by shards.
     const why = isHome ? 'home' : deps.hasSigned(entry) && !isParityInUse(entry) ? 'signed' : undefined
-    if (why === undefined) return undefined
+    if (why === undefined || deps.isDropped?.(entry) === true) return undefined
     const missingBytes = Math.min(entry.sizeBytes, missingCount * SEGMENT_SIZE_BYTES)
     return { kind: 'whole', why, missingBytes, heldCount: shelf.heldCount(entry) + parityCount(entry) }
   }

@@ -291,6 +291,25 @@ describe('planted attacks', () => {
   })
 })
 
+test('tags that lie about k and m, for parity of the same size, prove nothing and cost nobody a copy', async () => {
+  const world = createTestWorld()
+  const nodes = await world.members(6)
+  // Eight segments have four of parity under 4+2 and under 2+1.
+  const sizeBytes = 8 * SEGMENT
+  const right = codedObjectOf(sizeBytes, 12, code)
+  const lying = codedObjectOf(sizeBytes, 12, { k: 2, m: 1 }, (parity) =>
+    parity.set(Buffer.concat(right.parity.segments.map(({ data }) => data))),
+  )
+  const upload = await submitCoded(world, lying, nodes)
+  const { copies, homes, holders } = await protectedCopies(world, nodes, upload)
+  const certificate = certificateOf(upload, await receiptsOf(upload, holders), nodes[0]!)
+  for (const node of nodes)
+    expect(await (await putCertificate(upload, node, certificate)).json()).toMatchObject({ proven: false })
+  await settled(world, nodes)
+  for (const node of copies) expect(node.store.presence(upload.data.root).heldCount).toBe(8)
+  expect(homes.size).toBe(3)
+})
+
 /** Parity of the object of a seed as if its slot 0 were zeros. */
 function spoilSlot(parity: Uint8Array, seed: number): void {
   const { segments } = objectOf(SIZE_BYTES, seed)

@@ -25,6 +25,7 @@ import { REMOVED_SEGMENTS_MAX } from '../store/store.ts'
 import { createAlarm } from './alarm.ts'
 import { askCopyHomes, askShardHomes, certifyHeld } from './askHomes.ts'
 import type { Duties } from './duty.ts'
+import type { Pace } from './pace.ts'
 import { copiesNeededOf, isSurplusCopy, surplusOf } from './surplus.ts'
 
 /**
@@ -57,6 +58,8 @@ export type ReleaseDeps = {
   readonly receipts: Pick<Receipts, 'get' | 'signShards'>
   readonly shelf: Pick<Shelf, 'isWhole' | 'has' | 'giveUp' | 'unmark'>
   readonly peers: Peers
+  /** Reads of the own disk: a copy is read once before it goes. */
+  readonly pace: Pace
   readonly clock: Clock
   readonly logger: Logger
   readonly signer: Address | undefined
@@ -228,7 +231,8 @@ export function createRelease(options: ReleaseOptions, deps: ReleaseDeps): Relea
     for (const slot of surplus.slots) {
       const claim = claims.find((one) => one.slot === slot)
       // Of a slot of which not all is here, what is here has been compared by nobody yet.
-      const isSame = claim !== undefined && (await fingerprints.agree(coded, slot, claim.fingerprints, { signal }))
+      const isSame =
+        claim !== undefined && (await fingerprints.agree(coded, slot, claim.fingerprints, { signal, pace: deps.pace }))
       if (!isSame || !(await giveUpSlot(coded, slot, version, signal))) outcome = 'later'
     }
     deps.onReleased(data)
@@ -237,7 +241,7 @@ export function createRelease(options: ReleaseOptions, deps: ReleaseDeps): Relea
 
   async function ownFingerprints(coded: CodedEntry, signal: AbortSignal): Promise<ReadonlyMap<number, Uint8Array>> {
     const slots = held.wholeSlots(coded).filter((slot) => slot < coded.code.k)
-    const found = slots.length === 0 ? undefined : await fingerprints.of(coded, slots, { signal })
+    const found = slots.length === 0 ? undefined : await fingerprints.of(coded, slots, { signal, pace: deps.pace })
     return found === undefined ? new Map<number, Uint8Array>() : fingerprintsBySlot(coded.layout, slots, found)
   }
 
@@ -247,7 +251,7 @@ export function createRelease(options: ReleaseOptions, deps: ReleaseDeps): Relea
     signal: AbortSignal,
   ): Promise<HeldReceipt | undefined> {
     if (own.length === 0) return undefined
-    const found = await fingerprints.of(coded, own, { signal })
+    const found = await fingerprints.of(coded, own, { signal, pace: deps.pace })
     const receipt = found && deps.receipts.signShards(coded, own, found)
     return receipt && { receipt, fingerprints: found }
   }

@@ -10,6 +10,7 @@ import { silentLogger } from '../../../../sim/silentLogger.ts'
 import { certificateOf, putCertificate, putSlots, receiptsOf, shardsPath, submitCoded } from '../../test/codedUpload.ts'
 import { until } from '../../test/testClock.ts'
 import { createTestWorld, endWorlds, memberOf } from '../../test/testRoles.ts'
+import { fail as failStore } from '../store/errors.ts'
 import { createSegmentStore } from '../store/store.ts'
 import { createPace } from './pace.ts'
 import { createScrub, type Scrub, type ScrubStatus } from './scrub.ts'
@@ -78,7 +79,7 @@ async function held(rootCount: number, perRoot: number) {
           { clock: of.clock, isBusy: options.isBusy ?? (() => false) },
         ),
         signer: options.signer ?? signerNumber(1),
-        onRoot: (root) => roots.push(root),
+        onRoot: async (root) => void roots.push(root),
       },
     )
   }
@@ -149,6 +150,32 @@ describe('a pass over all that is held', () => {
     // No quarter of the interval is left out, and none has most of them.
     const quarters = [0, 1, 2, 3].map((q) => starts.filter((ms) => Math.floor(ms / (6 * HOUR_MS)) === q).length)
     for (const count of quarters) expect(count).toBeLessThan(25)
+  })
+
+  test('gives up a place that the disk does not read twice, and nothing while it reads nothing at all', async () => {
+    const { reads, lost, store, scrubOf } = await held(2, 3)
+    const { get } = store
+    let failing: (root: Root, at: number) => boolean = () => true
+    Object.assign(store, {
+      async get(root: Root, at: number) {
+        if (failing(root, at)) throw failStore('STORE_READ_FAILED', { reason: 'EIO' })
+        return await get(root, at)
+      },
+    })
+    const first = clockUntil(START_MS + 24 * HOUR_MS)
+    const none = scrubOf(first)
+    await none.run(first)
+    expect(lost).toEqual([])
+    expect(none.status()).toMatchObject({ badCount: 0, unreadableCount: 6 })
+    failing = (root, at) => root === rootNumber(1) && at === 1
+    const second = clockUntil(START_MS + 48 * HOUR_MS, START_MS + 24 * HOUR_MS)
+    const one = scrubOf(second)
+    await one.run(second)
+    expect(lost).toEqual([{ root: rootNumber(1), index: 1 }])
+    expect(one.status()).toMatchObject({ badCount: 1, unreadableCount: 1 })
+    expect([...store.presence(rootNumber(1)).indexes()]).toEqual([0, 2])
+    expect(store.usage()).toMatchObject({ damagedCount: 1, readOnly: false })
+    expect(reads.length).toBe(6 + 6 + 1)
   })
 
   test('that cannot go on is tried again', async () => {

@@ -22,7 +22,7 @@ export type ScrubStatus = {
   /** Of the pass that runs, and of what is held. */
   readonly readBytes: number
   readonly heldBytes: number
-  /** Segments that were found bad, or that could not be read, since this process started. */
+  /** Segments that were found bad since this process started, and those that could not be read at first. */
   readonly badCount: number
   readonly unreadableCount: number
   /** When the last pass over everything ended; `null` before the first. */
@@ -33,7 +33,7 @@ export type ScrubStatus = {
 }
 
 export type ScrubDeps = {
-  readonly store: Pick<SegmentStore, 'get' | 'presence' | 'roots' | 'usage'>
+  readonly store: Pick<SegmentStore, 'get' | 'disown' | 'presence' | 'roots' | 'usage'>
   readonly index: Index
   readonly clock: Clock
   readonly logger: Logger
@@ -41,7 +41,7 @@ export type ScrubDeps = {
   /** Nodes start at different times: by this. */
   readonly signer: Address | undefined
   /** All of a root has been read. */
-  readonly onRoot: (root: Root) => void
+  readonly onRoot: (root: Root, options: { readonly signal: AbortSignal }) => Promise<void>
 }
 
 /** Where the work stands: a pass that waits for its time, or the next segment to be read. */
@@ -55,6 +55,8 @@ type Progress = {
 const SAVE_BYTES: number = 64 * 1024 ** 2
 /** While users send or read, a segment waits so long at most: under any load some of what rots is found. */
 export const SCRUB_YIELD_MS_MAX = 5_000
+/** So many bad places in a row are a bad disk. */
+const SUSPECTS_MAX = 64
 /** After a pass that could not go on. */
 const RETRY_MS = 60_000
 /** Timers of the platform end at 24 days. */
@@ -70,6 +72,8 @@ export function createScrub(
   let readBytes = 0
   let badCount = 0
   let unreadableCount = 0
+  /** Segments that could not be read, and were not tried again yet. */
+  const suspects: { readonly root: Root; readonly at: number }[] = []
 
   function readProgress(): Progress | undefined {
     const value = index.get(scrubKey())
@@ -139,7 +143,7 @@ export function createScrub(
         await save({ ...progress, at: { root, index: at + 1, readBytes } })
       }
       progress = { ...progress, at: { root, index: 2 ** 32, readBytes } }
-      deps.onRoot(root)
+      await deps.onRoot(root, { signal })
     }
     const nowMs = clock.nowMs()
     // By the plan, unless a pass took longer than the interval.
@@ -149,15 +153,33 @@ export function createScrub(
   }
 
   async function check(root: Root, at: number, signal: AbortSignal): Promise<void> {
+    if ((await read(root, at, signal)) === 'unreadable') {
+      unreadableCount += 1
+      if (suspects.length < SUSPECTS_MAX) suspects.push({ root, at })
+      return
+    }
+    // The disk reads: what it did not read before and does not read now is gone. A disk that reads nothing loses nothing here.
+    for (const suspect of suspects.splice(0)) {
+      if ((await read(suspect.root, suspect.at, signal)) !== 'unreadable') continue
+      badCount += 1
+      logger.warn('scrub.disowned', { root: suspect.root, index: suspect.at })
+      await store.disown(suspect.root, suspect.at)
+    }
+  }
+
+  async function read(root: Root, at: number, signal: AbortSignal): Promise<'read' | 'bad' | 'unreadable'> {
     try {
       await store.get(root, at, { signal })
+      return 'read'
     } catch (error) {
       signal.throwIfAborted()
-      if (isFailure(error, 'STORE_CORRUPT')) badCount += 1
-      else if (isFailure(error, 'STORE_READ_FAILED')) {
-        unreadableCount += 1
-        logger.warn('scrub.unreadable', { root, index: at, error })
-      } else throw error
+      if (isFailure(error, 'STORE_CORRUPT')) {
+        badCount += 1
+        return 'bad'
+      }
+      if (!isFailure(error, 'STORE_READ_FAILED')) throw error
+      logger.warn('scrub.unreadable', { root, index: at, error })
+      return 'unreadable'
     }
   }
 
