@@ -69,8 +69,8 @@ async function certifyAnyway({ chain, machines, plan }: World, { clock }: Proces
   if (parity === undefined || tags === undefined || data === undefined) return
   const nodes = machines.slice(0, plan.nodeCount).map(({ url }) => createStorageNodeClient(url, { net, clock }))
   const what = { seq: data.seq, parity: parity.seq, fingerprintBytesMax: FINGERPRINT_BYTES_MAX }
-  const held = await Promise.all(nodes.map((node) => node.shards(data.root, what, {})))
-  const receipts = held.filter((one) => one !== undefined)
+  const answers = await Promise.all(nodes.map((node) => node.shards(data.root, what, {})))
+  const receipts = answers.flatMap((answer) => (answer.kind === 'signed' ? [answer.held] : []))
   const versions = new Set(receipts.map(({ receipt }) => receipt.registryVersion))
   const certificate = assembleCertificate(
     {
