@@ -2,6 +2,7 @@ import { Command, CommanderError, Option } from 'commander'
 import type { ErasureCode } from '@weightless/core'
 import {
   parseCodeOption,
+  parseGrace,
   parseLineCount,
   parseListLimit,
   parseNodeCount,
@@ -91,6 +92,11 @@ function createProgram(printer: Printer, io: Io, verdict: { code: 0 | 1 }): Comm
         parsePortBase,
       )
       .option('--nodes <count>', 'storage nodes of a new network (default: 6)', parseNodeCount)
+      .option(
+        '--grace <seconds>',
+        'of a new network: a node that is silent for twice as long is taken out of the active set (default: 30)',
+        parseGrace,
+      )
       .addOption(new Option('--code <k+m>', 'erasure code of uploads by official clients (not built yet)'))
       .option('--reset', 'give up what the directory holds and start anew', false)
       .option('--detach', 'return when the network is ready; it runs on in the background', false)
@@ -246,6 +252,7 @@ const NOT_BUILT = [
 export type UpOptions = {
   readonly portBase?: number
   readonly nodes?: number
+  readonly grace?: number
   readonly reset: boolean
   readonly detach: boolean
   readonly timeout: number

@@ -33,6 +33,7 @@ async function upHere(options: UpOptions, context: Context): Promise<void> {
       dir,
       portBase: options.portBase,
       nodes: options.nodes,
+      graceSeconds: options.grace,
       reset: options.reset,
       entry: context.io.entry,
       onPhase: (phase) =>
@@ -64,6 +65,7 @@ async function upInBackground(options: UpOptions, context: Context): Promise<voi
     String(options.timeout),
     ...(options.portBase === undefined ? [] : ['--port-base', String(options.portBase)]),
     ...(options.nodes === undefined ? [] : ['--nodes', String(options.nodes)]),
+    ...(options.grace === undefined ? [] : ['--grace', String(options.grace)]),
     ...(options.reset ? ['--reset'] : []),
   ]
   const child = spawn(process.execPath, [io.entry, ...args], {

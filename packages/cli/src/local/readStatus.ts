@@ -76,9 +76,13 @@ async function roleStatus(
 
 async function nodeStatus(node: StorageNode, signal: AbortSignal): Promise<NodeStatus> {
   const { pid, restarts } = node.process
-  const [role, told] = await Promise.all([
+  const [role, told, member] = await Promise.all([
     roleStatus({ url: node.url, pid, state: node.state, restarts }),
     pid === undefined ? undefined : askNode(node.url, signal),
+    node.readMember({ signal }).then(
+      (own) => own?.status ?? 'none',
+      () => null,
+    ),
   ])
   const { store, sync, nextSeq, chain } = told ?? {}
   return {
@@ -94,6 +98,9 @@ async function nodeStatus(node: StorageNode, signal: AbortSignal): Promise<NodeS
     missingBytes: whole(sync?.missingBytes),
     etaSeconds: whole(sync?.etaSeconds),
     chainFault: typeof chain?.message === 'string' ? chain.message : null,
+    member,
+    heartbeatsLeft: whole(told?.member?.heartbeatsLeft),
+    memberFault: typeof told?.member?.fault?.message === 'string' ? told.member.fault.message : null,
   }
 }
 
@@ -102,6 +109,10 @@ type Told = {
   readonly store?: { readonly [name: string]: unknown }
   readonly chain?: { readonly message?: unknown }
   readonly sync?: { readonly missingBytes?: unknown; readonly etaSeconds?: unknown }
+  readonly member?: {
+    readonly heartbeatsLeft?: unknown
+    readonly fault?: { readonly message?: unknown } | null
+  } | null
 }
 
 /** `undefined` when the node does not answer. */
