@@ -331,6 +331,20 @@ export function createSimChain(options: SimChainOptions = {}): SimChain {
         state.members.set(own.id, beaten)
         return []
       }
+      case 'markStale': {
+        const id = Number(args[0])
+        const marked = state.members.get(id)
+        if (marked?.status !== 'active') {
+          const wrong = [id, STATUSES.indexOf(marked?.status ?? 'none')] as const
+          throw reverted(encodeErrorResult({ abi: storageRegistryAbi, errorName: 'WrongStatus', args: wrong }))
+        }
+        const staleAfter = BigInt(marked.heartbeat) + GRACE_SECONDS
+        if (BigInt(at.timestamp) <= staleAfter) {
+          const alive = [id, staleAfter] as const
+          throw reverted(encodeErrorResult({ abi: storageRegistryAbi, errorName: 'StillAlive', args: alive }))
+        }
+        return changeMember(state, { ...marked, status: 'stale' })
+      }
       default:
         throw reverted('0x')
     }

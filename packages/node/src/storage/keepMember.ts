@@ -25,7 +25,7 @@ export type MemberStanding = {
 }
 
 export type MemberKeeperDeps = RegistrationDeps & {
-  readonly follower: Pick<Follower, 'membership' | 'onCommit' | 'onHead'>
+  readonly follower: Pick<Follower, 'membership' | 'onHead'>
   readonly peers: Pick<Peers, 'of'>
   readonly clock: Clock
   readonly logger: Logger
@@ -86,7 +86,8 @@ export function createMemberKeeper(options: RegistrationOptions, deps: MemberKee
     const { graceSeconds: graceS } = await rulesOf(heads, signal)
     const watcher = createWatcher({ registry, signer, graceS }, deps)
     const isActive = (): boolean => follower.membership.activeSince(signer) !== undefined
-    let wasActive = isActive()
+    // Before the first head the log may not be read as far as the registration.
+    let wasActive = false
     const speaks = member.status === 'active'
     for (;;) {
       const head = await heads.next({ signal })
