@@ -89,7 +89,7 @@ function* steps(chance: ReturnType<typeof createChance>): Generator<Step> {
     const value = sectors * PRICE + [0n, 0n, 1n, 777n, -1n][chance.below(5)]!
     const endpoint = `http://${chance.below(100)}.example`
     const member = [submitterOf(from), endpoint, `0x${'ab'.repeat(32)}`, BigInt(1 + chance.below(50))] as const
-    switch (chance.below(10)) {
+    switch (chance.below(11)) {
       case 0:
         yield {
           from,
@@ -103,6 +103,15 @@ function* steps(chance: ReturnType<typeof createChance>): Generator<Step> {
         yield { from, to: 'storageRegistry', data, value: 10_000_000_000n }
         break
       }
+      case 4:
+        if (chance.below(3) === 0)
+          yield {
+            from,
+            to: 'storageRegistry',
+            data: encodeFunctionData({ abi: storageRegistryAbi, functionName: 'drain' }),
+            value: 0n,
+          }
+        break
       case 2: {
         const own = submissionOf(heightsOf(chance), 10 * i)
         const data = call(flowSelectors.submitOld, [own])
@@ -115,7 +124,7 @@ function* steps(chance: ReturnType<typeof createChance>): Generator<Step> {
           yield { from, to: 'flow', data, value: value < 0n ? 0n : value }
         }
         break
-      case 4:
+      case 5:
         yield {
           from,
           to: 'storageRegistry',
@@ -124,15 +133,13 @@ function* steps(chance: ReturnType<typeof createChance>): Generator<Step> {
           laterS: 10 + chance.below(30),
         }
         break
-      case 5:
-        // Of a member: for others the simulator names no reason.
-        if (from < 2)
-          yield {
-            from,
-            to: 'storageRegistry',
-            data: encodeFunctionData({ abi: storageRegistryAbi, functionName: 'heartbeat' }),
-            value: 0n,
-          }
+      case 6:
+        yield {
+          from,
+          to: 'storageRegistry',
+          data: encodeFunctionData({ abi: storageRegistryAbi, functionName: 'heartbeat' }),
+          value: 0n,
+        }
         break
       default: {
         const data = call(flowSelectors.batchSubmit, [submissions.map((one) => withSubmitter(one, from))])

@@ -28,6 +28,7 @@ import {
 } from 'viem'
 import type { Chance } from './chance.ts'
 import { submitLog } from './fakes/chain.ts'
+import { RpcFault } from './fakes/rpcFault.ts'
 
 /**
  * A small deterministic chain with the flow, its market and the registry, as far as clients and nodes can see them: order,
@@ -57,6 +58,9 @@ export type SimChain = {
   books(): Books
   /** Logs of the chain as it stands. */
   logs(): readonly SimLog[]
+  /** The active members, and the hash of each version of their list. */
+  members(): readonly Member[]
+  membershipHashOf(version: number): Uint8Array | undefined
 }
 export type UnsignedCall = { readonly from: string; readonly to: string; readonly data: Hex; readonly valueWei: bigint }
 export type SimChainOptions = {
@@ -131,16 +135,6 @@ type State = {
   flow: FlowState
   feesWei: bigint
   gasWei: bigint
-}
-
-class RpcFault extends Error {
-  readonly code: number
-  readonly data: Hex | undefined
-  constructor(code: number, message: string, data?: Hex) {
-    super(message)
-    this.code = code
-    this.data = data
-  }
 }
 
 export function createSimChain(options: SimChainOptions = {}): SimChain {
@@ -324,20 +318,24 @@ export function createSimChain(options: SimChainOptions = {}): SimChain {
       case 'update':
         if (own?.status !== 'active') throw reverted('0x')
         return changeMember(state, described(own))
+      case 'drain': {
+        const leaving = notDraining(own, call.from)
+        const drained: Record = { ...leaving, status: 'draining' }
+        if (leaving.status === 'active') return changeMember(state, drained)
+        state.members.set(leaving.id, drained)
+        return []
+      }
       case 'heartbeat': {
-        if (own === undefined || own.status === 'draining') throw reverted('0x')
-        const beaten: Record = { ...own, heartbeat: at.timestamp, status: 'active' }
-        if (own.status === 'stale') return changeMember(state, beaten)
-        state.members.set(own.id, beaten)
+        const living = notDraining(own, call.from)
+        const beaten: Record = { ...living, heartbeat: at.timestamp, status: 'active' }
+        if (living.status === 'stale') return changeMember(state, beaten)
+        state.members.set(living.id, beaten)
         return []
       }
       case 'markStale': {
         const id = Number(args[0])
         const marked = state.members.get(id)
-        if (marked?.status !== 'active') {
-          const wrong = [id, STATUSES.indexOf(marked?.status ?? 'none')] as const
-          throw reverted(encodeErrorResult({ abi: storageRegistryAbi, errorName: 'WrongStatus', args: wrong }))
-        }
+        if (marked?.status !== 'active') throw wrongStatus(id, marked?.status ?? 'none')
         const staleAfter = BigInt(marked.heartbeat) + GRACE_SECONDS
         if (BigInt(at.timestamp) <= staleAfter) {
           const alive = [id, staleAfter] as const
@@ -348,6 +346,18 @@ export function createSimChain(options: SimChainOptions = {}): SimChain {
       default:
         throw reverted('0x')
     }
+  }
+
+  function notDraining(own: Record | undefined, from: string): Record {
+    if (own === undefined)
+      throw reverted(encodeErrorResult({ abi: storageRegistryAbi, errorName: 'NotMember', args: [from as Hex] }))
+    if (own.status === 'draining') throw wrongStatus(own.id, own.status)
+    return own
+  }
+
+  function wrongStatus(id: number, status: Status): Error {
+    const args = [id, STATUSES.indexOf(status)] as const
+    return reverted(encodeErrorResult({ abi: storageRegistryAbi, errorName: 'WrongStatus', args }))
   }
 
   function changeMember(state: State, record: Record): readonly SimLog[] {
@@ -632,6 +642,8 @@ export function createSimChain(options: SimChainOptions = {}): SimChain {
       return { fundedWei, balances, surplus, stakesWei, feesWei, gasWei }
     },
     logs: () => blocks.flatMap(({ mined }) => mined.flatMap(({ logs }) => logs)),
+    members: () => activeOf(newest().state),
+    membershipHashOf: (version) => newest().state.membershipHashes[version],
     async handle(request, sender) {
       const body = (await request.json()) as Question | readonly Question[]
       if (!Array.isArray(body)) return Response.json(await answerOne(body as Question, sender))

@@ -1,4 +1,4 @@
-import { isFailure, type Root } from '@weightless/core'
+import { isFailure, type Certificate, type Root } from '@weightless/core'
 import type { SimChain } from './chain.ts'
 import { WrongAnswer } from './clients.ts'
 import type { Trace } from './trace.ts'
@@ -12,6 +12,8 @@ export type Ack = {
   readonly seq: number
   readonly bytes: Uint8Array
   readonly signers: readonly string[]
+  /** Of an object under a code. */
+  readonly certificate: Certificate | undefined
 }
 
 /** Remembers every promise, and says which were broken. */
@@ -19,8 +21,8 @@ export type Checker = {
   readonly acks: readonly Ack[]
   readonly violations: readonly string[]
   ack(ack: Ack): void
-  /** Bytes that somebody got for an object. */
-  yielded(where: string, ack: Ack, bytes: Uint8Array): void
+  /** Bytes that somebody got for an object, from `start` on; without `start` all of them. */
+  yielded(where: string, ack: Ack, bytes: Uint8Array, range?: { readonly start: number; readonly end: number }): void
   /** The same where only the root was named: any object of that root will do. */
   yieldedOneOf(where: string, ack: Ack, bytes: Uint8Array): void
   violation(kind: string, text: string): void
@@ -48,11 +50,12 @@ export function createChecker(trace: Trace): Checker {
       trace.add('ack', ack.kind, ack.by, ack.root, ack.seq)
       acks.push(ack)
     },
-    yielded(where, ack, bytes) {
-      if (!isSame(bytes, ack.bytes))
+    yielded(where, ack, bytes, range) {
+      const stored = range === undefined ? ack.bytes : ack.bytes.subarray(range.start, range.end)
+      if (!isSame(bytes, stored))
         violation(
           'wrong bytes',
-          `${where}: ${bytes.length} bytes for ${ack.root.slice(0, 10)} that are not those ${ack.bytes.length} that were stored`,
+          `${where}: ${bytes.length} bytes for ${ack.root.slice(0, 10)} that are not those ${stored.length} that were stored`,
         )
     },
     yieldedOneOf(where, ack, bytes) {

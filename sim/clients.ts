@@ -5,13 +5,14 @@ import {
   segmentDataSize,
   type Clock,
   type Entry,
+  type ErasureCode,
   type Net,
-  type Receipt,
   type Root,
 } from '@weightless/core'
 import { inlineKernels } from '@weightless/kernels'
 import {
   announce,
+  announceCertificate,
   createClient,
   downloadBytes,
   entriesOf,
@@ -22,6 +23,7 @@ import {
   type Client,
   type DownloadTarget,
   type MinedTransaction,
+  type StoredResult,
 } from '@weightless/sdk'
 import { officialSegment, segmentedFile } from './interop/segmentBodies.ts'
 import { gatedKernels, processLogger, type Process } from './process.ts'
@@ -67,23 +69,27 @@ const RPC_TIMEOUT_MS = 30_000
 /** An upload as our command line does it: to the holders, then a word to the gateway. */
 export async function ownUpload(
   client: Client,
-  what: { readonly bytes: Uint8Array; readonly until: 'durable' | 'final'; readonly gatewayUrl: string },
-): Promise<{
-  readonly root: Root
-  readonly seq: number
-  readonly receipts: readonly Receipt[]
-  readonly reused: boolean
-}> {
-  const { root, seq, receipts, reused } = await upload(client, what.bytes, {
-    until: what.until,
-    timeoutMs: OWN_TIMEOUT_MS,
-  })
-  await announce(client, { gatewayUrl: what.gatewayUrl, root, seq, receipts })
-  return { root, seq, receipts, reused }
+  what: {
+    readonly bytes: Uint8Array
+    readonly until: 'durable' | 'final'
+    readonly code: ErasureCode | undefined
+    readonly gatewayUrl: string
+  },
+): Promise<StoredResult> {
+  const { until, code, gatewayUrl } = what
+  const stored = await upload(client, what.bytes, { until, code, timeoutMs: OWN_TIMEOUT_MS })
+  const { root, seq, receipts, certificate } = stored
+  if (certificate === undefined) await announce(client, { gatewayUrl, root, seq, receipts })
+  else await announceCertificate(client, { gatewayUrl, certificate })
+  return stored
 }
 
-export function ownDownload(client: Client, target: DownloadTarget): Promise<Uint8Array> {
-  return downloadBytes(client, target, { timeoutMs: OWN_TIMEOUT_MS })
+export function ownDownload(
+  client: Client,
+  target: DownloadTarget,
+  range?: { readonly start: number; readonly end: number },
+): Promise<Uint8Array> {
+  return downloadBytes(client, target, { timeoutMs: OWN_TIMEOUT_MS, range })
 }
 
 export type OfficialUpload = {

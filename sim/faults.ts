@@ -1,8 +1,13 @@
+import type { ErasureCode } from '@weightless/core'
 import { createChance, type Chance } from './chance.ts'
 
 /** What a seed means: the shape of a world, what its clients do, and everything that will go wrong in it, and when. */
 export type Plan = {
   readonly nodeCount: number
+  /** Failure domains of storage nodes, by number; who has none fails alone. */
+  readonly domains: readonly (string | undefined)[]
+  /** Storage nodes that are there from the beginning and join later. */
+  readonly spareCount: number
   readonly ownClients: number
   readonly officialClients: number
   readonly objects: readonly PlannedObject[]
@@ -21,6 +26,8 @@ export type Plan = {
   /** A storage node that answers wrongly. */
   readonly liar: number | undefined
   readonly faults: readonly PlannedFault[]
+  /** One after the other, each when everything is at full strength again. */
+  readonly losses: readonly PlannedLoss[]
 }
 export type PlannedObject = {
   /** Which client of its kind uploads it. */
@@ -30,11 +37,25 @@ export type PlannedObject = {
   /** The same bytes as that earlier object, with `sizeBytes` of its own: more or fewer zeros behind. */
   readonly twinOf: number | undefined
   readonly until: 'durable' | 'final'
+  /** `undefined`: whole copies. */
+  readonly code: ErasureCode | undefined
   /** How an official client sends: a segment at a time or all in one, and before or after its entry is on chain. */
   readonly how: { readonly batch: boolean; readonly early: boolean; readonly bySeq: boolean }
   readonly pauseMs: number
 }
-/** `machine`: storage nodes from 0 on, then the gateway. */
+/** No more holders of any object than it can lose, all at once; then, while what they had is made good, ordinary faults. */
+export type PlannedLoss = {
+  readonly machines: readonly number[]
+  /** `gone`: their disks too, and they never come back. `emptied`: they come back without their disks. `away`: they come back with
+   *  what was synced. `rotten`: they stay, and bits of what they keep change. */
+  readonly how: 'gone' | 'emptied' | 'away' | 'rotten'
+  /** Machines that join in their place. */
+  readonly joining: readonly number[]
+  /** From the moment when they are made good. */
+  readonly faults: readonly PlannedFault[]
+  readonly faultMs: number
+}
+/** `machine`: storage nodes from 0 on, then the gateway, then those storage nodes that join later. */
 export type PlannedFault = { readonly atMs: number } & (
   | {
       readonly kind: 'crash'
@@ -81,6 +102,8 @@ export function planOf(seed: number, options: PlanOptions): Plan {
   const reorgDepthMax = Math.min(options.reorgDepthMax, 1 + chance.below(Math.max(1, options.reorgDepthMax)))
   return {
     nodeCount,
+    domains: [],
+    spareCount: 0,
     ownClients,
     officialClients,
     objects: planObjects(chance, { ownClients, officialClients, faultMs }),
@@ -91,6 +114,7 @@ export function planOf(seed: number, options: PlanOptions): Plan {
     net: { loss: share(0.08), duplication: share(0.08), delay: share(0.05), cut: share(0.05), corruption: share(0.05) },
     liar,
     faults: planFaults(chance, { nodeCount, ownClients, officialClients, faultMs, damaged, damageable, reorgDepthMax }),
+    losses: [],
   }
 }
 
@@ -110,6 +134,7 @@ function planObjects(
       sizeBytes: twin === undefined ? sizeOf(chance) : Math.max(1, twin.sizeBytes - chance.below(2) * chance.below(3)),
       twinOf: twin?.twinOf ?? twinOf,
       until: chance.below(3) === 0 ? 'final' : 'durable',
+      code: undefined,
       how: { batch: chance.below(2) === 0, early: chance.below(4) === 0, bySeq: chance.below(2) === 0 },
       pauseMs: chance.below(Math.floor((2 * about.faultMs) / count)),
     })
@@ -132,7 +157,7 @@ function sizeOf(chance: Chance): number {
   }
 }
 
-function planFaults(
+export function planFaults(
   chance: Chance,
   about: {
     readonly nodeCount: number

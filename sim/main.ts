@@ -3,6 +3,7 @@ import { runWorld, type WorldResult } from './world.ts'
 
 // npm run sim -- --seeds 100            seeds 1 … 100
 // npm run sim -- --seed 17 [--trace]    one seed, with what happened in it
+// npm run sim -- --world codes          codes or copies; both by default: copies for odd seeds, codes for even ones
 // npm run sim -- --from 5000 --seeds 1000 --jobs 2
 
 const { values } = parseArgs({
@@ -11,6 +12,7 @@ const { values } = parseArgs({
     seeds: { type: 'string', default: '60' },
     from: { type: 'string', default: '1' },
     trace: { type: 'boolean', default: false },
+    world: { type: 'string', default: 'both' },
     reorgs: { type: 'string', default: '0' },
     json: { type: 'boolean', default: false },
   },
@@ -24,6 +26,7 @@ const whole = (name: string, text: string): number => {
 
 const first = values.seed === undefined ? whole('from', values.from) : whole('seed', values.seed)
 const count = values.seed === undefined ? whole('seeds', values.seeds) : 1
+const chosen = values.world === 'both' ? undefined : worldNamed(values.world)
 const reorgDepthMax = whole('reorgs', values.reorgs)
 const tell = values.trace ? (line: string): void => void process.stdout.write(`${line}\n`) : undefined
 // Stacks cost a tenth of the time; a seed that fails is run again by itself.
@@ -32,7 +35,8 @@ const startedMs = performance.now()
 const sums = { acks: 0, crashes: 0, faults: 0, events: 0, virtualMs: 0 }
 const failed: WorldResult[] = []
 for (let seed = first; seed < first + count; seed++) {
-  const result = await runWorld({ seed, tell, reorgDepthMax })
+  const world = chosen ?? (seed % 2 === 0 ? 'codes' : 'copies')
+  const result = await runWorld({ seed, world, tell, reorgDepthMax })
   sums.acks += result.acks
   sums.crashes += result.crashes
   sums.faults += result.faults
@@ -41,7 +45,7 @@ for (let seed = first; seed < first + count; seed++) {
   if (result.violations.length > 0) {
     failed.push(result)
     process.stderr.write(
-      `seed ${seed} failed: npm run sim -- --seed ${seed}${reorgDepthMax > 0 ? ` --reorgs ${reorgDepthMax}` : ''} --trace\n`,
+      `seed ${seed} failed: npm run sim -- --seed ${seed} --world ${world}${reorgDepthMax > 0 ? ` --reorgs ${reorgDepthMax}` : ''} --trace\n`,
     )
     for (const line of result.violations) process.stderr.write(`  ${line}\n`)
   }
@@ -55,6 +59,7 @@ const summary = {
   seeds: count,
   first,
   reorgDepthMax,
+  world: values.world,
   failed: failed.map(({ seed }) => seed),
   seedsPerSecond: Number(perSecond(count)),
   ...sums,
@@ -65,6 +70,12 @@ process.stdout.write(
     : `${count} seeds, ${failed.length} failed, ${perSecond(count)} seeds/s; ${sums.acks} promises, ${sums.crashes} crashes, ${sums.faults} faults, ${Math.round(sums.virtualMs / 3_600_000)} h of virtual time\n`,
 )
 process.exit(failed.length > 0 ? 1 : 0)
+
+function worldNamed(text: string): 'copies' | 'codes' {
+  if (text === 'copies' || text === 'codes') return text
+  process.stderr.write('--world is copies, codes or both\n')
+  process.exit(2)
+}
 
 function perSecond(done: number): string {
   return ((1000 * done) / (performance.now() - startedMs)).toFixed(1)

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { isFailure, type Disk, type DiskFile } from '@weightless/core'
+import { isFailure, type Disk, type DiskFile, type DiskOpenOptions } from '@weightless/core'
 
 /** What every Disk must do. `make` gives a disk and an existing, empty directory on it. */
 export function diskCompliance(
@@ -18,10 +18,7 @@ export function diskCompliance(
     await dispose?.()
   })
 
-  async function file(
-    name = 'a',
-    options: { create: boolean; sizeBytes?: number } = { create: true },
-  ): Promise<DiskFile> {
+  async function file(name = 'a', options: DiskOpenOptions = { create: true }): Promise<DiskFile> {
     const opened = await disk.open(`${directory}/${name}`, options)
     open.push(opened)
     return opened
@@ -54,6 +51,39 @@ export function diskCompliance(
     const into = new Uint8Array(3_000_000)
     expect(await a.read(into, 123)).toBe(3_000_000)
     expect(Array.from({ length: 3000 }, (_, i) => into[i * 1000 + 999])).toEqual(parts.map((_, i) => i & 255))
+  })
+
+  test('past the cache or through it, large or small, each write is read as it was written last', async () => {
+    const a = await file('a', { create: true, sizeBytes: 4 * 1024 ** 2, pastCache: true })
+    const expected = new Uint8Array(4 * 1024 ** 2)
+    const page = 4096
+    // Whole pages and not, at pages and not, over one another: what is in the cache of a place must not outlive what is written past it.
+    const writes = [
+      { position: 0, sizes: [72, 262_144, page - 72] },
+      { position: 5 * page, sizes: [page] },
+      { position: 16 * page, sizes: [1_500_000, 100, 400 * page - 1_500_100] },
+      { position: 20 * page + 1, sizes: [300_000] },
+      { position: 20 * page, sizes: [64 * page] },
+      { position: 512 * page, sizes: Array.from({ length: 512 }, () => page) },
+      { position: 700 * page, sizes: [10] },
+    ]
+    for (const [i, { position, sizes }] of writes.entries()) {
+      const parts = sizes.map((sizeBytes, j) => new Uint8Array(sizeBytes).fill(16 * (i + 1) + (j % 16)))
+      let at = position
+      for (const part of parts) {
+        expected.set(part, at)
+        at += part.length
+      }
+      await a.write(parts, position)
+      const into = new Uint8Array(expected.length)
+      expect(await a.read(into, 0)).toBe(into.length)
+      expect(Buffer.compare(into, expected)).toBe(0)
+    }
+    await a.sync()
+    const again = await file('a', { create: false })
+    const into = new Uint8Array(expected.length)
+    await again.read(into, 0)
+    expect(Buffer.compare(into, expected)).toBe(0)
   })
 
   test('a missing file is opened only to create it', async () => {

@@ -85,6 +85,25 @@ export function segmentStoreCompliance(make: () => Promise<StoreUnderTest>): voi
     expectSame(await store.get(rootNumber(1), 5), segmentOf(1, 5))
   })
 
+  test('removed segments of a root are gone and their room is free; its others stay, and they can be put again at once', async () => {
+    const segments = [0, 1, 2, 3].map((index) => segmentOf(1, index))
+    await store.put(rootNumber(1), segments)
+    const gone = store.removeSegments(rootNumber(1), [1, 3, 99])
+    // They are not held from the call on.
+    expect([...store.presence(rootNumber(1)).indexes()]).toEqual([0, 2])
+    expect(store.presence(rootNumber(1)).heldCount).toBe(2)
+    await gone
+    expect(await store.get(rootNumber(1), 1)).toBeUndefined()
+    expectSame(await store.get(rootNumber(1), 2), segments[2]!)
+    expect(store.usage().segmentCount).toBe(2)
+    const again = store.removeSegments(rootNumber(1), [0])
+    await Promise.all([again, store.put(rootNumber(1), [segments[1]!, segments[3]!])])
+    expect([...store.presence(rootNumber(1)).indexes()]).toEqual([1, 2, 3])
+    await store.removeSegments(rootNumber(1), [1, 2, 3])
+    expect([...store.roots()]).toEqual([])
+    await store.removeSegments(rootNumber(1), [1])
+  })
+
   test('many segments of many roots survive removals around them, and slots are used again', async () => {
     const roots = Array.from({ length: 12 }, (_, i) => i + 1)
     for (let round = 0; round < 4; round++) {
@@ -126,7 +145,8 @@ export function segmentStoreCompliance(make: () => Promise<StoreUnderTest>): voi
       )
       await store.put(rootNumber(2), [segmentOf(2, 0), segmentOf(2, 1)])
       await store.remove(rootNumber(2))
-      await store.put(rootNumber(3), [segmentOf(3, 7)])
+      await store.put(rootNumber(3), [segmentOf(3, 6), segmentOf(3, 7), segmentOf(3, 8)])
+      await store.removeSegments(rootNumber(3), [6, 8])
       const usage = store.usage()
       await store.close()
       await subject.loseIndex()
@@ -135,6 +155,7 @@ export function segmentStoreCompliance(make: () => Promise<StoreUnderTest>): voi
         expectSame(await store.get(rootNumber(1), index), segmentOf(1, index, { sizeBytes, depth: index }))
       expect([...store.roots()]).toEqual([rootNumber(1), rootNumber(3)].sort())
       expect(store.presence(rootNumber(1)).heldCount).toBe(4)
+      expect([...store.presence(rootNumber(3)).indexes()]).toEqual([7])
       expect(store.usage()).toEqual(usage)
     })
   })

@@ -115,6 +115,17 @@ export function storageNodeShardCompliance(name: string, make: () => Promise<Sha
       expect(await paritiesOf(one)).toEqual([{ ...parity, slots: bitmapOf([1, 5]) }])
     })
 
+    test('the log says whose parity an entry says it is', async () => {
+      const { data, parity } = await submitted()
+      const { entries } = await jsonOf<{ entries: { seq: number; parityOf?: string }[] }>(
+        get(`/v1/entries?after=${data.seq - 1}&limit=2`),
+      )
+      expect(entries.map(({ seq, parityOf }) => [seq, parityOf])).toEqual([
+        [data.seq, undefined],
+        [parity.seq, data.root],
+      ])
+    })
+
     test('an entry that is held whole holds all data slots', async () => {
       const one = await submitted()
       await putSegments(one.data, 0, one.object.data.segments)
@@ -174,6 +185,21 @@ export function storageNodeShardCompliance(name: string, make: () => Promise<Sha
         'ENTRY_INCOMPLETE',
         expect.objectContaining({ missingShardCount: 3 }),
       ])
+    })
+
+    test('of one slot it says how many stripes are here without a gap, in any order of their arrival', async () => {
+      const one = await submitted()
+      const heldOf = async (slot: number): Promise<unknown> =>
+        ((await refusalOf(get(shardsPath(one, [slot]))))[2] as { heldStripeCount?: unknown }).heldStripeCount
+      for (const slot of [1, 5]) {
+        const { of, segments } = one.object.shardsOf(slot)
+        const entry = of === 'data' ? one.data : one.parity
+        expect(segments).toHaveLength(3)
+        await putSegments(entry, slot, segments.slice(1, 2))
+        expect(await heldOf(slot)).toBe(0)
+        await putSegments(entry, slot, segments.slice(0, 1))
+        expect(await heldOf(slot)).toBe(2)
+      }
     })
 
     test('an entry that is no parity of the other is refused', async () => {

@@ -26,6 +26,7 @@ import {
   parseTransaction,
   recoverTransactionAddress,
 } from 'viem'
+import { RpcFault } from './rpcFault.ts'
 
 /** An Ethereum JSON-RPC endpoint with one flow contract, one market and one registry behind it: enough of a chain for a client
  *  to pay for entries and to check them. Real contracts are tried elsewhere, on a real engine. */
@@ -78,16 +79,6 @@ type Mined = {
 type LogFilter = { readonly topics: readonly Hex[]; readonly fromBlock: Hex; readonly toBlock: Hex }
 
 const STRANGER = `0x${'57'.repeat(20)}`
-
-class RpcFault extends Error {
-  readonly code: number
-  readonly data: Hex | undefined
-  constructor(code: number, message: string, data?: Hex) {
-    super(message)
-    this.code = code
-    this.data = data
-  }
-}
 
 export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
   const { chainId = 31337, mining = 'auto' } = options

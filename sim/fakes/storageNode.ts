@@ -106,6 +106,11 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
   }
   const missingShards = (coded: Coded, slots: readonly number[]): number =>
     [...shardsOfSlots(coded.layout, slots)].filter(({ slot, stripe }) => !shardOf(coded, slot, stripe)).length
+  const contiguousStripes = (coded: Coded, slot: number): number => {
+    const count = shardCountOf(coded.layout, slot)
+    for (let stripe = 0; stripe < count; stripe++) if (shardOf(coded, slot, stripe) === undefined) return stripe
+    return count
+  }
   const wholeSlots = (coded: Coded): readonly number[] =>
     presentSlots(coded.layout).filter((slot) => missingShards(coded, [slot]) === 0)
   const isComplete = ({ entry }: Known): boolean => heldOf(entry.root).size === layoutOf(entry.sizeBytes).segmentCount
@@ -196,8 +201,10 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
       throw refuse(400, 'PARAMETER_INVALID', { slots: text }, false)
     const slots = asked ?? wholeSlots(coded)
     const missingShardCount = missingShards(coded, slots)
-    if (slots.length === 0 || missingShardCount > 0)
-      throw refuse(404, 'ENTRY_INCOMPLETE', { root, seq: one.entry.seq, missingShardCount }, true)
+    if (slots.length === 0 || missingShardCount > 0) {
+      const heldStripeCount = slots.length === 1 ? contiguousStripes(coded, slots[0]!) : undefined
+      throw refuse(404, 'ENTRY_INCOMPLETE', { root, seq: one.entry.seq, missingShardCount, heldStripeCount }, true)
+    }
     const fingerprints = fingerprintsOf(coded, slots)
     const { layout, parity } = coded
     const fingerprintRoot = fingerprintRootOf({ layout, parityRoot: parity.root, slots }, fingerprints)
@@ -261,14 +268,11 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
     return Response.json(receiptOf(one, slot))
   }
 
-  const logged = ({ root, seq, sizeBytes, startChunk, blockNumber, txHash }: Entry) => ({
-    root,
-    seq,
-    sizeBytes,
-    startChunk,
-    blockNumber,
-    txHash,
-  })
+  const logged = ({ root, seq, sizeBytes, startChunk, blockNumber, txHash, tags }: Entry) => {
+    const parityOf = parseParityTags(tags)?.dataRoot
+    const fields = { root, seq, sizeBytes, startChunk, blockNumber, txHash }
+    return parityOf === undefined ? fields : { ...fields, parityOf }
+  }
 
   function about(root: Root): Response {
     const list = known(root)

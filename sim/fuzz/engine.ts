@@ -1,4 +1,5 @@
 import { isFailure } from '@weightless/core'
+import { crc32 } from '@weightless/host'
 import { RpcFault } from '../../packages/node/src/zgs/fault.ts'
 import { createChance } from '../chance.ts'
 import type { Coverage } from './coverage.ts'
@@ -185,6 +186,11 @@ function codeOf(error: unknown): string {
   if (isFailure(error)) return `${error.code} ${String(error.facts['reason'] ?? '').slice(0, 40)}`.trim()
   if (error instanceof RpcFault && error.code !== -32603) return `${error.code} ${error.message.slice(0, 40)}`
   throw error
+}
+
+/** One input in `count`, for what costs more than the parser: chosen by its bytes, so that a finding run alone is one again. */
+export function isSample(input: Uint8Array, count: number): boolean {
+  return crc32(input) % count === 0
 }
 
 /** A promise of the target that was broken. */

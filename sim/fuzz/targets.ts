@@ -2,6 +2,7 @@ import type { FuzzTarget } from './engine.ts'
 import { chainTargets } from './targets/chain.ts'
 import { cliTargets } from './targets/cli.ts'
 import { coreTargets } from './targets/core.ts'
+import { doorTargets } from './targets/doors.ts'
 import { erasureTargets } from './targets/erasure.ts'
 import { hostTargets } from './targets/host.ts'
 import { nodeTargets } from './targets/node.ts'
@@ -14,6 +15,7 @@ export const targets: readonly FuzzTarget[] = [
   ...hostTargets,
   ...chainTargets,
   ...sdkTargets,
+  ...doorTargets,
   ...nodeTargets,
   ...cliTargets,
 ]

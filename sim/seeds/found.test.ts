@@ -14,5 +14,5 @@ describe('what was promised holds where it once did not, in the world of', () =>
       1240,
       1523, 1571,
     ],
-    { reorgDepthMax: 0 },
+    { world: 'copies', reorgDepthMax: 0 },
   ))

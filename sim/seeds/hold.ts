@@ -2,11 +2,14 @@ import { expect, test } from 'vitest'
 import { runWorld } from '../world.ts'
 
 /** One test for each seed; the name is the line that replays it. */
-export function seedsHold(seeds: readonly number[], options: { readonly reorgDepthMax: number }): void {
-  const { reorgDepthMax } = options
+export function seedsHold(
+  seeds: readonly number[],
+  options: { readonly world: 'copies' | 'codes'; readonly reorgDepthMax: number },
+): void {
+  const { world, reorgDepthMax } = options
   const more = reorgDepthMax > 0 ? ` --reorgs ${reorgDepthMax}` : ''
-  test.each(seeds)(`npm run sim -- --seed %i${more}`, async (seed) => {
-    const { violations, acks } = await runWorld({ seed, reorgDepthMax })
+  test.each(seeds)(`npm run sim -- --seed %i --world ${world}${more}`, async (seed) => {
+    const { violations, acks } = await runWorld({ seed, world, reorgDepthMax })
     expect(violations).toEqual([])
     expect(acks).toBeGreaterThan(0)
   })

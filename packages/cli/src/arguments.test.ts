@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { parseCodeOption, parseNodeCount, parsePortBase, parseRange, parseRoots, parseSeconds } from './arguments.ts'
+import { parseCodeName, parseNodeCount, parsePortBase, parseRange, parseRoots, parseSeconds } from './arguments.ts'
 
 const root = `0x${'ab'.repeat(32)}`
 
@@ -20,11 +20,12 @@ describe('arguments', () => {
   )
 
   test('--code names data and parity', () => {
-    expect(parseCodeOption('29+51')).toEqual({ k: 29, m: 51 })
+    expect(parseCodeName('29+51')).toBe('29+51')
+    expect(parseCodeName('none')).toBe('none')
   })
 
   test.each(['', '4', '4+0', '4-2', '200+57', '4+2+1', ' 4+2'])('--code %j is refused', (text) => {
-    expect(() => parseCodeOption(text)).toThrow(/USAGE/)
+    expect(() => parseCodeName(text)).toThrow(/USAGE/)
   })
 
   test('several roots are the fragments of one file, in order and in lower case', () => {
@@ -49,7 +50,7 @@ describe('arguments', () => {
 
   test.each([
     [parseNodeCount, '0'],
-    [parseNodeCount, '33'],
+    [parseNodeCount, '97'],
     [parseNodeCount, '6.5'],
     [parseNodeCount, '-1'],
     [parsePortBase, '80'],

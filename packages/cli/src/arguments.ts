@@ -1,8 +1,8 @@
-import { isFailure, parseCode, parseRoot, preview, type ErasureCode, type Root } from '@weightless/core'
+import { isFailure, parseCode, parseRoot, preview, type Root } from '@weightless/core'
 import { fail } from './errors.ts'
 
-/** Storage nodes of one local network: each is a process of up to 120 MB. */
-export const LOCAL_NODES_MAX = 32
+/** Storage nodes of one local network: each is a process of up to 120 MB. 29+51 takes eighty, and some to replace them. */
+export const LOCAL_NODES_MAX = 96
 /** Roots in one `get`: official clients cut files into fragments of 4 GiB, so this is 4 TiB. */
 export const FRAGMENTS_MAX = 1024
 /** A day: no command of ours waits longer. */
@@ -57,13 +57,23 @@ export function parseSequence(text: string): number {
   return parseWhole(text, { name: '--after', min: 0, max: 2 ** 48 })
 }
 
-/** `4+2`: k data and m parity. Throws `USAGE`. */
-export function parseCodeOption(text: string): ErasureCode {
+export function parseLosses(text: string): number {
+  return parseWhole(text, { name: '--losses', min: 0, max: 255 })
+}
+
+/** `4+2`: k data and m parity; or `none`. Throws `USAGE`. */
+export function parseCodeName(text: string): string {
+  if (text === 'none') return text
   try {
-    return parseCode(text)
+    const { k, m } = parseCode(text)
+    return `${k}+${m}`
   } catch (cause) {
     if (!isFailure(cause)) throw cause
-    throw fail('USAGE', { reason: '--code is k+m, such as 4+2, with k + m up to 256', value: preview(text) }, { cause })
+    throw fail(
+      'USAGE',
+      { reason: '--code is k+m, such as 4+2, with k + m up to 256, or none', value: preview(text) },
+      { cause },
+    )
   }
 }
 

@@ -22,6 +22,8 @@ export type NetworkDescription = {
   readonly storage: {
     readonly indexerUrl: string
     readonly gatewayUrl: string
+    /** What uploads are protected by unless they say otherwise, such as `4+2`; absent: three copies. */
+    readonly code?: string
     readonly nodes: readonly StorageNodeDescription[]
   }
 }

@@ -3,7 +3,7 @@ import { constants } from 'node:fs'
 import { open, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { isFailure, type Abortable } from '@weightless/core'
-import { lockDirectory, type DirectoryLock } from '@weightless/host'
+import { lockDirectory, openPastCache, type DirectoryLock, type PastCache } from '@weightless/host'
 import { fail } from './errors.ts'
 
 /** Where the bytes of a download wait until they are whole. */
@@ -35,7 +35,10 @@ export async function openPartFile(path: string, kind: 'resumable' | 'fresh', op
   try {
     if (isSpecial) return await special(target)
     const resumable = kind === 'resumable' ? await openResumable(target, mode, options) : undefined
-    return toPart(resumable ?? (await openFresh(target, mode)), target, there !== undefined)
+    const opened = resumable ?? (await openFresh(target, mode))
+    // Gigabytes that are written once would push out of memory what the user works with, and cost the more for it.
+    const pastCache = await openPastCache(opened.name, opened.handle)
+    return toPart(opened, pastCache, { target, replaced: there !== undefined })
   } catch (cause) {
     if (isFailure(cause)) throw cause
     throw fail('FILE_UNWRITABLE', { file: path, reason: (cause as NodeJS.ErrnoException).code }, { cause })
@@ -88,7 +91,11 @@ async function openFresh(target: string, mode: number): Promise<Opened> {
   return { handle: await open(name, 'wx', mode), name, leftBytes: 0, lock: undefined }
 }
 
-function toPart({ handle, name, leftBytes, lock }: Opened, target: string, replaced: boolean): PartFile {
+function toPart(
+  { handle, name, leftBytes, lock }: Opened,
+  pastCache: PastCache | undefined,
+  { target, replaced }: { readonly target: string; readonly replaced: boolean },
+): PartFile {
   // Until it is known what counts, all of it may.
   let at = leftBytes
   let flushedAt = leftBytes
@@ -96,6 +103,9 @@ function toPart({ handle, name, leftBytes, lock }: Opened, target: string, repla
   /** One after the other; the first that fails is the end, as a later one would not tell of it again. */
   let flush: Promise<void> = Promise.resolve()
   const written = writer(handle)
+  const put = async (bytes: Uint8Array): Promise<void> => {
+    if (!(await pastCache?.write([bytes], at, bytes.length))) await written(bytes, at)
+  }
   return {
     replaced,
     left: { sizeBytes: leftBytes, read: (start, end, { signal }) => readFully(handle, start, end, signal) },
@@ -105,7 +115,7 @@ function toPart({ handle, name, leftBytes, lock }: Opened, target: string, repla
       flushedAt = sizeBytes
     },
     append: async (bytes) => {
-      await told(name, () => written(bytes, at))
+      await told(name, () => put(bytes))
       at += bytes.length
       if (at - flushedAt < FLUSH_STEP_BYTES) return
       flushedAt = at
@@ -121,6 +131,7 @@ function toPart({ handle, name, leftBytes, lock }: Opened, target: string, repla
       isComplete = true
     },
     close: async () => {
+      await pastCache?.close()
       await handle.close()
       if (!isComplete && (lock === undefined || at === 0)) await rm(name, { force: true })
       await lock?.release()

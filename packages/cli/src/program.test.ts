@@ -57,6 +57,8 @@ describe('the command line', () => {
     ['node', 'run'],
     ['logs', '-f', '--json'],
     ['bench', 'nonsense'],
+    ['put', 'file', '--code', '4+2', '--losses', 'all'],
+    ['up', '--code', '4-2'],
   ])('%j is a usage error', async (...argv) => {
     const { code, out, err } = await command(...argv)
     expect(code).toBe(2)
@@ -64,7 +66,6 @@ describe('the command line', () => {
   })
 
   test.each([
-    ['up', '--code', '4+2'],
     ['tour'],
     ['kv', 'put', 'stream', 'key', '--value', 'x'],
     ['da', 'status'],

@@ -1,10 +1,10 @@
 import { Command, CommanderError, Option } from 'commander'
-import type { ErasureCode } from '@weightless/core'
 import {
-  parseCodeOption,
+  parseCodeName,
   parseGrace,
   parseLineCount,
   parseListLimit,
+  parseLosses,
   parseNodeCount,
   parsePortBase,
   parseRange,
@@ -91,13 +91,21 @@ function createProgram(printer: Printer, io: Io, verdict: { code: 0 | 1 }): Comm
         'first port: chain, +1 gateway, +2 admin, +10 storage nodes; 0 = any free ports (default: 8600)',
         parsePortBase,
       )
-      .option('--nodes <count>', 'storage nodes of a new network (default: 6)', parseNodeCount)
+      .option(
+        '--nodes <count>',
+        'storage nodes of a new network (default: 6, or one for each slot of --code)',
+        parseNodeCount,
+      )
       .option(
         '--grace <seconds>',
         'of a new network: a node that is silent for twice as long is taken out of the active set (default: 30)',
         parseGrace,
       )
-      .addOption(new Option('--code <k+m>', 'erasure code of uploads by official clients (not built yet)'))
+      .option(
+        '--code <k+m>',
+        'erasure code of uploads that name none, those of official clients among them; none = three copies (default: 4+2, with fewer than six nodes none)',
+        parseCodeName,
+      )
       .option('--reset', 'give up what the directory holds and start anew', false)
       .option('--detach', 'return when the network is ready; it runs on in the background', false)
       .addOption(timeout('60'))
@@ -105,8 +113,7 @@ function createProgram(printer: Printer, io: Io, verdict: { code: 0 | 1 }): Comm
         'after',
         '\nStarting again resumes, on the same ports and with the same data. Ctrl-C or `weightless down` stops everything.',
       ),
-    async (context, options: UpOptions & { code?: string }) => {
-      refuseCode(options.code)
+    async (context, options: UpOptions) => {
       await (await import('./commands/up.ts')).upCommand(options, context)
     },
   )
@@ -172,8 +179,13 @@ function createProgram(printer: Printer, io: Io, verdict: { code: 0 | 1 }): Comm
       .argument('<file>', 'a file, or - for standard input')
       .option(
         '--code <k+m>',
-        'erasure code, such as 4+2: any m of k + m nodes may be lost (default: three copies)',
-        parseCodeOption,
+        'erasure code, such as 4+2: any m of k + m nodes may be lost; none = three copies (default: that of the network, while nodes enough for it answer)',
+        parseCodeName,
+      )
+      .option(
+        '--losses <n>',
+        'with --code: losses it must survive to be durable, 0 to m (default: half of m, rounded up)',
+        parseLosses,
       )
       .addOption(
         new Option('--until <stage>', 'return at this stage')
@@ -253,12 +265,16 @@ export type UpOptions = {
   readonly portBase?: number
   readonly nodes?: number
   readonly grace?: number
+  /** `4+2`, or `none`. */
+  readonly code?: string
   readonly reset: boolean
   readonly detach: boolean
   readonly timeout: number
 }
 export type PutOptions = {
-  readonly code?: ErasureCode
+  /** `4+2`, or `none`. */
+  readonly code?: string
+  readonly losses?: number
   readonly until: 'accepted' | 'anchored' | 'durable' | 'final'
   readonly keyFile?: string
   readonly timeout: number
@@ -269,7 +285,3 @@ export type GetOptions = {
   readonly timeout: number
 }
 export type GetRoots = ReturnType<typeof parseRoots>
-
-function refuseCode(code: string | undefined): void {
-  if (code !== undefined) throw fail('NOT_BUILT', { part: '--code', today: 'three whole copies of everything' })
-}

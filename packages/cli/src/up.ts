@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
 import { createAnvilEngine, deployContracts, type ChainEngine } from '@weightless/chain'
 import { defaultDeployParams } from '@weightless/contracts'
-import { addressOfPrivateKey, isFailure, REPLICA_COUNT, type Address, type Clock, type Logger } from '@weightless/core'
+import { addressOfPrivateKey, isFailure, type Address, type Clock, type Logger } from '@weightless/core'
 import {
   createLogger,
   createPrivateKey,
@@ -14,7 +14,7 @@ import {
   systemRandom,
   writeFileAtomic,
 } from '@weightless/host'
-import { createRpc, createTransactor, privateKeySigner, readMembers, type Rpc } from '@weightless/sdk'
+import { createRpc, createTransactor, privateKeySigner, readMembers, type Rpc, type Transactor } from '@weightless/sdk'
 import { fail } from './errors.ts'
 import { TEST_ACCOUNTS } from './local/accounts.ts'
 import { createAdminHandler, type AdminFile, type NetworkControl } from './local/admin.ts'
@@ -28,11 +28,13 @@ import {
 import { capLogs, LOG_BYTES_MAX } from './local/logCap.ts'
 import { createNetworkWriter, describeNetwork } from './local/networkWriter.ts'
 import { checkPorts, choosePorts, DEFAULT_PORT_BASE, LOOPBACK } from './local/ports.ts'
+import { chooseCode, nodeCountFor } from './local/networkCode.ts'
+import { fundNodes } from './local/nodeFunds.ts'
 import { proveNetwork } from './local/proof.ts'
 import { gatewayConfig, type ChainFacts } from './local/roleConfig.ts'
 import { createRoleProcess, type RoleProcess } from './local/roleProcess.ts'
 import { readStatus } from './local/readStatus.ts'
-import { readState, writeState, type NetworkState } from './local/state.ts'
+import { readState, writeState, type CodeName, type NetworkState } from './local/state.ts'
 import { openStorageNodes, type StorageNode, type StorageNodes } from './local/storageNodes.ts'
 import { removeNetworkFile, type NetworkDescription } from './networkFile.ts'
 
@@ -53,6 +55,8 @@ export type LocalNetworkOptions = {
   readonly nodes: number | undefined
   /** Of a network that is new; `undefined`: 30. */
   readonly graceSeconds?: number | undefined
+  /** `undefined`: what the directory remembers, else the default of that many nodes. */
+  readonly code: CodeName | undefined
   readonly reset: boolean
   /** The bundle that role processes run. */
   readonly entry: string
@@ -63,7 +67,6 @@ export type LocalNetworkOptions = {
 const CHAIN_ID = 31337
 /** `node rm` shall be able to leave at once: on one machine nobody else counts on the stake. */
 const LOCAL_REGISTRY = { ...defaultDeployParams.registry, leaveDelaySeconds: 0n }
-const NODES_DEFAULT = 6
 /** Ports of a network that was killed a moment ago are still held by children that are ending. */
 const PORTS_FREE_MS_MAX = 10_000
 const REGISTERED_MS_MAX = 30_000
@@ -124,12 +127,15 @@ export async function startLocalNetwork(
 
     enter('starting the storage nodes and the gateway')
     const describe = (nodes: readonly StorageNode[] = parts.nodes?.list() ?? []): NetworkDescription =>
-      describeNetwork({ chain: facts, contracts, gatewayUrl: urlOf(state.gatewayPort), nodes })
+      describeNetwork({ chain: facts, contracts, gatewayUrl: urlOf(state.gatewayPort), code: state.code, nodes })
     const networkFile = createNetworkWriter(options.dir, { describe, logger })
-    const nodes = await openNodes(facts, { deployer, rpc, onChange: networkFile.rewrite }, stage)
+    const signer = privateKeySigner(deployer)
+    // One for all: its transactions are numbered one after the other.
+    const funder = createTransactor({ chainId: CHAIN_ID, signer }, { rpc, clock, random: systemRandom })
+    const nodes = await openNodes(facts, { rpc, funder, onChange: networkFile.rewrite }, stage)
     const [absent] = await Promise.all([
       nodes.startAll({ signal: scope, onFailure: found === 'new' ? 'throw' : 'goOn' }),
-      startGateway(facts, { onChange: networkFile.rewrite }, stage),
+      startGateway(facts, { rpc, funder, onChange: networkFile.rewrite }, stage),
     ])
     for (const { id, error } of absent) {
       logger.warn('node.absent', { id, error })
@@ -213,10 +219,12 @@ async function prepareState(
   signal: AbortSignal,
 ): Promise<NetworkState> {
   const known = await readState(layout)
-  const state =
+  const ported =
     known === undefined || (options.portBase !== undefined && options.portBase !== known.portBase)
       ? await newPorts(known, options)
       : known
+  const code = chooseCode({ asked: options.code, known: known?.code }, ported.nodes.length)
+  const state = code === ported.code ? ported : { ...ported, code }
   const deadline = clock.nowMs() + (known === undefined ? 0 : PORTS_FREE_MS_MAX)
   for (;;) {
     try {
@@ -236,13 +244,14 @@ async function newPorts(known: NetworkState | undefined, options: LocalNetworkOp
   const portBase = options.portBase ?? DEFAULT_PORT_BASE
   const ids =
     known?.nodes.map((node) => node.id) ??
-    Array.from({ length: options.nodes ?? NODES_DEFAULT }, (_, index) => `node-${index}`)
+    Array.from({ length: options.nodes ?? nodeCountFor(options.code) }, (_, index) => `node-${index}`)
   const ports = await choosePorts({ portBase, nodeIndexes: ids.map((id) => Number(id.slice('node-'.length))) })
   return {
     portBase,
     chainPort: ports.chain,
     gatewayPort: ports.gateway,
     adminPort: ports.admin,
+    code: known?.code ?? 'none',
     nextNode: known?.nextNode ?? ids.length,
     nodes: ids.map((id, place) => ({
       id,
@@ -311,13 +320,11 @@ async function startChain(deployer: Uint8Array, stage: Stage): Promise<ChainEngi
 
 async function openNodes(
   chain: ChainFacts,
-  deps: { readonly deployer: Uint8Array; readonly rpc: Rpc; readonly onChange: () => void },
+  deps: { readonly rpc: Rpc; readonly funder: Transactor; readonly onChange: () => void },
   stage: Stage,
 ): Promise<StorageNodes> {
   const { options, layout, state, parts, cleanups, clock, logger, signal } = stage
-  const { rpc, onChange } = deps
-  const signer = privateKeySigner(deps.deployer)
-  const funder = createTransactor({ chainId: CHAIN_ID, signer }, { rpc, clock, random: systemRandom })
+  const { rpc, funder, onChange } = deps
   const nodes = await openStorageNodes(
     { layout, entry: options.entry, chain, gatewayUrl: urlOf(state.gatewayPort), state },
     { rpc, funder, clock, logger, onChange },
@@ -328,9 +335,20 @@ async function openNodes(
   return nodes
 }
 
-async function startGateway(chain: ChainFacts, deps: { readonly onChange: () => void }, stage: Stage): Promise<void> {
+async function startGateway(
+  chain: ChainFacts,
+  deps: { readonly rpc: Rpc; readonly funder: Transactor; readonly onChange: () => void },
+  stage: Stage,
+): Promise<void> {
   const { options, layout, state, parts, cleanups, clock, logger, signal } = stage
-  const config = gatewayConfig(chain, { port: state.gatewayPort, dataDir: layout.gateway, replicas: REPLICA_COUNT })
+  const operatorKeyFile = layout.key('gateway')
+  const operator = addressOfPrivateKey(await ownKey(operatorKeyFile))
+  const config = gatewayConfig(chain, {
+    port: state.gatewayPort,
+    dataDir: layout.gateway,
+    code: state.code,
+    operatorKeyFile,
+  })
   await writeFileAtomic(layout.config('gateway'), config, { mode: 0o600 })
   const gateway = createRoleProcess(
     {
@@ -345,7 +363,7 @@ async function startGateway(chain: ChainFacts, deps: { readonly onChange: () => 
   )
   parts.gateway = gateway
   cleanups.push(() => gateway.stop())
-  await gateway.start({ signal })
+  await Promise.all([fundNodes([operator], deps, { signal }), gateway.start({ signal })])
 }
 
 async function ownKey(path: string): Promise<Uint8Array> {

@@ -40,6 +40,9 @@ export const UNREFERENCED_EXPIRY_MS = 3_600_000
 /** An upload whose entry is on chain, and so paid for, may stop half way for so long; then the gateway frees what it had spooled of
  *  it. Never sooner, however full the spool is: what was acknowledged is kept, and new uploads wait instead (DESIGN D8). */
 export const UPLOAD_IDLE_MS: number = 24 * 3_600_000
+/** Parity whose object is not in the log, or cannot be read from what is held of it, is dropped after so long: later than the gateway gives up
+ *  an upload, and within two passes of a scrub. */
+export const PARITY_ORPHAN_MS: number = 3 * 24 * 3_600_000
 /** Copies of an entry under the policy `replicate` (DESIGN D7, issue "the foundation and the log"). */
 export const REPLICA_COUNT = 3
 /** Active members of a registry: bounds the gas of a membership change and the size of a certificate. */
@@ -90,3 +93,4 @@ invariant(
 )
 invariant(UPLOAD_IDLE_MS > EARLY_EXPIRY_MS, 'what is paid for is kept longer than what is not')
 invariant(ENTRY_WAIT_MS < RPC_ANSWER_MS_MAX, 'a wait for an entry ends before the client gives up')
+invariant(PARITY_ORPHAN_MS > UPLOAD_IDLE_MS, 'parity is kept while its upload may go on')

@@ -33,8 +33,9 @@ export type Net = {
 
 /** Failures carry a code: `DISK_FULL` when the file system has no room, `DISK_FAILED` for all else. */
 export type Disk = {
-  /** Opens for reading and writing. `create` makes the file; `sizeBytes` preallocates it. */
-  open(path: string, options: { readonly create: boolean; readonly sizeBytes?: number }): Promise<DiskFile>
+  /** Opens for reading and writing. `create` makes the file; `sizeBytes` preallocates it. `pastCache`: large writes of whole pages
+   *  need not stay in memory for those who read next. */
+  open(path: string, options: DiskOpenOptions): Promise<DiskFile>
   /** Makes it and those above it, durably. */
   makeDirectory(path: string): Promise<void>
   list(path: string): Promise<readonly string[]>
@@ -47,6 +48,8 @@ export type Disk = {
   /** Free bytes of the file system that holds `path`. */
   free(path: string): Promise<number>
 }
+
+export type DiskOpenOptions = { readonly create: boolean; readonly sizeBytes?: number; readonly pastCache?: boolean }
 
 export type DiskFile = {
   readonly identity: string

@@ -4,6 +4,7 @@ import type { FileHandle } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { Disk, DiskFile } from '@weightless/core'
 import { fail } from './errors.ts'
+import { openPastCache, type PastCache } from './pastCache.ts'
 import { makeDirectoryDurable, syncDirectory } from './syncDirectory.ts'
 
 /** Data directories hold keys and other people's bytes: nobody else reads them (DESIGN D14). */
@@ -19,7 +20,8 @@ export function nodeDisk(): Disk {
         const handle = await open(path, flags, FILE_MODE)
         try {
           const found = await handle.stat({ bigint: true })
-          const file = diskFile(handle, path, `${found.dev}:${found.ino}`)
+          const pastCache = options.pastCache ? await openPastCache(path, handle) : undefined
+          const file = diskFile(handle, pastCache, path, `${found.dev}:${found.ino}`)
           if (options.sizeBytes !== undefined) await file.allocate(options.sizeBytes)
           return file
         } catch (error) {
@@ -50,7 +52,7 @@ export function nodeDisk(): Disk {
   }
 }
 
-function diskFile(handle: FileHandle, path: string, identity: string): DiskFile {
+function diskFile(handle: FileHandle, pastCache: PastCache | undefined, path: string, identity: string): DiskFile {
   return {
     identity,
     read: (into, position) =>
@@ -63,14 +65,25 @@ function diskFile(handle: FileHandle, path: string, identity: string): DiskFile 
         }
         return filled
       }),
-    write: (parts, position) => guarded('write', path, () => writeAll(handle, parts, position)),
+    write: (parts, position) =>
+      guarded('write', path, async () => {
+        if (pastCache !== undefined) {
+          const sizeBytes = parts.reduce((sum, part) => sum + part.length, 0)
+          if (await pastCache.write(parts, position, sizeBytes)) return
+        }
+        await writeAll(handle, parts, position)
+      }),
     sync: () => guarded('sync', path, () => handle.datasync()),
     allocate: (sizeBytes) =>
       guarded('allocate', path, async () => {
         const { size } = await handle.stat()
         if (size < sizeBytes) await handle.truncate(sizeBytes)
       }),
-    close: () => guarded('close', path, () => handle.close()),
+    close: () =>
+      guarded('close', path, async () => {
+        await pastCache?.close()
+        await handle.close()
+      }),
   }
 }
 

@@ -57,15 +57,20 @@ export async function readPrivateKey(file: string, options: Abortable = {}): Pro
       throw fail('KEY_FILE_OPEN', { file, mode: (found.mode & 0o777).toString(8) })
     }
     if (found.size > KEY_FILE_BYTES_MAX) throw fail('KEY_FILE_INVALID', { file, reason: 'too long' })
-    const text = (await handle.readFile('utf8')).trim()
-    const match = /^(?:0x)?([0-9a-fA-F]{64})$/.exec(text)
-    if (match === null) throw fail('KEY_FILE_INVALID', { file, reason: 'not 64 hex digits' })
-    const key = new Uint8Array(Buffer.from(match[1]!, 'hex'))
-    if (!isScalar(key)) throw fail('KEY_FILE_INVALID', { file, reason: 'not a key of secp256k1' })
-    return key
+    return parsePrivateKey(await handle.readFile(), { file })
   } finally {
     await handle.close()
   }
+}
+
+/** What a key file says, `file` being its name for the error. Throws `KEY_FILE_INVALID`. */
+export function parsePrivateKey(content: Uint8Array, { file }: { readonly file: string }): Uint8Array {
+  if (content.length > KEY_FILE_BYTES_MAX) throw fail('KEY_FILE_INVALID', { file, reason: 'too long' })
+  const match = /^(?:0x)?([0-9a-fA-F]{64})$/.exec(Buffer.from(content).toString('utf8').trim())
+  if (match === null) throw fail('KEY_FILE_INVALID', { file, reason: 'not 64 hex digits' })
+  const key = new Uint8Array(Buffer.from(match[1]!, 'hex'))
+  if (!isScalar(key)) throw fail('KEY_FILE_INVALID', { file, reason: 'not a key of secp256k1' })
+  return key
 }
 
 /** Makes a new private key and its file (mode 600, with its directory of mode 700). Throws `KEY_FILE_EXISTS`. */

@@ -24,6 +24,7 @@ export { createMetrics, type HistogramSettings, type Labels, type Metrics, type 
 export { systemNet } from './net.ts'
 export { platform, resolvePackageFile, type Platform } from './packageFile.ts'
 export { exitWithParent } from './parent.ts'
+export { openPastCache, type PastCache } from './pastCache.ts'
 export { freePorts, isPortFree } from './ports.ts'
 export { isProcess } from './process.ts'
 export { systemRandom } from './random.ts'

@@ -8,6 +8,7 @@ test('counters, gauges and histograms are rendered as Prometheus text', async ()
   written.inc(2, { result: 'ok' })
   metrics.gauge('storage_peers', 'Peers.').set(6)
   metrics.gaugeOf('storage_used_bytes', 'Bytes.', () => 42)
+  metrics.gaugesOf('storage_object_bytes', 'Bytes.', 'losses', () => ({ lost: 0, '2': 7 }))
   metrics.histogram('storage_segment_write_seconds', 'Time.', { buckets: [0.1, 1] }).observe(0.5)
   const text = await metrics.render()
   for (const line of [
@@ -15,6 +16,8 @@ test('counters, gauges and histograms are rendered as Prometheus text', async ()
     'storage_segments_written_total{result="ok"} 3',
     'storage_peers 6',
     'storage_used_bytes 42',
+    'storage_object_bytes{losses="lost"} 0',
+    'storage_object_bytes{losses="2"} 7',
     'storage_segment_write_seconds_bucket{le="0.1"} 0',
     'storage_segment_write_seconds_bucket{le="1"} 1',
     'storage_segment_write_seconds_sum 0.5',

@@ -27,6 +27,19 @@ export function createMetrics(options: MetricsOptions = {}): Metrics {
         }),
       )
     },
+    gaugesOf: (name, help, label, read) => {
+      registry.registerMetric(
+        new Gauge({
+          name,
+          help,
+          labelNames: [label],
+          registers: [],
+          collect() {
+            for (const [value, amount] of Object.entries(read())) this.set({ [label]: value }, amount)
+          },
+        }),
+      )
+    },
     histogram: (name, help, settings = {}) => {
       const buckets = [...(settings.buckets ?? SECONDS_BUCKETS)]
       const histogram = new Histogram({
@@ -50,6 +63,8 @@ export type Metrics = {
   gauge(name: string, help: string, labelNames?: readonly string[]): { set(value: number, labels?: Labels): void }
   /** A gauge whose value is read when somebody asks. */
   gaugeOf(name: string, help: string, read: () => number): void
+  /** One gauge for each value of a label; the values are always the same few. */
+  gaugesOf(name: string, help: string, label: string, read: () => Readonly<Record<string, number>>): void
   histogram(name: string, help: string, settings?: HistogramSettings): { observe(value: number, labels?: Labels): void }
 }
 export type HistogramSettings = { readonly labelNames?: readonly string[]; readonly buckets?: readonly number[] }

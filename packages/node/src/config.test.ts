@@ -58,11 +58,30 @@ describe('the configuration of roles', () => {
         capacityBytes: 64 * 1024 ** 3,
         gatewayUrl: 'http://127.0.0.1:8601',
         stakeWei: 10n ** 21n,
+        upkeep: {
+          repairBytesPerSecond: 64 * 1024 ** 2,
+          repairGraceMs: 10_000,
+          scrubBytesPerSecond: 8 * 1024 ** 2,
+          scrubIntervalMs: 7 * 24 * 3_600_000,
+        },
       },
       gateway: undefined,
       log: { level: 'info' },
       ignoredKeys: [],
     })
+  })
+
+  test('upkeep in bytes per second, seconds and hours, within what makes sense', () => {
+    const keys =
+      'repair_bytes_per_second = 1000000\nrepair_grace_seconds = 0\nscrub_bytes_per_second = 65536\nscrub_interval_hours = 1\n'
+    expect(parse(`${CHAIN}${STORAGE}${keys}`).storage!.upkeep).toEqual({
+      repairBytesPerSecond: 1_000_000,
+      repairGraceMs: 0,
+      scrubBytesPerSecond: 65_536,
+      scrubIntervalMs: 3_600_000,
+    })
+    for (const line of ['scrub_bytes_per_second = 65535', 'scrub_interval_hours = 0', 'repair_grace_seconds = 86401'])
+      expect(failure(`${CHAIN}${STORAGE}${line}\n`).code).toBe('CONFIG_VALUE_INVALID')
   })
 
   test('both roles in one process', () => {
@@ -79,6 +98,31 @@ describe('the configuration of roles', () => {
       staticMembers: undefined,
     })
     expect(config.log.level).toBe('debug')
+  })
+
+  test('a gateway that gives parity: whose key pays, how much, and as many copies where there is none', () => {
+    const gateway = (more: string) =>
+      parse(`${CHAIN}[gateway]\nlisten = "a:1"\ndata_dir = "d"\npolicy = "erasure"\noperator_key_file = "k"\n${more}`)
+        .gateway!
+    expect(gateway('')).toMatchObject({
+      policy: 'erasure',
+      replicas: 3,
+      erasure: {
+        code: { k: 4, m: 2 },
+        operatorKeyFile: 'k',
+        dayBytesMax: 256 * 1024 ** 3,
+        addressDayBytesMax: 32 * 1024 ** 3,
+        gateways: [],
+      },
+    })
+    expect(
+      gateway(
+        'code = "10+4"\nparity_bytes_per_day = 7\nparity_bytes_per_address_day = 0\ngateways = ["0x0000000000000000000000000000000000000001"]',
+      ),
+    ).toMatchObject({
+      replicas: 5,
+      erasure: { code: { k: 10, m: 4 }, dayBytesMax: 7, addressDayBytesMax: 0, gateways: [`0x${'00'.repeat(19)}01`] },
+    })
   })
 
   test('a static list of members', () => {
@@ -207,9 +251,19 @@ auto_sync_enabled = true
     ['a URL that is none', CHAIN.replace('http://127.0.0.1:8600/', 'localhost') + STORAGE, 'CONFIG_VALUE_INVALID'],
     ['a membership that does not exist', `${CHAIN}${STORAGE}membership = "all"`, 'CONFIG_VALUE_INVALID'],
     [
-      'a policy that is not built',
-      `${CHAIN}[gateway]\nlisten = "a:1"\ndata_dir = "d"\npolicy = "erasure"`,
+      'a policy that does not exist',
+      `${CHAIN}[gateway]\nlisten = "a:1"\ndata_dir = "d"\npolicy = "raid"`,
       'CONFIG_VALUE_INVALID',
+    ],
+    [
+      'a code that is none',
+      `${CHAIN}[gateway]\nlisten = "a:1"\ndata_dir = "d"\npolicy = "erasure"\noperator_key_file = "k"\ncode = "4-2"`,
+      'CONFIG_VALUE_INVALID',
+    ],
+    [
+      'parity that nobody pays for',
+      `${CHAIN}[gateway]\nlisten = "a:1"\ndata_dir = "d"\npolicy = "erasure"`,
+      'CONFIG_KEY_MISSING',
     ],
     [
       'a shard number that is no power of two',

@@ -1,8 +1,18 @@
-import type { Address, Member } from '@weightless/core'
-import { domainOf, MEMBERS_MAX, parseAddress, preview, REPLICA_COUNT, SOCKET_PATH_BYTES_MAX } from '@weightless/core'
+import type { Address, ErasureCode, Member } from '@weightless/core'
+import {
+  domainOf,
+  isFailure,
+  MEMBERS_MAX,
+  parseAddress,
+  parseCode,
+  preview,
+  REPLICA_COUNT,
+  SOCKET_PATH_BYTES_MAX,
+} from '@weightless/core'
 import { fail } from './errors.ts'
 import { REORG_BLOCKS_MAX } from './flow/blockLog.ts'
 import { LOG_PAGE_BLOCKS_MAX } from './flow/logPages.ts'
+import { UPKEEP_DEFAULT, type Upkeep } from './sync/upkeep.ts'
 
 /** Which segments a storage node keeps (DESIGN D7). */
 export type StorageMembership =
@@ -48,18 +58,32 @@ export type StorageConfig = {
   readonly gatewayUrl: string | undefined
   /** `undefined`: what covers the whole capacity, so that capacity is the weight in placement. */
   readonly stakeWei: bigint | undefined
+  /** `undefined`: as every node does unless told otherwise. */
+  readonly upkeep?: Upkeep | undefined
 }
 
 export type GatewayConfig = {
   readonly listen: Listen
   readonly dataDir: string
-  readonly policy: 'replicate'
+  /** `none`: what the gateway has is all there is. */
+  readonly policy: 'erasure' | 'replicate' | 'none'
+  /** Of policy `erasure`: what it does, and whose key pays for parity. */
+  readonly erasure?: GatewayErasureConfig | undefined
   readonly replicas: number
   readonly spoolBytesMax: number
   /** What official clients are told to dial; `undefined`: the address that the server bound. */
   readonly publicUrl: string | undefined
   /** Members when there is no registry. */
   readonly staticMembers: readonly Member[] | undefined
+}
+
+export type GatewayErasureConfig = {
+  readonly code: ErasureCode
+  readonly operatorKeyFile: string
+  readonly dayBytesMax: number
+  readonly addressDayBytesMax: number
+  /** Operators of all gateways that give parity on this network; empty: this one is alone. */
+  readonly gateways: readonly Address[]
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
@@ -77,6 +101,12 @@ export type RolesConfig = {
 const CAPACITY_BYTES_DEFAULT = 64 * 1024 ** 3
 /** Uploads of official clients on their way to their holders: four of their default fragments of 4 GiB. */
 const SPOOL_BYTES_DEFAULT = 16 * 1024 ** 3
+/** Any two of six nodes may be lost, at half the bytes of three copies. */
+const CODE_DEFAULT: ErasureCode = { k: 4, m: 2 }
+/** Half a terabyte of uploads a day at 4+2; an eighth of it for one sender. */
+const PARITY_DAY_BYTES_DEFAULT = 256 * 1024 ** 3
+const PARITY_ADDRESS_DAY_BYTES_DEFAULT = 32 * 1024 ** 3
+const GATEWAYS_MAX = 64
 /** Below what a follower can take back: nobody needs more certainty than that. */
 const CONFIRMATIONS_MAX = REORG_BLOCKS_MAX
 /** Of the reference node (spec/storage.md 5.3). */
@@ -85,6 +115,12 @@ const OFFICIAL_CONFIRMATIONS = 3
 const POLL_MS_DEFAULT = 1_000
 const POLL_MS_MIN = 100
 const POLL_MS_MAX = 60_000
+/** A segment in four seconds: less would never come to an end. */
+const UPKEEP_BYTES_PER_SECOND_MIN: number = 64 * 1024
+/** A day without a repair is the most that anybody can mean. */
+const REPAIR_GRACE_SECONDS_MAX = 86_400
+/** A year. */
+const SCRUB_INTERVAL_HOURS_MAX = 8_784
 const NUM_SHARD_MAX = 1 << 16
 const TEXT_LENGTH_MAX = 4096
 
@@ -113,8 +149,25 @@ const SECTIONS = {
     'shard_position',
     'gateway_url',
     'stake_wei',
+    'repair_bytes_per_second',
+    'repair_grace_seconds',
+    'scrub_bytes_per_second',
+    'scrub_interval_hours',
   ],
-  gateway: ['listen', 'data_dir', 'policy', 'replicas', 'spool_bytes_max', 'public_url', 'static_members'],
+  gateway: [
+    'listen',
+    'data_dir',
+    'policy',
+    'code',
+    'operator_key_file',
+    'parity_bytes_per_day',
+    'parity_bytes_per_address_day',
+    'gateways',
+    'replicas',
+    'spool_bytes_max',
+    'public_url',
+    'static_members',
+  ],
   log: ['level'],
 } as const
 const MEMBER_KEYS = ['id', 'signer', 'endpoint', 'domain', 'weight'] as const
@@ -192,6 +245,20 @@ function parseStorage(fields: Fields, registry: Address | undefined): StorageCon
     capacityBytes: fields.optional('capacity_bytes', wholeNumber(1, Number.MAX_SAFE_INTEGER)) ?? CAPACITY_BYTES_DEFAULT,
     gatewayUrl: fields.optional('gateway_url', url),
     stakeWei: fields.optional('stake_wei', wei),
+    upkeep: parseUpkeep(fields),
+  }
+}
+
+function parseUpkeep(fields: Fields): Upkeep {
+  const rate = (key: string): number | undefined =>
+    fields.optional(key, wholeNumber(UPKEEP_BYTES_PER_SECOND_MIN, Number.MAX_SAFE_INTEGER))
+  const graceSeconds = fields.optional('repair_grace_seconds', wholeNumber(0, REPAIR_GRACE_SECONDS_MAX))
+  const intervalHours = fields.optional('scrub_interval_hours', wholeNumber(1, SCRUB_INTERVAL_HOURS_MAX))
+  return {
+    repairBytesPerSecond: rate('repair_bytes_per_second') ?? UPKEEP_DEFAULT.repairBytesPerSecond,
+    repairGraceMs: graceSeconds === undefined ? UPKEEP_DEFAULT.repairGraceMs : 1000 * graceSeconds,
+    scrubBytesPerSecond: rate('scrub_bytes_per_second') ?? UPKEEP_DEFAULT.scrubBytesPerSecond,
+    scrubIntervalMs: intervalHours === undefined ? UPKEEP_DEFAULT.scrubIntervalMs : 3_600_000 * intervalHours,
   }
 }
 
@@ -199,14 +266,45 @@ function parseGateway(fields: Fields, registry: Address | undefined): GatewayCon
   const staticMembers = fields.optional('static_members', members)
   if (registry === undefined && staticMembers === undefined)
     throw fail('CONFIG_KEY_MISSING', { key: 'chain.registry', because: 'the gateway needs its storage nodes' })
+  const policy = fields.optional('policy', oneOf('erasure', 'replicate', 'none')) ?? 'replicate'
+  const erasure = policy === 'erasure' ? parseGatewayErasure(fields) : undefined
   return {
     listen: fields.required('listen', listen),
     dataDir: fields.required('data_dir', text),
-    policy: fields.optional('policy', oneOf('replicate')) ?? 'replicate',
-    replicas: fields.optional('replicas', wholeNumber(1, MEMBERS_MAX)) ?? REPLICA_COUNT,
+    policy,
+    erasure,
+    // A segment alone has no parity, and neither has what cannot get it in time: as many may be lost.
+    replicas:
+      fields.optional('replicas', wholeNumber(1, MEMBERS_MAX)) ??
+      (erasure === undefined ? REPLICA_COUNT : 1 + erasure.code.m),
     spoolBytesMax: fields.optional('spool_bytes_max', wholeNumber(1, Number.MAX_SAFE_INTEGER)) ?? SPOOL_BYTES_DEFAULT,
     publicUrl: fields.optional('public_url', url),
     staticMembers,
+  }
+}
+
+function parseGatewayErasure(fields: Fields): GatewayErasureConfig {
+  const bytes = wholeNumber(0, Number.MAX_SAFE_INTEGER)
+  return {
+    code: fields.optional('code', code) ?? CODE_DEFAULT,
+    operatorKeyFile: fields.required('operator_key_file', text),
+    dayBytesMax: fields.optional('parity_bytes_per_day', bytes) ?? PARITY_DAY_BYTES_DEFAULT,
+    addressDayBytesMax: fields.optional('parity_bytes_per_address_day', bytes) ?? PARITY_ADDRESS_DAY_BYTES_DEFAULT,
+    gateways: fields.optional('gateways', addresses) ?? [],
+  }
+}
+
+const addresses: Parse<readonly Address[]> = (value, key) => {
+  if (Array.isArray(value) && value.length <= GATEWAYS_MAX) return value.map((one) => address(one, key))
+  throw invalid(key, value, `a list of at most ${GATEWAYS_MAX} addresses`)
+}
+
+const code: Parse<ErasureCode> = (value, key) => {
+  try {
+    return parseCode(String(value))
+  } catch (error) {
+    if (!isFailure(error)) throw error
+    throw invalid(key, value, 'a code k+m such as "4+2", with k + m up to 256')
   }
 }
 

@@ -131,6 +131,26 @@ export const roleErrors = {
     blame: 'peer',
     next: 'Wait for one of the holders to come back, then read again.',
   },
+  PARITY_BUDGET_SPENT: {
+    retryable: true,
+    blame: 'self',
+    next: 'Wait for the next day, or raise parity_bytes_per_day or parity_bytes_per_address_day of the gateway. Meanwhile there are whole copies.',
+  },
+  PARITY_NODES_TOO_FEW: {
+    retryable: true,
+    blame: 'none',
+    next: 'Add storage nodes, or give the gateway a smaller code. Meanwhile there are whole copies.',
+  },
+  ENTRY_UNSEEN: {
+    retryable: true,
+    blame: 'none',
+    next: 'Wait a block: a reorganisation has moved the entry, and this gateway has not followed it there yet.',
+  },
+  SPOOL_DAMAGED: {
+    retryable: true,
+    blame: 'self',
+    next: 'Look at the disk of the gateway: the bytes that it read are not those of the root. Nothing was paid.',
+  },
   GATEWAY_FULL: {
     retryable: true,
     blame: 'self',

@@ -18,7 +18,7 @@ import {
   type HttpServer,
   type ServeHttpOptions,
 } from '@weightless/host'
-import { createRpc, createTransactor, privateKeySigner, type Rpc } from '@weightless/sdk'
+import { createClient, createRpc, createTransactor, privateKeySigner, type Client, type Rpc } from '@weightless/sdk'
 import { createAdminService } from './admin/adminService.ts'
 import { adminMethods } from './admin/compat.ts'
 import type { ChainConfig, GatewayConfig, PrivateListen, RolesConfig, StorageConfig } from './config.ts'
@@ -27,7 +27,8 @@ import { readChainMark } from './flow/blockLog.ts'
 import { createChainReader } from './flow/chainReader.ts'
 import { createFollower, type Follower } from './flow/follow.ts'
 import { fixedMembership, type MembershipView } from './flow/membership.ts'
-import { createGatewayRole } from './gateway/gateway.ts'
+import { followedMembers } from './gateway/followedMembers.ts'
+import { createGatewayRole, type GatewayPolicy } from './gateway/gateway.ts'
 import { createMemberKeeper, type MemberKeeper } from './storage/keepMember.ts'
 import { createStorageRole } from './storage/storage.ts'
 import { createSegmentStore, type SegmentStore } from './store/store.ts'
@@ -193,6 +194,7 @@ async function startStorage(chain: ChainConfig, config: StorageConfig, stage: St
       registry: chain.registry,
       membership: config.membership,
       gatewayUrl: config.gatewayUrl,
+      upkeep: config.upkeep,
     },
     {
       follower,
@@ -270,12 +272,14 @@ async function startGateway(chain: ChainConfig, config: GatewayConfig, stage: St
       flow: chain.flow,
       registry: chain.registry,
       replicas: config.replicas,
+      policy: policyOf(config),
       publicUrl: () => publicUrl ?? '',
     },
     {
       follower,
       membership: config.staticMembers === undefined ? follower.membership : fixedMembership(config.staticMembers),
       spool,
+      client: await openClient(chain, config, { chainId, follower, logger, stage }),
       index,
       kernels,
       net,
@@ -292,6 +296,33 @@ async function startGateway(chain: ChainConfig, config: GatewayConfig, stage: St
   stage.run('gateway', () => role.run({ signal }))
   stage.run('follower', () => follower.run({ signal }))
   return server.url
+}
+
+function policyOf({ policy, erasure }: GatewayConfig): GatewayPolicy {
+  if (policy !== 'erasure') return { kind: policy }
+  return { kind: policy, ...erasure! }
+}
+
+/** The gateway uses the storage nodes as any user does; the operator's key pays for parity. */
+async function openClient(
+  chain: ChainConfig,
+  { erasure, staticMembers }: GatewayConfig,
+  deps: { readonly chainId: number; readonly follower: Follower; readonly logger: Logger; readonly stage: Stage },
+): Promise<Client> {
+  const { chainId, follower, logger, stage } = deps
+  const { signal, net, clock, random, kernels, machine } = stage
+  const key = erasure && (await machine.readPrivateKey(erasure.operatorKeyFile, { signal }))
+  const client = createClient(
+    {
+      network: { rpcUrl: chain.rpcUrl, chainId, flow: chain.flow, registry: chain.registry },
+      storageNodes: staticMembers?.map(({ endpoint }) => endpoint),
+      signer: key && privateKeySigner(key),
+      bodies: 'stream',
+    },
+    { net, clock, random, kernels, logger },
+  )
+  if (staticMembers !== undefined || chain.registry === undefined) return client
+  return { ...client, membership: followedMembers(follower.membership, chain.registry) }
 }
 
 /** One process per data directory; the index of the log, the marks and the store's rows share one lmdb. */

@@ -137,6 +137,13 @@ export function createTestChain(): TestChain {
       }
       case 'eth_call':
         return view(params[0].to, params[0].data)
+      case 'eth_getTransactionReceipt': {
+        const own = logs.map(({ log }) => log).filter((log) => log['transactionHash'] === params[0])
+        const [first] = own
+        if (first === undefined) return null
+        const { transactionHash, blockNumber, blockHash } = first
+        return { transactionHash, blockNumber, blockHash, status: '0x1', logs: own }
+      }
       default:
         throw new Error(`no such method: ${method}`)
     }

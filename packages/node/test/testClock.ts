@@ -45,6 +45,8 @@ export function createTestClock(speed = SPEED): TestClock {
         signal?.addEventListener('abort', stop, { once: true })
       }),
     deadline(ms) {
+      // As strict as the platform is.
+      if (!Number.isInteger(ms) || ms < 0) throw new RangeError(`a delay of ${ms} ms`)
       const controller = new AbortController()
       later(ms, () => controller.abort(new DOMException('the time is over', 'TimeoutError')))
       return controller.signal

@@ -16,7 +16,7 @@ import {
   type ProvenSegment,
 } from '@weightless/core'
 import { inlineKernels, segmentRoot } from '@weightless/kernels'
-import { createRpc } from '@weightless/sdk'
+import { createClient, createRpc } from '@weightless/sdk'
 import { leafCountOf } from '@weightless/core'
 import { createChance } from '../../../sim/chance.ts'
 import type { TestObject } from '../../../sim/compliance/storageNode.ts'
@@ -27,11 +27,13 @@ import type { StorageMembership } from '../src/config.ts'
 import { createChainReader } from '../src/flow/chainReader.ts'
 import { createFollower, type Follower } from '../src/flow/follow.ts'
 import { fixedMembership, type MembershipView } from '../src/flow/membership.ts'
-import { createGatewayRole } from '../src/gateway/gateway.ts'
+import { followedMembers } from '../src/gateway/followedMembers.ts'
+import { createGatewayRole, type GatewayPolicy } from '../src/gateway/gateway.ts'
 import { plainBytes } from '../src/http/fastBytes.ts'
 import type { RoleMetrics } from '../src/http/service.ts'
 import type { Peers } from '../src/peers/peers.ts'
 import type { Sync } from '../src/sync/sync.ts'
+import { UPKEEP_DEFAULT, type Upkeep } from '../src/sync/upkeep.ts'
 import { createStorageRole } from '../src/storage/storage.ts'
 import { createSegmentStore, type SegmentStore } from '../src/store/store.ts'
 import { CHAIN_ID, createTestChain, FLOW, REGISTRY, type TestChain } from './testChain.ts'
@@ -57,8 +59,10 @@ export type TestStorageOptions = {
   readonly capacityBytes?: number
   readonly machine?: TestMachine
   readonly joins?: boolean
+  readonly upkeep?: Partial<Upkeep>
 }
 export type TestGatewayOptions = {
+  readonly policy?: GatewayPolicy
   readonly replicas?: number
   readonly spoolBytesMax?: number
   readonly machine?: TestMachine
@@ -225,6 +229,7 @@ export function createTestWorld(options: { readonly clockSpeed?: number | undefi
         registry: source.source === 'registry' ? REGISTRY : undefined,
         membership: source,
         gatewayUrl: options.gatewayUrl,
+        upkeep: { ...UPKEEP_DEFAULT, ...options.upkeep },
       },
       {
         follower: parts.follower,
@@ -260,6 +265,7 @@ export function createTestWorld(options: { readonly clockSpeed?: number | undefi
           flow: FLOW,
           registry: REGISTRY,
           replicas: options.replicas ?? 3,
+          policy: options.policy ?? { kind: 'replicate' },
           publicUrl: () => `http://${name}.test`,
         },
         {
@@ -267,6 +273,13 @@ export function createTestWorld(options: { readonly clockSpeed?: number | undefi
           membership:
             options.staticMembers === undefined ? parts.follower.membership : fixedMembership(options.staticMembers),
           spool: parts.store,
+          client: {
+            ...createClient(
+              { network: { rpcUrl: 'http://chain.test', chainId: CHAIN_ID, flow: FLOW, registry: REGISTRY } },
+              { net, clock, kernels: inlineKernels() },
+            ),
+            membership: followedMembers(parts.follower.membership, REGISTRY),
+          },
           index: parts.index,
           kernels: inlineKernels(),
           net,
@@ -309,6 +322,7 @@ const noMetrics: RoleMetrics = {
   contentType: 'text/plain; version=0.0.4',
   render: async () => '# no metrics here\n',
   gaugeOf: () => undefined,
+  gaugesOf: () => undefined,
 }
 
 /** A segment as official clients send it. */

@@ -35,6 +35,7 @@ export async function certify(
     /** Whose list was used from the start. */
     readonly membership: Membership
     readonly known?: ReadonlyMap<number, Uint8Array> | undefined
+    readonly lossesNeeded?: number | undefined
   },
 ): Promise<Certified> {
   const receipts = held.map(({ receipt }) => receipt)
@@ -54,6 +55,7 @@ export async function certifyCopies(
     readonly sizeBytes: number
     readonly code: ErasureCode
     readonly receipts: readonly Receipt[]
+    readonly lossesNeeded?: number | undefined
   },
   options: Abortable,
 ): Promise<{
@@ -61,13 +63,13 @@ export async function certifyCopies(
   readonly certificate: Certificate
   readonly lossesSurvived: number
 }> {
-  const { root, seq, sizeBytes, code, receipts } = object
+  const { root, seq, sizeBytes, code, receipts, lossesNeeded } = object
   const membership = await client.membership.read(options)
   const { certificate, facts } = await certify(
     client,
     { dataRoot: root, entrySeq: seq, sizeBytes, code, parity: null },
     receipts.map((receipt) => ({ receipt })),
-    { ...options, membership },
+    { ...options, membership, lossesNeeded },
   )
   const endpoints = facts.holders.map(({ member }) => member.endpoint)
   await handOut(client, certificate, endpoints, options)
@@ -129,14 +131,18 @@ async function verifyOwn(
   client: Client,
   certificate: Certificate,
   registry: Address,
-  options: Abortable & { readonly known?: ReadonlyMap<number, Uint8Array> | undefined },
+  options: Abortable & {
+    readonly known?: ReadonlyMap<number, Uint8Array> | undefined
+    readonly lossesNeeded?: number | undefined
+  },
 ): Promise<CertificateFacts> {
+  const { known, lossesNeeded } = options
   const { chainId } = client.network
   const hashOf =
     client.membership.registry === undefined
       ? listHashes(certificate)
       : await membershipHashes(client, certificate, options)
-  return verifyCertificate(certificate, { chainId, registry, membershipHashOf: hashOf, known: options.known })
+  return verifyCertificate(certificate, { chainId, registry, membershipHashOf: hashOf, known, lossesNeeded })
 }
 
 /** Of a list that the caller typed nobody keeps a hash: it is its own. */
@@ -162,6 +168,10 @@ async function membershipsOf(
   if (client.membership.registry === undefined)
     return [...versions].map((version) => typedList(membership, version, receipts))
   const known = new Map([[membership.version, membership]])
+  for (const version of versions) {
+    const earlier = client.membership.at?.(version)
+    if (earlier !== undefined) known.set(version, earlier)
+  }
   const isMissing = (): boolean => [...versions].some((version) => !known.has(version))
   if (isMissing()) {
     const newest = await client.membership.read(options)

@@ -157,6 +157,29 @@ describe('what is there already', () => {
     expect(network.log.filter((line) => line.includes('/segments') && line.startsWith('PUT'))).toHaveLength(putsBefore)
   })
 
+  test('of a slot whose shards are partly there only the rest is sent', async () => {
+    const bytes = content(100 * S, 6)
+    const puts = (network: FakeNetwork): number =>
+      network.log.filter((line) => line.includes('/segments') && line.startsWith('PUT')).length
+    const whole = createFakeNetwork()
+    const expected = await upload(whole.client(), bytes, { code })
+    const network = createFakeNetwork()
+    for (const node of network.nodes) {
+      let taken = 0
+      node.fault = async (request) => {
+        if (request.method === 'PUT' && ++taken > 1) throw new TypeError('fetch failed')
+        return node.handle(request)
+      }
+    }
+    expect(await failureOf(upload(network.client(), bytes, { code }))).toMatchObject({ code: 'DURABILITY_NOT_REACHED' })
+    for (const node of network.nodes) node.fault = undefined
+    const before = puts(network)
+    const result = await upload(network.client({}, {}, 1), bytes, { code })
+    expect(result).toMatchObject({ reused: true, lossesSurvived: 2 })
+    expect(result.certificate!.fingerprints).toEqual(expected.certificate!.fingerprints)
+    expect(puts(network) - before).toBe(puts(whole) - network.nodes.length)
+  })
+
   test('data without parity gets its parity alone', async () => {
     const network = createFakeNetwork()
     await upload(network.client(), bytes)
@@ -234,6 +257,47 @@ describe('nodes that fail', () => {
     expect(error).toMatchObject({ code: 'NODES_TOO_FEW', facts: { needed: 5, reachable: 4 } })
     expect(sentCount(network)).toBe(0)
   })
+
+  test('the owner says how many losses it must survive: with one node less, four of 4+2 are too few or enough', async () => {
+    const network = createFakeNetwork()
+    homesOf(network, root, sizeBytes).get(5)!.fault = isDown
+    const client = network.client()
+    const error = await failureOf(upload(client, bytes, { code, lossesNeeded: 2 }))
+    expect(error).toMatchObject({ code: 'NODES_TOO_FEW', facts: { needed: 6, reachable: 5 } })
+    expect(await upload(client, bytes, { code, lossesNeeded: 1 })).toMatchObject({
+      stage: 'durable',
+      lossesSurvived: 1,
+    })
+    homesOf(network, root, sizeBytes).get(4)!.fault = isDown
+    expect(await failureOf(upload(client, bytes, { code }))).toMatchObject({ code: 'NODES_TOO_FEW' })
+    expect(await upload(client, bytes, { code, lossesNeeded: 0 })).toMatchObject({
+      stage: 'durable',
+      lossesSurvived: 0,
+    })
+  })
+
+  test('the same for an object of one segment, which has copies', async () => {
+    const network = createFakeNetwork({ nodeCount: 2 })
+    const one = content(1_000, 4)
+    expect(await failureOf(upload(network.client(), one, { code, lossesNeeded: 2 }))).toMatchObject({
+      code: 'NODES_TOO_FEW',
+      facts: { needed: 3, reachable: 2 },
+    })
+    expect(await upload(network.client(), one, { code })).toMatchObject({ lossesSurvived: 1 })
+  })
+
+  test.each([-1, 3, 0.5, NaN])(
+    'a number of losses that no code of ours can have, %d, is refused',
+    async (lossesNeeded) => {
+      const network = createFakeNetwork()
+      const error = await failureOf(upload(network.client(), bytes, { code, lossesNeeded }))
+      expect(error).toMatchObject({ code: 'OPTION_INVALID', facts: { name: 'lossesNeeded' } })
+      expect(await failureOf(upload(network.client(), bytes, { lossesNeeded: 1 }))).toMatchObject({
+        code: 'OPTION_INVALID',
+      })
+      expect(network.log).toEqual([])
+    },
+  )
 
   test('what fails after the payment is named, slot by slot, and a later upload completes it', async () => {
     const network = createFakeNetwork()

@@ -9,7 +9,6 @@ import {
   type Abortable,
   type Certificate,
   type CertificateFacts,
-  type HeldReceipt,
   type Member,
   type Receipt,
 } from '@weightless/core'
@@ -33,6 +32,7 @@ import { createRate, type Rate } from './rate.ts'
 import { childScope, childScopes } from './scope.ts'
 import { isRefusalOfBytes, sendBody } from './sendBody.ts'
 import { checkSigned } from './signedBy.ts'
+import type { ShardsAnswer, SignedShards } from './storageNodeClient.ts'
 import { loadStripes, planStripes, type CodedObject, type StripeBatch } from './stripes.ts'
 
 /** One coded object whose two entries are on chain, and the bytes it stands for. */
@@ -43,6 +43,8 @@ export type ShardDispersal = CodedObject & {
   readonly parity: CodedObject['parity'] & { readonly seq: number }
   /** Some holders may have their shards already: ask for their receipt before sending. */
   readonly mayBeHeld: boolean
+  /** Losses that the object must survive to be durable; those of its code by default. */
+  readonly lossesNeeded?: number | undefined
 }
 
 export type ShardsStored = {
@@ -110,7 +112,7 @@ export async function disperseShards(
       client,
       { ...object, parity: { root: parity.root, seq: parity.seq } },
       held,
-      { signal: scope.signal, membership, known: job.own.data() },
+      { signal: scope.signal, membership, known: job.own.data(), lossesNeeded: what.lossesNeeded },
     )
     if (!facts.isDurable) throw notReached(job, facts)
     options.onStored?.(sizeBytes)
@@ -144,7 +146,7 @@ type Lane = {
   readonly reader: BatchReader<StripeBatch>
   readonly scope: ReturnType<typeof childScope>
   holder: Member | undefined
-  held: Required<HeldReceipt> | undefined
+  held: SignedShards | undefined
 }
 
 /** The reason of a lane's end whose holder is needed elsewhere. */
@@ -207,41 +209,47 @@ type Holder = {
   readonly reader: BatchReader<StripeBatch>
 }
 
-async function storeAt(job: Job, holder: Holder, signal: AbortSignal): Promise<Required<HeldReceipt>> {
+async function storeAt(job: Job, holder: Holder, signal: AbortSignal): Promise<SignedShards> {
   const { root, seq, parity, plan, layout } = job
   const { contact, slot, reader, member } = holder
   const status = await contact.status({ signal })
-  const ask = (): Promise<Required<HeldReceipt> | undefined> =>
+  const ask = (): Promise<ShardsAnswer> =>
     contact.node.shards(
       root,
       { seq, parity: parity.seq, slots: [slot], fingerprintBytesMax: fingerprintsSizeOf(layout, [slot]) },
       { signal, timeoutMs: SHARDS_TIMEOUT_MS },
     )
-  const check = async (held: Required<HeldReceipt>): Promise<Required<HeldReceipt>> => {
+  const check = async (held: SignedShards): Promise<SignedShards> => {
     checkSigned(job.client, job, { member, status }, held.receipt)
     await checkHeld(job, slot, held, signal)
     return held
   }
+  // What an earlier run has brought here is not sent again. Nothing hangs on its word: only a receipt counts in the end.
+  let heldStripeCount = 0
   if (job.mayBeHeld) {
-    const held = await ask()
-    if (held !== undefined) {
+    const answer = await ask()
+    if (answer.kind === 'signed') {
       job.progress.add(slot, job.tree.layout.sizeBytes)
-      return check(held)
+      return check(answer.held)
     }
+    heldStripeCount = answer.heldStripeCount
   }
   if (status.readOnly) throw fail('NODE_REFUSED', { node: contact.url, reason: 'its store is read-only' })
   const stored = inOrder({ count: plan.length, window: LANE_WINDOW, signal }, async (index, scope) => {
-    const batch = await reader.get(index, { signal: scope })
-    const body = batch.bodies.get(slot)
-    if (body !== undefined) await put(job, holder, { batch, body, spoil: () => reader.spoil(index) }, scope)
+    const { from, count } = plan[index]!
+    if (from + count > heldStripeCount) {
+      const batch = await reader.get(index, { signal: scope })
+      const body = batch.bodies.get(slot)
+      if (body !== undefined) await put(job, holder, { batch, body, spoil: () => reader.spoil(index) }, scope)
+    }
     reader.done(index)
-    job.progress.add(slot, batch.count * SEGMENT_SIZE_BYTES * layout.dataSlotCount)
+    job.progress.add(slot, count * SEGMENT_SIZE_BYTES * layout.dataSlotCount)
   })
   for await (const _ of stored);
-  const held = await ask()
-  if (held === undefined)
+  const answer = await ask()
+  if (answer.kind === 'incomplete')
     throw fail('NODE_REFUSED', { node: contact.url, reason: 'it took all shards and signs no receipt' })
-  return check(held)
+  return check(answer.held)
 }
 
 async function put(
@@ -273,16 +281,16 @@ async function checkStripes(job: Job, batch: StripeBatch, signal: AbortSignal): 
 async function checkHeld(
   job: Job,
   slot: number,
-  { receipt, fingerprints }: Required<HeldReceipt>,
+  { receipt, fingerprints }: SignedShards,
   signal: AbortSignal,
 ): Promise<void> {
   const { layout, parity, own } = job
   const refuse = (reason: string) => failCore('RECEIPT_INVALID', { reason, signer: receipt.signer, slot })
   if (slotsOf(receipt.slots).join() !== String(slot)) throw refuse('it is for other slots than asked for')
-  checkFingerprints({ layout, parityRoot: parity.root }, receipt, fingerprints!)
+  checkFingerprints({ layout, parityRoot: parity.root }, receipt, fingerprints)
   job.completing ??= completeOwn(job, job.scope)
   await job.completing
-  if (!equal(await own.ofSlot(slot, { signal }), fingerprints!))
+  if (!equal(await own.ofSlot(slot, { signal }), fingerprints))
     throw refuse('the fingerprints are not those of the shards that were sent')
 }
 
@@ -323,14 +331,14 @@ function openFeed(
 }
 
 function notReached(job: Job, facts: CertificateFacts | undefined): Error {
-  const { root, seq, layout, lanes, failures } = job
+  const { root, seq, layout, lanes, failures, lossesNeeded } = job
+  const object = { root, sizeBytes: job.tree.layout.sizeBytes, code: layout.code, lossesNeeded }
   const held = facts === undefined ? [] : facts.holders.flatMap(({ slots }) => slots)
   const missing = presentSlots(layout).filter((slot) => !held.includes(slot))
-  const needed = codedPlacementOf({ root, sizeBytes: job.tree.layout.sizeBytes, code: layout.code }, EMPTY).needed
   return fail('DURABILITY_NOT_REACHED', {
     root,
     seq,
-    needed: facts?.needed ?? needed,
+    needed: facts?.needed ?? codedPlacementOf(object, EMPTY).needed,
     reached: facts?.reached ?? 0,
     missingSlots: missing.join(),
     holders: lanes

@@ -135,7 +135,7 @@ export const sdkErrors = {
   NODES_TOO_FEW: {
     retryable: true,
     blame: 'none',
-    next: 'Start storage nodes until enough are reachable; nothing was paid.',
+    next: 'Start storage nodes until enough are reachable, or ask for less: a smaller code, fewer losses. Nothing was paid.',
   },
   DURABILITY_NOT_REACHED: {
     retryable: true,

@@ -40,13 +40,20 @@ export function placementOf(root: Root, membership: Membership, replicas: number
 /** The same for an object under a code: its present slots, or 1 + m copies of a single segment. `needed` does not give way in a
  *  smaller network: what a code promises, its holders must bear out (docs/erasure.md 9). */
 export function codedPlacementOf(
-  object: { readonly root: Root; readonly sizeBytes: number; readonly code: ErasureCode },
+  object: {
+    readonly root: Root
+    readonly sizeBytes: number
+    readonly code: ErasureCode
+    /** As in `UploadOptions`. */
+    readonly lossesNeeded?: number | undefined
+  },
   membership: Membership,
 ): Placement {
   const { root, sizeBytes, code } = object
+  const lossesNeeded = object.lossesNeeded ?? lossesNeededOf(code)
   const homes = protectedHomes({ dataRoot: root, sizeBytes, code }, membership.members)
   const dataSlotCount = shardLayoutOf(sizeBytes, code)?.dataSlotCount ?? 1
-  return { needed: dataSlotCount + lossesNeededOf(code), slots: ordersOf(root, homes, membership) }
+  return { needed: dataSlotCount + lossesNeeded, slots: ordersOf(root, homes, membership) }
 }
 
 function ordersOf(root: Root, homes: readonly Home[], { members }: Membership): readonly SlotOrder[] {

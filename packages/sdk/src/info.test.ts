@@ -41,6 +41,40 @@ describe('info', () => {
     expect((await info(client, root)).stage).toBe('anchored')
   })
 
+  test('an entry whose bytes are kept under the certificate of another one', async () => {
+    const network = createFakeNetwork()
+    const client = network.client()
+    const bytes = content(9 * SEGMENT_SIZE_BYTES, 1)
+    await upload(client, bytes, { until: 'anchored' })
+    const { root, seq } = await upload(client, bytes, { code: '4+2', onExisting: 'resubmit' })
+    const found = await info(client, root)
+    expect(found.entries[0]!.seq).toBe(0)
+    expect(found).toMatchObject({
+      stage: 'final',
+      protection: { certificate: { entrySeq: seq }, lossesSurvivedNow: 2 },
+    })
+  })
+
+  test('of certificates that differ the one that says most is shown', async () => {
+    const network = createFakeNetwork()
+    const client = network.client()
+    const { root } = await upload(client, content(9 * SEGMENT_SIZE_BYTES, 1), { code: '4+2' })
+    // One holder was not told of what the others have signed since.
+    let staleCount = 0
+    for (const node of network.nodes.slice(0, 5)) {
+      node.fault = async (request, real) => {
+        const response = await real.handle(request)
+        if (!request.url.includes('/certificate')) return response
+        staleCount += 1
+        const certificate = (await response.json()) as { receipts: unknown[]; fingerprints: unknown[] }
+        const { receipts, fingerprints } = certificate
+        return Response.json({ ...certificate, receipts: receipts.slice(0, 5), fingerprints: fingerprints.slice(0, 5) })
+      }
+    }
+    expect((await info(client, root)).protection).toMatchObject({ presentHolderCount: 6, lossesSurvivedNow: 2 })
+    expect(staleCount).toBeGreaterThan(0)
+  })
+
   test('a certificate that is forged, or of another entry, is not shown', async () => {
     const network = createFakeNetwork()
     const client = network.client()

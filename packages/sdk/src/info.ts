@@ -39,7 +39,8 @@ export type ObjectInfo = {
   /** Proven by the chain, ascending by seq. */
   readonly entries: readonly Entry[]
   readonly holders: readonly HolderInfo[]
-  /** What a verified certificate of that entry says, and what has become of it; `undefined` where no holder keeps one. */
+  /** What a verified certificate of that entry says, or of another one of the same bytes, and what has become of it; `undefined` where
+   *  no holder keeps one. */
   readonly protection: ProtectionInfo | undefined
 }
 export type ProtectionInfo = {
@@ -121,8 +122,7 @@ export async function info(client: Client, root: string, options: InfoOptions = 
     const signers = new Set(
       holders.filter(({ seq }) => seq === main.seq).flatMap(({ receipt }) => (receipt ? [receipt.signer] : [])),
     )
-    const asked = seen.filter(({ held }) => held.seq === main.seq)
-    const protection = await findProtection(client, main, asked, scope)
+    const protection = await findProtection(client, main, entries, seen, scope)
     // A certificate tells what was; an object that cannot be read any more is not called durable for it.
     const isCertified = protection?.facts.isDurable === true && protection.lossesSurvivedNow !== undefined
     const isDurable = signers.size >= placement.needed || isCertified
@@ -138,16 +138,35 @@ function slotsOfHolder({ parities }: HeldEntry): readonly number[] {
   return parities.reduce<readonly number[]>((most, { slots }) => (slots.length > most.length ? slots : most), [])
 }
 
-/** Holders differ at most while a certificate is made or repaired: the first good one, from a few of them. */
+/** Holders differ while a certificate is made or repaired: the first one by which nothing is missing, or the best of a few. */
 const CERTIFICATES_ASKED_MAX = 6
+/** Entries of the same bytes are kept under the certificate of one of them. */
+const CERTIFIED_ENTRIES_MAX = 4
 
 async function findProtection(
+  client: Client,
+  main: Entry,
+  entries: readonly Entry[],
+  seen: readonly Seen[],
+  signal: AbortSignal,
+): Promise<ProtectionInfo | undefined> {
+  const others = entries.filter(({ seq, sizeBytes }) => seq !== main.seq && sizeBytes === main.sizeBytes)
+  for (const entry of [main, ...others].slice(0, CERTIFIED_ENTRIES_MAX)) {
+    const asked = seen.filter(({ held }) => held.seq === entry.seq)
+    const found = await protectionOfEntry(client, entry, asked, signal)
+    if (found !== undefined) return found
+  }
+  return undefined
+}
+
+async function protectionOfEntry(
   client: Client,
   entry: Entry,
   seen: readonly Seen[],
   signal: AbortSignal,
 ): Promise<ProtectionInfo | undefined> {
   const holders = seen.filter(({ held }) => held.complete || slotsOfHolder(held).length > 0)
+  let best: ProtectionInfo | undefined
   for (const { url, held } of holders.slice(0, CERTIFICATES_ASKED_MAX)) {
     try {
       const [code = null] = held.parities.map((parity) => parity.code)
@@ -156,14 +175,22 @@ async function findProtection(
         .of(url)
         .node.certificate(entry.root, { seq: entry.seq, sizeBytesMax }, { signal })
       const facts = certificate && (await verifiedFacts(client, entry, certificate, signal))
-      if (facts !== undefined) return { certificate: certificate!, facts, ...presentNow(certificate!, facts, seen) }
+      if (facts === undefined) continue
+      const found = { certificate: certificate!, facts, ...presentNow(certificate!, facts, seen) }
+      if (survivedBy(found) > survivedBy(best)) best = found
+      if (survivedBy(best) >= (certificate!.code?.m ?? REPLICA_COUNT - 1)) break
     } catch (error) {
       signal.throwIfAborted()
       if (!isFailure(error)) throw error
       client.deps.logger.warn('certificate.refused', { node: url, root: entry.root, code: error.code })
     }
   }
-  return undefined
+  return best
+}
+
+/** Below zero: it cannot be read by this one, or there is none. */
+function survivedBy(found: ProtectionInfo | undefined): number {
+  return found === undefined ? -2 : (found.lossesSurvivedNow ?? -1)
 }
 
 /** `undefined`: it is of another entry than the chain has. */

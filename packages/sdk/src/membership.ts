@@ -21,6 +21,8 @@ export type MembershipSource = {
   /** Whose members sign receipts; `undefined` for a fixed list, where each node names its own. */
   readonly registry: Address | undefined
   read(options: Abortable): Promise<Membership>
+  /** The members of an earlier version, where that is known without asking. */
+  readonly at?: ((version: number) => Membership | undefined) | undefined
 }
 
 /** Membership is a preference, not a fact (DESIGN D7): a list that is this old still finds the objects. */

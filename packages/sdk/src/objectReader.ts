@@ -3,7 +3,8 @@ import { DOWNLOAD_BATCH_SEGMENTS, planBatches, type BatchSpan, type BodyBuffers 
 import type { Client } from './client.ts'
 import type { Located } from './locate.ts'
 import { createSegmentReader, type SegmentReader } from './segmentReader.ts'
-import { createStripeReader, planPieces } from './stripeReader.ts'
+import { planPieces } from './stripePieces.ts'
+import { createStripeReader } from './stripeReader.ts'
 import { survey } from './survey.ts'
 
 /** Reads verified segments of one object however it is held: from whole copies where there are some, else by its shards. */

@@ -5,7 +5,7 @@ import { objectOf } from '../../../sim/compliance/storageNode.ts'
 import { createFakeNetwork } from '../../../sim/fakes/network.ts'
 import { failureOf } from '../../../sim/fakes/outcome.ts'
 import { webClock } from './defaults.ts'
-import { createStorageNodeClient } from './storageNodeClient.ts'
+import { createStorageNodeClient, type ShardsAnswer } from './storageNodeClient.ts'
 
 const root = `0x${'ab'.repeat(32)}` as Root
 const answering = (answer: (request: Request) => Response | Promise<Response>, url = 'http://node.test/base') => {
@@ -40,6 +40,18 @@ describe('the client of a storage node', () => {
     ])
     expect(await node.entries(root, {})).toEqual([])
     expect(await node.list({ limit: 10 }, {})).toMatchObject([{ seq: 0, root: object.tree.root }])
+  })
+
+  test('is told by the log whose parity an entry says it is, and believes no other form of it', async () => {
+    const txHash = `0x${'12'.repeat(32)}`
+    const logged = { root, seq: 0, sizeBytes: 9, startChunk: 1, blockNumber: 1, txHash }
+    const answers = [
+      { ...logged, parityOf: root },
+      { ...logged, parityOf: 'any' },
+    ]
+    const { node } = answering(() => Response.json({ entries: [answers.shift()] }))
+    expect(await node.list({ limit: 1 }, {})).toEqual([{ ...logged, parityOf: root }])
+    expect(await failureOf(node.list({ limit: 1 }, {}))).toMatchObject({ code: 'NODE_ANSWER_INVALID' })
   })
 
   test('keeps the path of its base address', async () => {
@@ -144,14 +156,17 @@ describe('the client of a storage node', () => {
     const { root } = data!
     const node = createStorageNodeClient(network.nodes[0]!.url, { net: network.net, clock: webClock })
     const what = { seq: data!.seq, parity: parityEntry!.seq, fingerprintBytesMax: 10 * 16 }
-    expect(await node.shards(root, what, {})).toBeUndefined()
+    expect(await node.shards(root, what, {})).toEqual({ kind: 'incomplete', heldStripeCount: 0 })
     await node.putSegments(root, { seq: data!.seq, slot: 0, segments: coded.shardsOf(0).segments }, {})
     const segments = await node.getSegments(root, { from: 0, count: 3, step: 2, seq: data!.seq }, {})
     expect(segments!.map(({ index }) => index)).toEqual([0, 2, 4])
-    const held = await node.shards(root, { ...what, slots: [0] }, {})
-    expect(held!.fingerprints).toEqual(coded.fingerprintsOf([0]))
-    expect(held!.receipt).toMatchObject({ slots: '0x01', fingerprintRoot: coded.fingerprintRootOf([0]) })
-    expect(await node.shards(root, what, {})).toEqual(held)
+    const answer = await node.shards(root, { ...what, slots: [0] }, {})
+    const { held } = answer as ShardsAnswer & { kind: 'signed' }
+    expect(held.fingerprints).toEqual(coded.fingerprintsOf([0]))
+    expect(held.receipt).toMatchObject({ slots: '0x01', fingerprintRoot: coded.fingerprintRootOf([0]) })
+    expect(await node.shards(root, what, {})).toEqual(answer)
+    await node.putSegments(root, { seq: data!.seq, slot: 1, segments: coded.shardsOf(1).segments.slice(0, 1) }, {})
+    expect(await node.shards(root, { ...what, slots: [1] }, {})).toEqual({ kind: 'incomplete', heldStripeCount: 1 })
     expect(await failureOf(node.shards(root, { ...what, parity: what.seq }, {}))).toMatchObject({
       code: 'PARITY_MISMATCH',
     })

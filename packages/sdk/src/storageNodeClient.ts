@@ -26,7 +26,6 @@ import {
   type Clock,
   type ErasureCode,
   type Facts,
-  type HeldReceipt,
   type Net,
   type ProvenSegment,
   type Receipt,
@@ -73,7 +72,7 @@ export type StorageNodeClient = {
     options: RequestOptions,
   ): Promise<Receipt | undefined>
   /** What the holder signs for shards of the slots (all that it has of them by default), parsed and not yet verified: entry
-   *  `seq`, and the parity entry `parity`. `undefined`: it lacks one, or knows no such entry. */
+   *  `seq`, and the parity entry `parity`. */
   shards(
     root: Root,
     what: {
@@ -84,7 +83,7 @@ export type StorageNodeClient = {
       readonly fingerprintBytesMax: number
     },
     options: RequestOptions,
-  ): Promise<Required<HeldReceipt> | undefined>
+  ): Promise<ShardsAnswer>
   /** Gives the node a certificate: it verifies and keeps it. */
   putCertificate(
     root: Root,
@@ -119,6 +118,8 @@ export type NodeStatus = {
   readonly flow: Address
   readonly registry: Address | undefined
   readonly gatewayUrl: string | undefined
+  /** The version of the membership that the node sees. */
+  readonly registryVersion: number | undefined
   readonly nextSeq: number
   readonly readOnly: boolean
   readonly ready: boolean
@@ -131,6 +132,8 @@ export type LoggedEntry = {
   readonly startChunk: number
   readonly blockNumber: number
   readonly txHash: TxHash
+  /** It says that it is the parity of this root: anybody may say so. */
+  readonly parityOf?: Root | undefined
 }
 export type HeldEntry = LoggedEntry & {
   readonly complete: boolean
@@ -150,6 +153,12 @@ export type HeldParity = {
   /** Slots of which it holds every shard, of data and parity. */
   readonly slots: readonly number[]
 }
+export type SignedShards = { readonly receipt: Receipt; readonly fingerprints: Uint8Array }
+export type ShardsAnswer =
+  | { readonly kind: 'signed'; readonly held: SignedShards }
+  /** It lacks a shard, or knows no such entry. `heldStripeCount`: of one slot alone, its shards from the first stripe on up to one that
+   *  is missing; 0 where it does not say. */
+  | { readonly kind: 'incomplete'; readonly heldStripeCount: number }
 export type CertificateAnswer = { readonly lossesSurvived: number }
 export type PutAnswer = { readonly receipt: Receipt | undefined }
 
@@ -234,18 +243,25 @@ export function createStorageNodeClient(
           (answer) => receiptFromJson(jsonObject(answer)),
         ),
       ),
-    shards: (root, { seq, parity, slots, fingerprintBytesMax }, options) => {
+    shards: async (root, { seq, parity, slots, fingerprintBytesMax }, options) => {
       const slotsPart = slots === undefined ? '' : `&slots=${bitmapOf(slots)}`
       const path = `v1/entries/${root}/shards?seq=${seq}&parity=${parity}${slotsPart}`
       const bytesMax = RECEIPT_JSON_BYTES_MAX + Math.ceil(fingerprintBytesMax / 3) * 4
-      return orUndefined(
-        send({ method: 'GET', path, bytesMax }, options, (answer) => {
+      try {
+        return await send({ method: 'GET', path, bytesMax }, options, (answer) => {
           const { receipt, fingerprints } = jsonObject(answer)
           const bytes = typeof fingerprints === 'string' ? decodeBase64(fingerprints) : undefined
           if (bytes === undefined) throw wrong('fingerprints', fingerprints)
-          return { receipt: receiptFromJson(receipt), fingerprints: bytes }
-        }),
-      )
+          return { kind: 'signed', held: { receipt: receiptFromJson(receipt), fingerprints: bytes } }
+        })
+      } catch (error) {
+        if (!isAbsent(error)) throw error
+        const { heldStripeCount } = error.facts
+        return {
+          kind: 'incomplete',
+          heldStripeCount: Number.isSafeInteger(heldStripeCount) ? Number(heldStripeCount) : 0,
+        }
+      }
     },
     putCertificate: (root, { seq, certificate }, options) => {
       const body = new TextEncoder().encode(JSON.stringify(certificate))
@@ -316,12 +332,13 @@ export function createStorageNodeClient(
       startChunk: whole(entry['startChunk'], 'startChunk'),
       blockNumber: whole(entry['blockNumber'], 'blockNumber'),
       txHash: parseTxHash(entry['txHash']),
+      ...(entry['parityOf'] === undefined ? {} : { parityOf: parseTxHash(entry['parityOf']) as string as Root }),
     }))
   }
   function parseStatus(status: Fields): NodeStatus {
     return guarded(status, () => {
       const store = fieldsOf(status['store'])
-      const { registry, gatewayUrl, nodeId, ready } = status
+      const { registry, registryVersion, gatewayUrl, nodeId, ready } = status
       return {
         nodeId: String(nodeId).slice(0, PEER_TEXT_CHARACTERS_MAX),
         signer: parseAddress(status['signer']),
@@ -329,6 +346,7 @@ export function createStorageNodeClient(
         flow: parseAddress(status['flow']),
         registry: registry === undefined || registry === null ? undefined : parseAddress(registry),
         gatewayUrl: typeof gatewayUrl === 'string' ? gatewayUrl.slice(0, PEER_TEXT_CHARACTERS_MAX) : undefined,
+        registryVersion: Number.isSafeInteger(registryVersion) ? (registryVersion as number) : undefined,
         nextSeq: whole(status['nextSeq'], 'nextSeq'),
         readOnly: store['readOnly'] === true,
         ready: ready === true,
@@ -463,9 +481,13 @@ async function orUndefined<T>(answer: Promise<T>): Promise<T | undefined> {
   try {
     return await answer
   } catch (error) {
-    if (isFailure(error) && error.facts['status'] === 404 && ABSENT.has(error.code)) return undefined
+    if (isAbsent(error)) return undefined
     throw error
   }
+}
+
+function isAbsent(error: unknown): error is Failure {
+  return isFailure(error) && error.facts['status'] === 404 && ABSENT.has(error.code)
 }
 
 const ABSENT: ReadonlySet<string> = new Set([

@@ -1,4 +1,7 @@
 import {
+  checkSegment,
+  layoutOf,
+  leafCountOf,
   protectedHomes,
   SEGMENT_SIZE_BYTES,
   shardLayoutOf,
@@ -21,7 +24,7 @@ import {
 } from '../../../sim/fakes/network.ts'
 import { failureOf } from '../../../sim/fakes/outcome.ts'
 import { runs } from '../../../sim/runs.ts'
-import { downloadBytes, upload, verifyPrefix, type ReadAt } from './index.ts'
+import { downloadBytes, openStripeReader, upload, verifyPrefix, type ReadAt } from './index.ts'
 
 const S = SEGMENT_SIZE_BYTES
 const code: ErasureCode = { k: 4, m: 2 }
@@ -45,6 +48,36 @@ async function stored(sizeBytes: number, of: ErasureCode = code, nodeCount = of.
 }
 
 describe('an object by its shards', () => {
+  test.each([
+    [41 * S + 77, code, [0, 3]],
+    [33 * S - 1, { k: 10, m: 4 }, [1, 2, 9, 12]],
+    [5 * S, { k: 1, m: 2 }, [0]],
+    [6 * S + 10, { k: 4, m: 2 }, []],
+  ])('%i bytes at %j without the slots %j: each segment comes with a proof', async (sizeBytes, of, lost) => {
+    const { root, bytes, client, network, at } = await stored(sizeBytes, of)
+    for (const slot of lost) at(slot).fault = isDown
+    const reader = await openStripeReader(client, { root, seq: 0, sizeBytes }, {})
+    const layout = layoutOf(sizeBytes)
+    for (const span of [
+      { from: 0, count: layout.segmentCount },
+      { from: layout.segmentCount - 2, count: 2 },
+    ]) {
+      const segments = await reader!.readProven(span, { signal: new AbortController().signal })
+      expect(segments.map(({ index }) => index)).toEqual(Array.from({ length: span.count }, (_, i) => span.from + i))
+      for (const segment of segments) {
+        // The last one ends with a chunk.
+        const expected = bytes.subarray(segment.index * S, (segment.index + 1) * S)
+        expect(same(segment.data.subarray(0, expected.length), expected)).toBe(true)
+        const lastLeafCount = leafCountOf(layout, segment.index)
+        const segmentRoot = await client.deps.kernels.segmentRoots(segment.data, { lastLeafCount })
+        checkSegment({ root, sizeBytes }, segment, segmentRoot)
+      }
+    }
+    expect(
+      await openStripeReader(network.client(), { root: `0x${'11'.repeat(32)}` as Root, seq: 7, sizeBytes }, {}),
+    ).toBe(undefined)
+  })
+
   test.each([
     [2 * S, code],
     [4 * S, code],

@@ -11,6 +11,7 @@ import {
   type Root,
   type UnsignedReceipt,
 } from '@weightless/core'
+import { inlineKernels } from '@weightless/kernels'
 import { describe, expect, test } from 'vitest'
 import {
   content,
@@ -24,8 +25,20 @@ import {
 } from '../../../sim/fakes/network.ts'
 import { failureOf, reasonOf, turns, turnsUntil } from '../../../sim/fakes/outcome.ts'
 import { webClock } from './defaults.ts'
-import { downloadBytes, privateKeySigner, upload, uploadMany, type ProgressEvent } from './index.ts'
+import {
+  downloadBytes,
+  hashSource,
+  privateKeySigner,
+  upload,
+  uploadMany,
+  type ProgressEvent,
+  type ReadAt,
+} from './index.ts'
 
+const inPlace = (bytes: Uint8Array): ReadAt => ({
+  sizeBytes: bytes.length,
+  read: async (start, end) => bytes.subarray(start, end),
+})
 /** Waits only a moment between questions; deadlines keep their length. */
 const impatient: Clock = { ...webClock, sleep: (ms, options) => webClock.sleep(ms <= 1_000 ? 0 : ms, options) }
 const homesOf = (network: FakeNetwork, root: string): NetworkNode[] =>
@@ -469,6 +482,22 @@ describe('the same bytes again', () => {
     const tagged = await upload(network.client(), content(100, 1), { tags: Uint8Array.of(1, 2) })
     const again = await upload(network.client(), content(100, 1), { tags: Uint8Array.of(1, 2) })
     expect([tagged.seq, again.seq, again.reused]).toEqual([1, 1, true])
+  })
+
+  test('under an entry that the caller names are stored for that one, though others came first', async () => {
+    const network = createFakeNetwork()
+    const bytes = content(300_000, 90)
+    for (let tag = 0; tag < 5; tag++)
+      await upload(network.client(), bytes, { until: 'anchored', tags: Uint8Array.of(tag) })
+    const sent = sentCount(network)
+    const [entry] = network.chain.submit([
+      (await hashSource(inPlace(bytes), { kernels: inlineKernels() }, {})).submission,
+    ])
+    const result = await upload(network.client(), bytes, { entry })
+    expect(result).toMatchObject({ stage: 'durable', seq: entry!.seq, reused: true })
+    expect(sentCount(network)).toBe(sent)
+    const others = await failureOf(upload(network.client(), content(300_000, 91), { entry }))
+    expect(others).toMatchObject({ code: 'OPTION_INVALID', facts: { name: 'entry' } })
   })
 
   test('a node’s word that they are on chain is not enough to skip the payment', async () => {

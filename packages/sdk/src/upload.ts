@@ -50,7 +50,12 @@ import {
   type Steps,
 } from './uploadSteps.ts'
 
-export type UploadOptions<Until extends Stage = Stage> = UploadManyOptions<Until> & StepOptions
+export type UploadOptions<Until extends Stage = Stage> = UploadManyOptions<Until> &
+  StepOptions & {
+    /** For whoever follows the log himself: the entry that stands for these bytes. It is not looked for and never paid for again,
+     *  however many others have the same bytes; with a code its parity is, unless that is there too. */
+    readonly entry?: Entry | undefined
+  }
 
 export type UploadManyOptions<Until extends Stage = Stage> = Abortable & {
   /** The stage to wait for; default 'durable'. 'accepted' computes the root and sends nothing. */
@@ -65,6 +70,9 @@ export type UploadManyOptions<Until extends Stage = Stage> = Abortable & {
   /** Protects the object by an erasure code instead of copies, as '4+2' or `{ k, m }`: any m of its holders may be lost. Its
    *  parity is a second entry of the log, paid for in the same transaction. An object of one segment gets 1 + m copies. */
   readonly code?: ErasureCode | string | undefined
+  /** With a code: losses that an object must survive to be called durable, 0 to m; ceil(m / 2) by default. With fewer reachable nodes
+   *  `DURABILITY_NOT_REACHED` is thrown; the repair completes what more there could be. */
+  readonly lossesNeeded?: number | undefined
   /** What to do when the chain has an entry of the same root, size and tags: `reuse` (default) completes that one and pays
    *  nothing; `resubmit` always adds an entry. */
   readonly onExisting?: 'reuse' | 'resubmit' | undefined
@@ -128,7 +136,7 @@ export async function upload<Until extends Stage = 'durable'>(
   source: Source,
   options: UploadOptions<Until> = {},
 ): Promise<UploadResult<Until>> {
-  const [result] = await uploadAll(client, [source], options, createSteps(client, options))
+  const [result] = await uploadAll(client, [source], options, createSteps(client, options), options.entry)
   return result!
 }
 
@@ -139,17 +147,18 @@ export async function uploadMany<Until extends Stage = 'durable'>(
   sources: readonly Source[],
   options: UploadManyOptions<Until> = {},
 ): Promise<UploadResult<Until>[]> {
-  return uploadAll(client, sources, options, undefined)
+  return uploadAll(client, sources, options, undefined, undefined)
 }
 
-/** `steps` only with one source. */
+/** `steps` and `entry` only with one source. */
 async function uploadAll<Until extends Stage>(
   client: Client,
   sources: readonly Source[],
   options: UploadManyOptions<Until>,
   steps: Steps | undefined,
+  entry: Entry | undefined,
 ): Promise<UploadResult<Until>[]> {
-  const settings = parseSettings(options, steps)
+  const settings = { ...parseSettings(options, steps), entry }
   if (sources.length > SOURCES_MAX)
     throw fail('OPTION_INVALID', { name: 'sources', count: sources.length, countMax: SOURCES_MAX })
   const opened: OpenSource[] = []
@@ -170,9 +179,11 @@ type Settings = {
   readonly encryption: Encryption | undefined
   readonly replicas: number
   readonly code: ErasureCode | undefined
+  readonly lossesNeeded: number | undefined
   readonly onExisting: 'reuse' | 'resubmit'
   readonly tell: (event: ProgressEvent) => void
   readonly steps: Steps | undefined
+  readonly entry: Entry | undefined
 }
 
 async function run(
@@ -278,17 +289,20 @@ async function anchorAll(
   settings: Settings,
   signal: AbortSignal,
 ): Promise<readonly Anchored[]> {
-  const { until, onExisting, tell, steps } = settings
+  const { until, onExisting, tell, steps, entry: given } = settings
   const needs = until === 'anchored' ? 'nothing' : 'holders'
-  const everything = objects.flatMap((object) => unpaidOf(object, undefined))
+  if (given !== undefined) checkGiven(given, objects[0]!)
+  const everything = objects.flatMap((object) => unpaidOf(object, given))
   // Most uploads are new: what their transaction needs is read while the nodes are asked.
-  const guess = everything.length <= BATCH_ENTRIES_MAX ? prepareAll(client, everything, signal) : undefined
+  const isOneBatch = everything.length > 0 && everything.length <= BATCH_ENTRIES_MAX
+  const guess = isOneBatch ? prepareAll(client, everything, signal) : undefined
   guess?.catch(() => undefined)
   const found = await mapBounded(objects, { window: OBJECTS_WINDOW, signal }, async (object, scope) => {
     const { root, parity } = object
     const placement = placementFor(object, settings, await client.membership.read({ signal: scope }))
     const roots = parity === undefined ? ([root] as const) : ([root, parity.root] as const)
     const { known } = await preflight(client, { roots: [...roots], placement, needs }, { signal: scope })
+    if (given !== undefined) return { entry: given, parity: await findParity(client, object, known, scope) }
     return onExisting === 'reuse' ? findExisting(client, object, known, scope) : undefined
   })
   const anchored = new Map<number, Anchored>()
@@ -336,11 +350,23 @@ async function anchorAll(
   })
 }
 
+/** Throws `OPTION_INVALID`. */
+function checkGiven(entry: Entry, { root, sizeBytes, submission }: Accepted): void {
+  if (entry.root === root && entry.sizeBytes === sizeBytes && equal(entry.tags, submission.tags)) return
+  throw fail('OPTION_INVALID', {
+    name: 'entry',
+    reason: 'not of these bytes and tags',
+    seq: entry.seq,
+    root: entry.root,
+    rootOfBytes: root,
+  })
+}
+
 /** Homes of an object, and how many holders it needs. */
-function placementFor(object: Accepted, { replicas, code }: Settings, membership: Membership): Placement {
+function placementFor(object: Accepted, { replicas, code, lossesNeeded }: Settings, membership: Membership): Placement {
   return code === undefined
     ? placementOf(object.root, membership, replicas)
-    : codedPlacementOf({ ...object, code }, membership)
+    : codedPlacementOf({ ...object, code, lossesNeeded }, membership)
 }
 
 /** What is still to be paid of an object: `parts`, and the entry of its data if that is there. */
@@ -443,12 +469,21 @@ async function findExisting(
   known: readonly HeldEntry[],
   signal: AbortSignal,
 ): Promise<Pick<Anchored, 'entry' | 'parity'> | undefined> {
-  const { root, submission, parity } = object
-  const [entry, ofParity] = await Promise.all([
+  const { root, submission } = object
+  const [entry, parity] = await Promise.all([
     findEntry(client, { root, submission }, known, signal),
-    parity && findEntry(client, parity, known, signal),
+    findParity(client, object, known, signal),
   ])
-  return entry && { entry, parity: ofParity }
+  return entry && { entry, parity }
+}
+
+async function findParity(
+  client: Client,
+  { parity }: Accepted,
+  known: readonly HeldEntry[],
+  signal: AbortSignal,
+): Promise<Entry | undefined> {
+  return parity && findEntry(client, parity, known, signal)
 }
 
 /** An entry with this root, size and tags that the chain confirms: the furthest one first. */
@@ -557,7 +592,7 @@ async function protect(
   client: Client,
   object: Accepted,
   { entry, parity, reused, isAgain = false }: Anchored,
-  { replicas, code, tell, steps }: Settings,
+  { replicas, code, lossesNeeded, tell, steps }: Settings,
   signal: AbortSignal,
 ): Promise<Protected> {
   const { root, sizeBytes, source, tree } = object
@@ -568,23 +603,24 @@ async function protect(
   if (object.parity !== undefined) {
     const { layout } = object.parity
     const of = { seq: parity!.seq, root: object.parity.root, tree: object.parity.tree }
-    return disperseShards(client, { ...what, layout, parity: of }, { signal, onStored })
+    return disperseShards(client, { ...what, layout, parity: of, lossesNeeded }, { signal, onStored })
   }
   if (code === undefined) return { receipts: await disperse(client, { ...what, replicas }, { signal, onStored }) }
-  const copies = { ...what, replicas: 1 + code.m, needed: 1 + lossesNeededOf(code) }
+  const copies = { ...what, replicas: 1 + code.m, needed: 1 + (lossesNeeded ?? lossesNeededOf(code)) }
   const receipts = await disperse(client, copies, { signal, onStored })
-  return certifyCopies(client, { ...what, sizeBytes, code, receipts }, { signal })
+  return certifyCopies(client, { ...what, sizeBytes, code, receipts, lossesNeeded }, { signal })
 }
 
 const STAGES: readonly Stage[] = ['accepted', 'anchored', 'durable', 'final']
 
-function parseSettings(options: UploadManyOptions, steps: Steps | undefined): Settings {
+function parseSettings(options: UploadManyOptions, steps: Steps | undefined): Omit<Settings, 'entry'> {
   const {
     until = 'durable',
     tags = new Uint8Array(0),
     encryption,
     replicas = REPLICA_COUNT,
     onExisting = 'reuse',
+    lossesNeeded,
   } = options
   const code = typeof options.code === 'string' ? parseCode(options.code) : options.code
   const wrong = (name: string, value: unknown): Error => fail('OPTION_INVALID', { name, value: String(value) })
@@ -593,9 +629,14 @@ function parseSettings(options: UploadManyOptions, steps: Steps | undefined): Se
   if (!Number.isInteger(replicas) || replicas < 1 || replicas > SLOT_COUNT_MAX) throw wrong('replicas', replicas)
   if (code !== undefined && !isCode(code)) throw wrong('code', preview(code))
   if (code !== undefined && options.replicas !== undefined) throw wrong('replicas', 'not with a code')
+  if (
+    lossesNeeded !== undefined &&
+    !(code && Number.isInteger(lossesNeeded) && 0 <= lossesNeeded && lossesNeeded <= code.m)
+  )
+    throw wrong('lossesNeeded', code === undefined ? 'only with a code' : lossesNeeded)
   if (onExisting !== 'reuse' && onExisting !== 'resubmit') throw wrong('onExisting', onExisting)
   const tell = options.onProgress ?? (() => undefined)
-  return { until, tags, encryption, replicas, code, onExisting, tell, steps }
+  return { until, tags, encryption, replicas, code, lossesNeeded, onExisting, tell, steps }
 }
 
 /** Streams do not say how long they are; the caller sets timeoutMs for long ones. */

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { createRequire } from 'node:module'
-import { dirname, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { SEGMENT_SIZE_BYTES } from '@weightless/core'
 import { createErasureKernel, fingerprintPoint } from '@weightless/kernels'
@@ -18,32 +18,49 @@ const CODES: readonly ErasureCode[] = [
 /** Contenders take turns; of all rounds the best counts, because other load only ever adds time. */
 const ROUNDS = 5
 const NPM_PEER = '@digitaldefiance/reed-solomon-erasure.wasm'
+/** The fastest that npm has, as native code: it needs a compiler, so it is no development dependency. */
+const NATIVE_PEER = '@ronomon/reed-solomon'
 
 /** MB of data per CPU second of one thread, shards of one segment. Decoding rebuilds the first min(k, m) data shards. */
 type Rates = { readonly encode: number; readonly decode: number }
-type IsalRates = Rates & { readonly encodeAvx2: number; readonly parity: string }
+type IsalRates = Rates & {
+  readonly encodeAvx2: number
+  readonly encodeSse: number
+  /** What the processor lets it use: AVX-512, AVX2, SSE. */
+  readonly widest: string
+  readonly parity: string
+}
 type NpmCodec = {
   encode(shards: Uint8Array, k: number, m: number): number
   reconstruct(shards: Uint8Array, k: number, m: number, available: readonly boolean[]): number
 }
+type NativeCodec = {
+  readonly MAX_K: number
+  readonly MAX_M: number
+  create(k: number, m: number): unknown
+  encode(...args: readonly unknown[]): void
+}
 
 export const erasure: Scenario = {
   name: 'erasure',
-  about: 'Reed–Solomon and fingerprints on one thread, beside ISA-L and an npm package',
+  about: 'Reed–Solomon and fingerprints on one thread, beside ISA-L and packages of npm',
   async run(lab) {
     const budgetMs = lab.quick ? 20 : 300
     const isal = process.env['WEIGHTLESS_ISAL']
     const npm = npmCodec(lab)
+    const native = nativeCodec()
     const rows: (string | number)[][] = []
     for (const code of CODES) {
       const stripe = stripeOf(code)
-      const best = { ours: [] as Rates[], isal: [] as IsalRates[], npm: [] as Rates[] }
+      const best = { ours: [] as Rates[], isal: [] as IsalRates[], npm: [] as Rates[], native: [] as Rates[] }
       for (let round = 0; round < ROUNDS; round++) {
         lab.note(`${code.k}+${code.m}, round ${round + 1} of ${ROUNDS}`)
         lab.signal.throwIfAborted()
         best.ours.push(ourRates(code, stripe, budgetMs))
         if (isal !== undefined) best.isal.push(await isalRates(isal, code, stripe, { budgetMs, signal: lab.signal }))
         if (npm !== undefined) best.npm.push(npmRates(npm, code, stripe, budgetMs))
+        if (native !== undefined && code.k <= native.MAX_K && code.m <= native.MAX_M)
+          best.native.push(await nativeRates(native, code, stripe, budgetMs))
       }
       rows.push(...rowsOf(code, best))
     }
@@ -54,11 +71,16 @@ export const erasure: Scenario = {
       notes: [
         `MB of data per CPU second, shards of ${SEGMENT_SIZE_BYTES} bytes, one thread, best of ${ROUNDS} rounds in turns; ours copies into and out of its memory, ISA-L works in place`,
         'decode: the first min(k, m) data shards are lost',
-        'bar: 10+4 at least 0.35 of ISA-L',
+        'bar: 10+4 at least 0.35 of ISA-L as it runs on this processor',
         isal === undefined
           ? 'ISA-L: not measured (WEIGHTLESS_ISAL names no program; packages/cli/bench/isal.c says how it is made)'
-          : 'ISA-L 2.30 with its tables prepared once; its parity was ours, byte for byte',
-        npm === undefined ? `${NPM_PEER}: not measured, it is not installed` : `npm: ${NPM_PEER} 1.0.2, another matrix`,
+          : 'ISA-L 2.30 with its tables prepared once; its parity was ours, byte for byte; it has no GFNI, which came with 2.31',
+        npm === undefined
+          ? `${NPM_PEER}: not measured, it is not installed`
+          : `npm, WASM: ${NPM_PEER} 1.0.2, another matrix`,
+        native === undefined
+          ? `${NATIVE_PEER}: not measured (WEIGHTLESS_RONOMON names no folder of it: npm i --prefix FOLDER ${NATIVE_PEER})`
+          : `npm, native: ${NATIVE_PEER} 6.0.0, another matrix, at most ${native.MAX_K}+${native.MAX_M}; in place, on one thread of the pool of Node`,
       ],
     }
   },
@@ -66,7 +88,12 @@ export const erasure: Scenario = {
 
 function rowsOf(
   { k, m }: ErasureCode,
-  all: { readonly ours: readonly Rates[]; readonly isal: readonly IsalRates[]; readonly npm: readonly Rates[] },
+  all: {
+    readonly ours: readonly Rates[]
+    readonly isal: readonly IsalRates[]
+    readonly npm: readonly Rates[]
+    readonly native: readonly Rates[]
+  },
 ): (string | number)[][] {
   const best = (rates: readonly Rates[]): Rates => ({
     encode: Math.max(...rates.map(({ encode }) => encode)),
@@ -83,11 +110,17 @@ function rowsOf(
   ]
   const rows = [row('ours', ours)]
   if (all.isal.length > 0) {
-    const avx2 = Math.max(...all.isal.map(({ encodeAvx2 }) => encodeAvx2))
-    rows.push(row('ISA-L', best(all.isal)))
-    if (avx2 > 0) rows.push(row('ISA-L held to AVX2', { encode: avx2, decode: 0 }))
+    const { widest } = all.isal[0]!
+    rows.push(row(widest === '' ? 'ISA-L' : `ISA-L, ${widest}`, best(all.isal)))
+    const held = {
+      'AVX2, 32 bytes at once': Math.max(...all.isal.map(({ encodeAvx2 }) => encodeAvx2)),
+      'SSE, 16 as in WASM': Math.max(...all.isal.map(({ encodeSse }) => encodeSse)),
+    }
+    for (const [width, encode] of Object.entries(held))
+      if (encode > 0) rows.push(row(`ISA-L held to ${width}`, { encode, decode: 0 }))
   }
-  if (all.npm.length > 0) rows.push(row('npm', best(all.npm)))
+  if (all.npm.length > 0) rows.push(row('npm, WASM', best(all.npm)))
+  if (all.native.length > 0) rows.push(row('npm, native', best(all.native)))
   return rows
 }
 
@@ -147,6 +180,37 @@ function npmRates(codec: NpmCodec, { k, m }: ErasureCode, stripe: readonly Uint8
   }
 }
 
+async function nativeRates(
+  codec: NativeCodec,
+  { k, m }: ErasureCode,
+  stripe: readonly Uint8Array[],
+  budgetMs: number,
+): Promise<Rates> {
+  const data = Buffer.concat(stripe.slice(0, k))
+  const parity = Buffer.alloc(m * SEGMENT_SIZE_BYTES)
+  const context = codec.create(k, m)
+  const flags = (from: number, to: number): number => 2 ** to - 2 ** from
+  const run = (sources: number, targets: number): Promise<void> =>
+    new Promise(
+      (done, failed) =>
+      codec.encode(
+        context, sources, targets, data, 0, data.length, parity, 0, parity.length,
+        (error: unknown) => (error === undefined ? done() : failed(error as Error)),
+      ), // prettier-ignore
+    )
+  const lost = Math.min(k, m)
+  return {
+    encode: await laterRateOf(k, () => run(flags(0, k), flags(k, k + m)), budgetMs),
+    decode: await laterRateOf(k, () => run(flags(lost, k + m), flags(0, lost)), budgetMs),
+  }
+}
+
+/** In a folder of its own, with what npm has compiled. */
+function nativeCodec(): NativeCodec | undefined {
+  const folder = process.env['WEIGHTLESS_RONOMON']
+  return folder === undefined ? undefined : (createRequire(join(folder, 'index.js'))(NATIVE_PEER) as NativeCodec)
+}
+
 /** Beside the bundle in a source checkout, where development dependencies are. */
 function npmCodec(lab: Lab): NpmCodec | undefined {
   const require = createRequire(resolve(dirname(lab.entry), '..', 'bench', 'official.mjs'))
@@ -178,6 +242,21 @@ function rateOf(shardCount: number, work: () => void, budgetMs: number): number 
   let spentUs = 0
   while (spentUs < budgetMs * 1000) {
     work()
+    passes++
+    const { user, system } = process.cpuUsage(started)
+    spentUs = user + system
+  }
+  return (passes * shardCount * SEGMENT_SIZE_BYTES) / spentUs
+}
+
+/** The same of work that another thread does. */
+async function laterRateOf(shardCount: number, work: () => Promise<void>, budgetMs: number): Promise<number> {
+  await work()
+  const started = process.cpuUsage()
+  let passes = 0
+  let spentUs = 0
+  while (spentUs < budgetMs * 1000) {
+    await work()
     passes++
     const { user, system } = process.cpuUsage(started)
     spentUs = user + system

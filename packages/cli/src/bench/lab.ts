@@ -25,7 +25,8 @@ export type Lab = {
   ours(args: readonly string[], network?: LabNetwork): Promise<Measured>
   /** Runs the official SDK in a process of its own. Throws `BENCH_UNAVAILABLE` when it is not installed. */
   official(args: readonly string[], network?: LabNetwork): Promise<OfficialResult>
-  startNetwork(options?: { readonly nodes?: number }): Promise<LabNetwork>
+  /** `code`: what uploads that name none are protected by; by default that of `up`. */
+  startNetwork(options?: { readonly nodes?: number; readonly code?: string }): Promise<LabNetwork>
 }
 
 /** A finished process. Wall time includes its start. */
@@ -34,6 +35,8 @@ export type Measured = {
   readonly out: string
   readonly cpuSeconds: number
   readonly rssBytesMax: number
+  /** To sockets and files, as the system counts; exact to the last moments of the process, 0 where the system does not tell. */
+  readonly writtenBytes: number
 }
 /** `ms` is the work alone, as the process itself measured it; `processMs` includes its start, as `Measured` does. */
 export type OfficialResult = {
@@ -97,11 +100,18 @@ export async function withLab<T>(
       const { out, ms } = await measured([script, ...args], env, signal)
       return { ...(JSON.parse(out.trim().split('\n').at(-1)!) as OfficialResult), processMs: ms }
     },
-    startNetwork: async ({ nodes = 6 } = {}) => {
+    startNetwork: async ({ nodes = 6, code } = {}) => {
       const dir = await mkdtemp(join(folder, 'network-'))
       const started = performance.now()
       const { out } = await measured(
-        [entry, 'up', '--detach', '--json', '--dir', dir, '--port-base', '0', '--nodes', String(nodes)],
+        [
+          entry,
+          'up',
+          '--detach',
+          '--json',
+          ...['--dir', dir, '--port-base', '0', '--nodes', String(nodes)],
+          ...(code === undefined ? [] : ['--code', code]),
+        ],
         {},
         signal,
       )
@@ -165,9 +175,11 @@ async function measured(args: readonly string[], env: NodeJS.ProcessEnv, signal:
   child.stderr.on('data', (part: Buffer) => (err = (err + part.toString()).slice(-4_000)))
   let last: ProcessUsage = { rssBytes: 0, cpuSeconds: 0 }
   let rssBytesMax = 0
+  let writtenBytes = 0
   const watch = setInterval(() => {
     void processUsage(child.pid!).then((usage) => (last = usage ?? last))
     rssBytesMax = Math.max(rssBytesMax, peakBytes(child.pid!), last.rssBytes)
+    writtenBytes = Math.max(writtenBytes, writtenBytesOf(child.pid!))
   }, WATCH_STEP_MS)
   const stop = (): void => void child.kill('SIGTERM')
   signal.addEventListener('abort', stop, { once: true })
@@ -179,13 +191,22 @@ async function measured(args: readonly string[], env: NodeJS.ProcessEnv, signal:
   signal.removeEventListener('abort', stop)
   signal.throwIfAborted()
   if (code !== 0) throw fail('BENCH_FAILED', { exitCode: code, said: (err || out).trim().slice(-1_000) })
-  return { ms: performance.now() - started, out, cpuSeconds: last.cpuSeconds, rssBytesMax }
+  return { ms: performance.now() - started, out, cpuSeconds: last.cpuSeconds, rssBytesMax, writtenBytes }
 }
 
 /** Peak resident memory as the kernel kept it; 0 where it does not tell. */
 function peakBytes(pid: number): number {
   try {
     return Number(/^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024
+  } catch {
+    return 0
+  }
+}
+
+/** What a process has written to sockets and files so far; 0 when it is gone or the system does not tell. */
+export function writtenBytesOf(pid: number): number {
+  try {
+    return Number(/^wchar: (\d+)/m.exec(readFileSync(`/proc/${pid}/io`, 'utf8'))?.[1] ?? 0)
   } catch {
     return 0
   }

@@ -1,8 +1,7 @@
 import { join } from 'node:path'
-import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
 import { fail } from '../errors.ts'
 import { describeWork } from './limit.ts'
+import { sameFile } from './sameFile.ts'
 import { MIB, rate, times, type Scenario } from './scenario.ts'
 
 /** A file goes up and comes down again against one network, each client in a process of its own: ours is the command line. Both
@@ -60,12 +59,5 @@ export const roundtrip: Scenario = {
 }
 
 async function checkSame(a: string, b: string): Promise<void> {
-  const [one, other] = await Promise.all([digestOf(a), digestOf(b)])
-  if (one !== other) throw fail('BENCH_FAILED', { said: 'other bytes came back' })
-}
-
-async function digestOf(path: string): Promise<string> {
-  const hash = createHash('sha256')
-  for await (const part of createReadStream(path)) hash.update(part as Buffer)
-  return hash.digest('hex')
+  if (!(await sameFile(a, b))) throw fail('BENCH_FAILED', { said: 'other bytes came back' })
 }

@@ -25,3 +25,7 @@ export function percentile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b)
   return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN
 }
+
+export function medianOf(values: readonly number[]): number {
+  return percentile(values, 0.5)
+}

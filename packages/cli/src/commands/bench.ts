@@ -27,8 +27,20 @@ const SCENARIOS: Readonly<Record<string, { readonly about: string; load(): Promi
     load: async () => (await import('../bench/upTime.ts')).upTime,
   },
   rebuild: {
-    about: 'one lost replica fetched from the others',
+    about: 'a lost copy and lost shards brought back',
     load: async () => (await import('../bench/rebuild.ts')).rebuild,
+  },
+  coded: {
+    about: 'upload under 4+2 and 10+4 beside three copies, and the certificate',
+    load: async () => (await import('../bench/coded.ts')).coded,
+  },
+  degraded: {
+    about: 'reads of a coded object with m holders dead or hung',
+    load: async () => (await import('../bench/degraded.ts')).degraded,
+  },
+  durability: {
+    about: 'modelled annual loss of codes beside three copies',
+    load: async () => (await import('../bench/durability.ts')).durability,
   },
   put: {
     about: 'latency of a 50 KB put to durable',

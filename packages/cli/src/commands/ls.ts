@@ -23,11 +23,12 @@ export async function lsCommand(
   context.printer.result({ entries }, () =>
     table([
       ['SEQ', 'SIZE', 'BLOCK', 'ROOT'],
-      ...entries.map(({ seq, sizeBytes, blockNumber, root }) => [
+      ...entries.map(({ seq, sizeBytes, blockNumber, root, parityOf }) => [
         String(seq),
         formatBytes(sizeBytes),
         String(blockNumber),
         root,
+        ...(parityOf === undefined ? [] : [`says it is parity of ${parityOf.slice(0, 10)}…`]),
       ]),
     ]),
   )

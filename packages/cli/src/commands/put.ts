@@ -7,6 +7,7 @@ import {
   announceCertificate,
   privateKeySigner,
   upload,
+  type Client,
   type Source,
   type UploadResult,
 } from '@weightless/sdk'
@@ -14,6 +15,7 @@ import type { Context } from '../context.ts'
 import { fail } from '../errors.ts'
 import { openClient } from '../networkClient.ts'
 import { layoutOfDirectory } from '../local/directory.ts'
+import { affordableCode } from '../local/networkCode.ts'
 import { readNetworkFile } from '../networkFile.ts'
 import { formatBytes, table } from '../print.ts'
 import type { PutOptions } from '../program.ts'
@@ -41,17 +43,21 @@ export async function putCommand(file: string, options: PutOptions, context: Con
     flow: contracts.flow,
     wallet: signer.address,
   })
+  const code = await chooseCode(session.client, options, network.storage.code, context)
   let result: Result
   let resumed = false
   let isSaved = false
   try {
     result = await upload<Stage>(session.client, opened.source, {
       until: options.until,
-      code: options.code,
+      code,
+      lossesNeeded: options.losses,
       timeoutMs: options.timeout * 1000,
       signal,
       findStep: async ({ root }) => {
-        const step = await saved.find(root, { signal })
+        const found = await saved.find(root, { signal })
+        // Begun under the network's code, and its nodes have become too few: what was paid is found on chain.
+        const step = found?.parity !== undefined && code === undefined ? undefined : found
         resumed = step !== undefined
         isSaved = resumed
         return step
@@ -82,6 +88,35 @@ export async function putCommand(file: string, options: PutOptions, context: Con
   }
   const ms = Math.round(performance.now() - startedMs)
   printer.result({ ...result, resumed, ms }, () => describe(result, resumed))
+}
+
+/** The code that was asked for; else that of the network, as long as nodes enough for it answer. */
+async function chooseCode(
+  client: Client,
+  { code, losses, until }: PutOptions,
+  ofNetwork: string | undefined,
+  { printer, signal }: Context,
+): Promise<string | undefined> {
+  const name = code ?? ofNetwork ?? 'none'
+  if (name === 'none') return undefined
+  if (code !== undefined || losses !== undefined || until === 'accepted') return name
+  const { members } = await client.membership.read({ signal })
+  const answers = await Promise.all(
+    members.map(({ endpoint }) =>
+      client.contacts
+        .of(endpoint)
+        .status({ signal })
+        .then(
+          () => true,
+          () => false,
+        ),
+    ),
+  )
+  signal.throwIfAborted()
+  const reachable = answers.filter((isThere) => isThere).length
+  if (affordableCode(name, reachable) === name) return name
+  printer.note(`${reachable} storage nodes answer, too few for ${name}: three copies instead`)
+  return undefined
 }
 
 type Result = UploadResult<Stage>

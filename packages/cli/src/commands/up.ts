@@ -34,6 +34,7 @@ async function upHere(options: UpOptions, context: Context): Promise<void> {
       portBase: options.portBase,
       nodes: options.nodes,
       graceSeconds: options.grace,
+      code: options.code,
       reset: options.reset,
       entry: context.io.entry,
       onPhase: (phase) =>
@@ -66,6 +67,7 @@ async function upInBackground(options: UpOptions, context: Context): Promise<voi
     ...(options.portBase === undefined ? [] : ['--port-base', String(options.portBase)]),
     ...(options.nodes === undefined ? [] : ['--nodes', String(options.nodes)]),
     ...(options.grace === undefined ? [] : ['--grace', String(options.grace)]),
+    ...(options.code === undefined ? [] : ['--code', options.code]),
     ...(options.reset ? ['--reset'] : []),
   ]
   const child = spawn(process.execPath, [io.entry, ...args], {

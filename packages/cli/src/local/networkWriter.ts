@@ -2,6 +2,7 @@ import type { Logger } from '@weightless/core'
 import { removeNetworkFile, writeNetworkFile, type NetworkDescription } from '../networkFile.ts'
 import { TEST_ACCOUNTS } from './accounts.ts'
 import type { ChainFacts } from './roleConfig.ts'
+import type { CodeName } from './state.ts'
 import type { StorageNode } from './storageNodes.ts'
 
 /** Keeps network.json true while the network is ready: there, it is right; not there, nothing is ready. */
@@ -39,6 +40,7 @@ export function describeNetwork(network: {
   readonly chain: ChainFacts
   readonly contracts: NetworkDescription['contracts']
   readonly gatewayUrl: string
+  readonly code: CodeName
   readonly nodes: readonly StorageNode[]
 }): NetworkDescription {
   const { rpcUrl, wsUrl, chainId } = network.chain
@@ -53,6 +55,7 @@ export function describeNetwork(network: {
     storage: {
       indexerUrl: network.gatewayUrl,
       gatewayUrl: network.gatewayUrl,
+      ...(network.code === 'none' ? {} : { code: network.code }),
       nodes: network.nodes.map((node) => ({
         id: node.id,
         url: node.url,

@@ -1,4 +1,4 @@
-import { toHex, type Abortable, type Clock } from '@weightless/core'
+import { parseCode, toHex, type Abortable, type Clock, type ErasureCode } from '@weightless/core'
 import { keccak256 } from '@weightless/kernels'
 import { createClient, downloadBytes, privateKeySigner, upload, type Client } from '@weightless/sdk'
 import { systemRandom } from '@weightless/host'
@@ -32,7 +32,7 @@ export async function proveNetwork(
   const bytes = systemRandom.bytes(PROOF_BYTES)
   try {
     const writer = createClient({ network: at, signer: privateKeySigner(options.privateKey) })
-    const { root, receipts } = await upload(writer, bytes, { until: 'durable', signal: scope })
+    const { root, receipts } = await upload(writer, bytes, { code: codeFor(network), until: 'durable', signal: scope })
     // A holder is left out, not just any node: the read must really find another copy.
     const holder = network.storage.nodes.length > 1 ? options.signers.get(receipts[0]!.signer) : undefined
     const others = network.storage.nodes.filter((node) => node.id !== holder).map((node) => node.url)
@@ -45,4 +45,11 @@ export async function proveNetwork(
     if (signal?.aborted) throw signal.reason
     throw fail('PROOF_FAILED', { nodes: network.storage.nodes.length }, { cause: error })
   }
+}
+
+/** That of the network, while there are nodes for all its slots: some of an older network may be down. */
+function codeFor({ storage }: NetworkDescription): ErasureCode | undefined {
+  if (storage.code === undefined) return undefined
+  const code = parseCode(storage.code)
+  return storage.nodes.length < code.k + code.m ? undefined : code
 }

@@ -33,7 +33,7 @@ export async function readStatus(
 ): Promise<NetworkStatus> {
   const { chain, gateway } = parts
   const scope = AbortSignal.any([deps.clock.deadline(STATUS_MS_MAX), ...(signal === undefined ? [] : [signal])])
-  const [chainStatus, gatewayStatus, disk, ...nodes] = await Promise.all([
+  const [chainStatus, gatewayStatus, disk, ...told] = await Promise.all([
     roleStatus({
       url: parts.chainUrl,
       pid: chain?.pid,
@@ -42,9 +42,10 @@ export async function readStatus(
     }),
     roleStatus(gateway ?? { url: parts.gatewayUrl, pid: undefined, state: 'down', restarts: 0 }),
     statfs(parts.dir),
-    ...parts.nodes.map((node) => nodeStatus(node, scope)),
+    ...parts.nodes.map((node) => toldStatus(node, scope)),
   ])
   const freeBytes = disk.bavail * disk.bsize
+  const nodes = told.map(({ status }) => status)
   const known = nodes.flatMap((node) => (node.nextSeq === null ? [] : [node.nextSeq]))
   return {
     ready: parts.ready,
@@ -61,7 +62,11 @@ export async function readStatus(
       fault: chain?.fault?.message ?? null,
     },
     gateway: gatewayStatus,
-    storage: { entryCount: known.length === 0 ? null : Math.max(...known), nodes },
+    storage: {
+      entryCount: known.length === 0 ? null : Math.max(...known),
+      bytesByLosses: sumOf(told.map(({ bytesByLosses }) => bytesByLosses)),
+      nodes,
+    },
     disk: { freeBytes, room: roomOf(freeBytes) },
   }
 }
@@ -74,7 +79,9 @@ async function roleStatus(
   return { url, pid: pid ?? null, state, restarts, rssBytes: usage?.rssBytes ?? null }
 }
 
-async function nodeStatus(node: StorageNode, signal: AbortSignal): Promise<NodeStatus> {
+type ToldStatus = { readonly status: NodeStatus; readonly bytesByLosses: Readonly<Record<string, number>> }
+
+async function toldStatus(node: StorageNode, signal: AbortSignal): Promise<ToldStatus> {
   const { pid, restarts } = node.process
   const [role, told, member] = await Promise.all([
     roleStatus({ url: node.url, pid, state: node.state, restarts }),
@@ -84,8 +91,8 @@ async function nodeStatus(node: StorageNode, signal: AbortSignal): Promise<NodeS
       () => null,
     ),
   ])
-  const { store, sync, nextSeq, chain } = told ?? {}
-  return {
+  const { store, sync, scrub, nextSeq, chain } = told ?? {}
+  const status = {
     id: node.id,
     ...role,
     dataDir: node.dataDir,
@@ -96,23 +103,42 @@ async function nodeStatus(node: StorageNode, signal: AbortSignal): Promise<NodeS
     brokenBy: typeof store?.brokenBy === 'string' ? preview(store.brokenBy) : null,
     nextSeq: whole(nextSeq),
     missingBytes: whole(sync?.missingBytes),
+    missingEntryCount: whole(sync?.missingEntryCount),
+    repairedBytes: whole(sync?.roundBytes),
+    repairedEntryCount: whole(sync?.roundEntryCount),
     etaSeconds: whole(sync?.etaSeconds),
+    repairHindrance: typeof sync?.hindrance === 'string' ? preview(sync.hindrance) : null,
+    scrubbedMs: whole(scrub?.lastFullPassMs),
     chainFault: typeof chain?.message === 'string' ? chain.message : null,
     member,
     heartbeatsLeft: whole(told?.member?.heartbeatsLeft),
     memberFault: typeof told?.member?.fault?.message === 'string' ? told.member.fault.message : null,
   }
+  return { status, bytesByLosses: numbersOf(told?.redundancy?.bytes) }
+}
+
+function numbersOf(value: unknown): Readonly<Record<string, number>> {
+  const fields = typeof value === 'object' && value !== null ? Object.entries(value) : []
+  return Object.fromEntries(fields.filter(([, bytes]) => Number.isSafeInteger(bytes)))
+}
+
+function sumOf(all: readonly Readonly<Record<string, number>>[]): Readonly<Record<string, number>> {
+  const sum: Record<string, number> = {}
+  for (const one of all) for (const [name, bytes] of Object.entries(one)) sum[name] = (sum[name] ?? 0) + bytes
+  return sum
 }
 
 type Told = {
   readonly nextSeq?: unknown
   readonly store?: { readonly [name: string]: unknown }
   readonly chain?: { readonly message?: unknown }
-  readonly sync?: { readonly missingBytes?: unknown; readonly etaSeconds?: unknown }
   readonly member?: {
     readonly heartbeatsLeft?: unknown
     readonly fault?: { readonly message?: unknown } | null
   } | null
+  readonly sync?: { readonly [name: string]: unknown }
+  readonly scrub?: { readonly lastFullPassMs?: unknown }
+  readonly redundancy?: { readonly bytes?: unknown }
 }
 
 /** `undefined` when the node does not answer. */

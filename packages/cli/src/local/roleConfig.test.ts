@@ -1,6 +1,6 @@
 import { parseToml } from '@weightless/host'
 import { expect, test } from 'vitest'
-import { storageConfig, toToml } from './roleConfig.ts'
+import { gatewayConfig, storageConfig, toToml } from './roleConfig.ts'
 
 const address = `0x${'ab'.repeat(20)}`
 const chain = {
@@ -38,5 +38,19 @@ test('the configuration of a storage node says where it listens, where its key i
       key_file: '/keys/node-0.key',
       domain: 'node-0',
     },
+  })
+})
+
+test.each([
+  ['4+2', { policy: 'erasure', code: '4+2', operator_key_file: '/keys/gateway.key' }],
+  ['none', { policy: 'replicate', replicas: 3 }],
+])('the gateway protects by the code of the network: %s', (code, expected) => {
+  const gateway = { port: 8601, dataDir: '/data/gateway', code, operatorKeyFile: '/keys/gateway.key' }
+  const parsed = parseToml(gatewayConfig(chain, gateway)) as { gateway: object }
+  expect(parsed.gateway).toEqual({
+    listen: '127.0.0.1:8601',
+    data_dir: '/data/gateway',
+    public_url: 'http://127.0.0.1:8601',
+    ...expected,
   })
 })

@@ -1,4 +1,6 @@
+import { REPLICA_COUNT } from '@weightless/core'
 import { LOOPBACK } from './ports.ts'
+import type { CodeName } from './state.ts'
 
 /** What the roles of a local network have in common. */
 export type ChainFacts = {
@@ -39,15 +41,23 @@ export function storageConfig(
 
 export function gatewayConfig(
   chain: ChainFacts,
-  gateway: { readonly port: number; readonly dataDir: string; readonly replicas: number },
+  gateway: {
+    readonly port: number
+    readonly dataDir: string
+    /** Of uploads by official clients; `none`: three copies. */
+    readonly code: CodeName
+    /** Pays for their parity. */
+    readonly operatorKeyFile: string
+  },
 ): string {
   return toToml({
     chain: chainSection(chain),
     gateway: {
       listen: `${LOOPBACK}:${gateway.port}`,
       data_dir: gateway.dataDir,
-      policy: 'replicate',
-      replicas: gateway.replicas,
+      ...(gateway.code === 'none'
+        ? { policy: 'replicate', replicas: REPLICA_COUNT }
+        : { policy: 'erasure', code: gateway.code, operator_key_file: gateway.operatorKeyFile }),
       public_url: `http://${LOOPBACK}:${gateway.port}`,
     },
   })

@@ -7,6 +7,7 @@ import { readState, writeState, type NetworkState } from './state.ts'
 
 const state: NetworkState = {
   portBase: 0,
+  code: '4+2',
   chainPort: 1001,
   gatewayPort: 1002,
   adminPort: 1003,
@@ -37,6 +38,7 @@ test.each([
   '{}',
   'null',
   JSON.stringify({ ...state, chainPort: 0 }),
+  JSON.stringify({ ...state, code: '4-2' }),
   JSON.stringify({ ...state, nodes: [{ id: 'node-0', port: 70_000 }] }),
   JSON.stringify({ ...state, nodes: [{ id: '../node-0', port: 1004 }] }),
   JSON.stringify({ ...state, nextNode: -1 }),

@@ -13,7 +13,12 @@ const node: NodeStatus = {
   brokenBy: null,
   nextSeq: 4,
   missingBytes: 0,
+  missingEntryCount: 0,
+  repairedBytes: 0,
+  repairedEntryCount: 0,
   etaSeconds: null,
+  repairHindrance: null,
+  scrubbedMs: null,
   chainFault: null,
   member: 'active',
   heartbeatsLeft: null,
@@ -28,7 +33,7 @@ const status: NetworkStatus = {
   dir: '.weightless',
   chain: { ...role, chainId: 31337, headBlock: 4, finalizedBlock: 4, fault: null },
   gateway: role,
-  storage: { entryCount: 4, nodes: [node] },
+  storage: { entryCount: 4, bytesByLosses: {}, nodes: [node] },
   disk: { freeBytes: 10 * 1024 ** 3, room: 'enough' },
 }
 
@@ -44,12 +49,12 @@ test('a full disk is told with the next step', () => {
 
 test('a node that has used all it may is told', () => {
   const full = { ...node, usedBytes: node.capacityBytes! - 1 }
-  expect(describeStatus({ ...status, storage: { entryCount: 4, nodes: [full] } })).toContain('running, full')
+  expect(describeStatus({ ...status, storage: { ...status.storage, nodes: [full] } })).toContain('running, full')
 })
 
 test('a node that takes no more writes is told with what broke it', () => {
   const broken = { ...node, readOnly: true, brokenBy: 'STORE_SYNC_FAILED' }
-  const text = describeStatus({ ...status, storage: { entryCount: 4, nodes: [broken] } })
+  const text = describeStatus({ ...status, storage: { ...status.storage, nodes: [broken] } })
   expect(text).toContain('running, read-only: STORE_SYNC_FAILED')
 })
 
@@ -62,13 +67,37 @@ test.each<readonly [Partial<NodeStatus>, string]>([
     'node-0 cannot say that it lives. The wallet',
   ],
 ])('a node of which the registry or its account says %o is told', (fields, words) => {
-  const text = describeStatus({ ...status, storage: { entryCount: 4, nodes: [{ ...node, ...fields }] } })
+  const text = describeStatus({ ...status, storage: { ...status.storage, nodes: [{ ...node, ...fields }] } })
   expect(text).toContain(words)
 })
 
 test('a member with funds for a day has no words about either', () => {
   const well = { ...node, heartbeatsLeft: 5_760 }
-  expect(describeStatus({ ...status, storage: { entryCount: 4, nodes: [well] } })).not.toMatch(
+  expect(describeStatus({ ...status, storage: { ...status.storage, nodes: [well] } })).not.toMatch(
     /stale|member|funds|lives/,
+  )
+})
+
+test('a repair is told with what is done, what is left, how long it takes, and what holds it up', () => {
+  const repairing = {
+    ...node,
+    missingBytes: 80 * 1024 ** 2,
+    missingEntryCount: 9,
+    repairedBytes: 40 * 1024 ** 2,
+    repairedEntryCount: 3,
+    etaSeconds: 20,
+  }
+  const text = (of: NodeStatus): string => describeStatus({ ...status, storage: { ...status.storage, nodes: [of] } })
+  expect(text(repairing)).toContain('node-0: repairing 3 of 12 entries, 40.0 MiB of 120 MiB, about 20 s\n')
+  expect(text({ ...repairing, etaSeconds: null, repairHindrance: 'STORE_FULL' })).toContain(
+    '40.0 MiB of 120 MiB, held up by STORE_FULL\n',
+  )
+  expect(text(node)).not.toContain('repairing')
+})
+
+test('what objects survive is told, the worst first', () => {
+  const bytesByLosses = { unknown: 1024, '2': 2048, '0': 4096, lost: 512, '1': 0 }
+  expect(describeStatus({ ...status, storage: { ...status.storage, bytesByLosses } })).toContain(
+    'Losses of nodes: 512 B lost, 4.00 KiB survive no more loss, 2.00 KiB survive 2 more, 1.00 KiB without a certificate\n',
   )
 })

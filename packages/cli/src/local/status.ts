@@ -23,6 +23,8 @@ export type NetworkStatus = {
   readonly storage: {
     /** Entries of the log; `null` while nobody answers. */
     readonly entryCount: number | null
+    /** Bytes of objects by how many more nodes may be lost (`0`, `1`, … `8+`, `lost`, `unknown`), as far as nodes answer. */
+    readonly bytesByLosses: Readonly<Record<string, number>>
     readonly nodes: readonly NodeStatus[]
   }
   readonly disk: { readonly freeBytes: number; readonly room: Room }
@@ -52,8 +54,16 @@ export type NodeStatus = RoleStatus & {
   readonly nextSeq: number | null
   /** Bytes that belong on this node and are not there yet; it fetches them from the others. */
   readonly missingBytes: number | null
+  readonly missingEntryCount: number | null
+  /** What of the same work is done. */
+  readonly repairedBytes: number | null
+  readonly repairedEntryCount: number | null
   /** Until they are there; `null` while nothing is fetched. */
   readonly etaSeconds: number | null
+  /** Why nothing more is repaired, `STORE_FULL` and its like; `null` where nothing stands in the way. */
+  readonly repairHindrance: string | null
+  /** When all that it holds was last read and found good or repaired; `null` before the first time. */
+  readonly scrubbedMs: number | null
   /** Why it cannot follow the chain, with the next step; `null` while it does. */
   readonly chainFault: string | null
   /** What the registry says of it; `null` while the chain does not answer. */
@@ -92,6 +102,8 @@ export function describeStatus(status: NetworkStatus): string {
     ),
     ...(chain.fault === null ? [] : [`The chain has stopped. ${chain.fault}`, '']),
     ...describeRoom(status.disk),
+    ...describeRepairs(storage.nodes),
+    ...describeRedundancy(storage.bytesByLosses),
     `${storage.entryCount ?? '?'} entries in the log, ${formatBytes(status.disk.freeBytes)} free on disk, directory ${status.dir}`,
   ].join('\n')
 }
@@ -118,9 +130,34 @@ export function areFundsLow(heartbeatsLeft: number | null): boolean {
   return heartbeatsLeft !== null && heartbeatsLeft < 5_760
 }
 
-function describeMissing({ missingBytes, etaSeconds }: NodeStatus): string {
-  if (missingBytes === null || missingBytes === 0) return ''
-  return `, ${formatBytes(missingBytes)} missing${etaSeconds === null ? '' : ` (${etaSeconds} s)`}`
+function describeMissing({ missingBytes }: NodeStatus): string {
+  return missingBytes === null || missingBytes === 0 ? '' : `, ${formatBytes(missingBytes)} missing`
+}
+
+function describeRepairs(nodes: readonly NodeStatus[]): readonly string[] {
+  const lines = nodes.flatMap((node) => {
+    const { id, missingBytes, missingEntryCount, repairedBytes, repairedEntryCount, etaSeconds } = node
+    if (!missingBytes || missingEntryCount === null) return []
+    const [entryCount, bytes] = [repairedEntryCount ?? 0, repairedBytes ?? 0]
+    const entries = `${entryCount} of ${entryCount + missingEntryCount} entries`
+    const size = `${formatBytes(bytes)} of ${formatBytes(bytes + missingBytes)}`
+    const hindrance = node.repairHindrance === null ? '' : `, held up by ${node.repairHindrance}`
+    return [`${id}: repairing ${entries}, ${size}${etaSeconds === null ? '' : `, about ${etaSeconds} s`}${hindrance}`]
+  })
+  return lines.length === 0 ? [] : [...lines, '']
+}
+
+/** Worst first. */
+function describeRedundancy(bytesByLosses: Readonly<Record<string, number>>): readonly string[] {
+  const names = ['lost', ...Array.from({ length: 8 }, (_, losses) => String(losses)), '8+', 'unknown']
+  const parts = names.flatMap((name) => {
+    const bytes = bytesByLosses[name] ?? 0
+    if (bytes === 0) return []
+    if (name === 'lost') return [`${formatBytes(bytes)} lost`]
+    if (name === 'unknown') return [`${formatBytes(bytes)} without a certificate`]
+    return [`${formatBytes(bytes)} survive${name === '0' ? ' no more loss' : ` ${name} more`}`]
+  })
+  return parts.length === 0 ? [] : [`Losses of nodes: ${parts.join(', ')}`]
 }
 
 function describeState(role: RoleStatus): string {

@@ -68,3 +68,11 @@ export type ShardSegment = { readonly entry: 'data' | 'parity'; readonly segment
 function range(from: number, to: number): number[] {
   return Array.from({ length: to - from }, (_, i) => from + i)
 }
+
+/** A segment as the code's equations see it: the last one of an entry is shorter on the wire. */
+export function extendedShard(data: Uint8Array): Uint8Array {
+  if (data.length === SEGMENT_SIZE_BYTES) return data
+  const shard = new Uint8Array(SEGMENT_SIZE_BYTES)
+  shard.set(data)
+  return shard
+}

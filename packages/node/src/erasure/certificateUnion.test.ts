@@ -22,16 +22,32 @@ const idOf = (place: number): number => {
   return list.members.find((member) => member.signer === signer)!.id
 }
 const anybody = (): boolean => true
+const withSlots = (certificate: Certificate, place: number, slots: readonly number[]): Certificate => ({
+  ...certificate,
+  receipts: certificate.receipts.map((receipt, i) => (i === place ? { ...receipt, slots: bitmapOf(slots) } : receipt)),
+})
 
 describe('two certificates of one parity', () => {
   test('together are the one that has the receipts of both', () => {
-    expect(unionOf(without(0), without(1, 2), anybody)).toEqual(coded)
-    expect(unionOf(without(0), without(0), anybody)).toEqual(without(0))
+    expect(unionOf(without(0), without(1, 2), { isMember: anybody, prefer: 'kept' })).toEqual(coded)
+    expect(unionOf(without(0), without(0), { isMember: anybody, prefer: 'other' })).toEqual(without(0))
   })
 
   test('leave out whoever is no member', () => {
-    expect(unionOf(without(0), without(1), (id) => id !== idOf(2))).toEqual(without(2))
-    expect(unionOf(coded, coded, () => false)).toBeUndefined()
+    const isNotTwo = (id: number): boolean => id !== idOf(2)
+    expect(unionOf(without(0), without(1), { isMember: isNotTwo, prefer: 'kept' })).toEqual(without(2))
+    expect(unionOf(coded, coded, { isMember: () => false, prefer: 'kept' })).toBeUndefined()
+  })
+
+  test('that name other slots of one member, which has given some up since: either may count', () => {
+    const other = withSlots(coded, 0, [5])
+    expect(bringsNews(other, coded, anybody)).toBe(true)
+    expect(unionOf(coded, other, { isMember: anybody, prefer: 'kept' })!.receipts[0]!.slots).toBe(
+      coded.receipts[0]!.slots,
+    )
+    const slots = unionOf(coded, other, { isMember: anybody, prefer: 'other' })!.receipts.map((one) => one.slots)
+    expect(slots).toContain(bitmapOf([5]))
+    expect(slots).not.toContain(coded.receipts[0]!.slots)
   })
 
   test('have news for each other where one names a member, or slots of it, that the other does not', () => {
@@ -40,10 +56,7 @@ describe('two certificates of one parity', () => {
       false,
     ])
     expect(bringsNews(without(0), without(1), (id) => id !== idOf(1))).toBe(false)
-    const more: Certificate = {
-      ...coded,
-      receipts: coded.receipts.map((receipt, i) => (i === 0 ? { ...receipt, slots: bitmapOf([0, 1]) } : receipt)),
-    }
+    const more = withSlots(coded, 0, [0, 1])
     expect([bringsNews(more, coded, anybody), bringsNews(coded, more, anybody)]).toEqual([true, false])
   })
 

@@ -7,33 +7,44 @@ export function isOfSameParity(a: Certificate, b: Certificate): boolean {
   return a.parity?.root === b.parity?.root && a.parity?.seq === b.parity?.seq && sameCode(a, b)
 }
 
-/** Whether `one` names a member, or slots of a member, that `kept` does not. */
+/** Whether `one` names a member, or a slot of a member, that `kept` does not. */
 export function bringsNews(one: Certificate, kept: Certificate, isMember: (id: number) => boolean): boolean {
-  const known = new Map(holdersOf(kept).map(({ id, held }) => [id, slotCountOf(held)]))
-  return holdersOf(one).some(({ id, held }) => isMember(id) && slotCountOf(held) > (known.get(id) ?? 0))
+  const known = new Map(holdersOf(kept).map(({ id, held }) => [id, held]))
+  return holdersOf(one).some(({ id, held }) => isMember(id) && !includesSlots(known.get(id), held))
 }
 
-/** The receipts of both, one of each holder: the one for more slots. `undefined` when they are none or too many. */
+/** The receipts of both, one of each holder: the one for more slots. Where each names a slot that the other does not, the holder has
+ *  given one of them up since: `prefer` says whose counts. `undefined` when they are none or too many. */
 export function unionOf(
   kept: Certificate,
   other: Certificate,
-  isMember: (id: number) => boolean,
+  options: { readonly isMember: (id: number) => boolean; readonly prefer: 'kept' | 'other' },
 ): Certificate | undefined {
+  const { isMember, prefer } = options
   const byId = new Map<number, HeldReceipt>()
-  for (const { id, held } of [...holdersOf(kept), ...holdersOf(other)]) {
+  for (const { id, held } of holdersOf(kept)) if (isMember(id)) byId.set(id, held)
+  for (const { id, held } of holdersOf(other)) {
     const before = byId.get(id)
-    if (isMember(id) && (before === undefined || slotCountOf(held) > slotCountOf(before))) byId.set(id, held)
+    if (!isMember(id) || includesSlots(before, held)) continue
+    if (before === undefined || includesSlots(held, before) || prefer === 'other') byId.set(id, held)
   }
   if (byId.size === 0 || byId.size > CERTIFICATE_RECEIPTS_MAX) return undefined
   return assembleCertificate(kept, [...byId.values()], [...membershipsOf(kept), ...membershipsOf(other)])
+}
+
+export function hasSameReceipts(a: Certificate, b: Certificate): boolean {
+  return (
+    a.receipts.length === b.receipts.length && a.receipts.every((one, i) => one.signature === b.receipts[i]!.signature)
+  )
 }
 
 function sameCode({ code: a }: Certificate, { code: b }: Certificate): boolean {
   return a?.k === b?.k && a?.m === b?.m
 }
 
-function slotCountOf({ receipt }: HeldReceipt): number {
-  return slotsOf(receipt.slots).length
+function includesSlots(all: HeldReceipt | undefined, some: HeldReceipt): boolean {
+  const slots = all === undefined ? [] : slotsOf(all.receipt.slots)
+  return slotsOf(some.receipt.slots).every((slot) => slots.includes(slot))
 }
 
 function holdersOf({ receipts, fingerprints, members }: Certificate): readonly { id: number; held: HeldReceipt }[] {

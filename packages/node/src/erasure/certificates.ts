@@ -20,7 +20,7 @@ import {
 import { numberKey } from '../flow/keys.ts'
 import type { MembershipView } from '../flow/membership.ts'
 import type { ParityIndex } from '../flow/parities.ts'
-import { bringsNews, isOfSameParity, unionOf } from './certificateUnion.ts'
+import { bringsNews, hasSameReceipts, isOfSameParity, unionOf } from './certificateUnion.ts'
 import { codedEntryOf, type CodedEntry } from './codedEntry.ts'
 import type { Fingerprints } from './fingerprints.ts'
 import type { HeldShards } from './heldShards.ts'
@@ -31,9 +31,10 @@ export type Certificates = {
   of(entry: Entry): Certified | undefined
   get(entry: Entry): Certificate | undefined
   /** Verifies a certificate, with the fingerprints of data shards that are here as known, and keeps it if it says more than the one
-   *  that is kept; of one parity the receipts of both are put together. Resolves to what the given one proves. Throws `CERTIFICATE_INVALID`, `RECEIPT_INVALID`, `MEMBERSHIP_INVALID`, `CODE_INVALID` or `SIZE_INVALID`. */
+   *  that is kept; of one parity the receipts of both are put together. Resolves to what the given one proves, once that is
+   *  synced. Throws `CERTIFICATE_INVALID`, `RECEIPT_INVALID`, `MEMBERSHIP_INVALID`, `CODE_INVALID` or `SIZE_INVALID`. */
   take(entry: Entry, certificate: Certificate, options: { readonly signal: AbortSignal }): Promise<Certified>
-  /** Puts a receipt of this node into the certificate that is kept; whether that says more now. */
+  /** Puts a holder's receipt into the certificate that is kept; whether that says more now. */
   add(entry: Entry, held: HeldReceipt, options: { readonly signal: AbortSignal }): Promise<boolean>
 }
 
@@ -117,7 +118,9 @@ export function createCertificates(options: CertificatesOptions, deps: Certifica
     get,
     async take(entry, certificate, { signal }) {
       const certified = certifiedOf(certificate, await verify(entry, certificate, signal))
-      await keep(entry, [{ certificate, certified }, ...(await unions(entry, certificate, signal))])
+      // Synced: without a data holder nobody could prove the parity anew, so losing its power must not cost all nodes the proof.
+      const candidates = [{ certificate, certified }, ...(await unions(entry, certificate, signal))]
+      await keep(entry, candidates, { durability: 'synced' })
       return certified
     },
     async add(entry, own, { signal }) {
@@ -125,7 +128,8 @@ export function createCertificates(options: CertificatesOptions, deps: Certifica
       const members = membership.at(own.receipt.registryVersion)
       if (kept === undefined || members === undefined) return false
       const alone = assembleCertificate(kept, [own], [members])
-      return await keep(entry, await unions(entry, alone, signal))
+      // What a crash takes of this is asked for again.
+      return await keep(entry, await unions(entry, alone, signal), { durability: 'written' })
     },
   }
 
@@ -140,9 +144,11 @@ export function createCertificates(options: CertificatesOptions, deps: Certifica
     if (kept === undefined || !isOfSameParity(kept, other) || !bringsNews(other, kept, isMember())) return []
     const found: Candidate[] = []
     for (const of of [isMember(), () => true]) {
-      const certificate = unionOf(kept, other, of)
-      if (certificate === undefined) continue
-      found.push({ certificate, certified: certifiedOf(certificate, await verify(entry, certificate, signal)) })
+      for (const prefer of ['kept', 'other'] as const) {
+        const certificate = unionOf(kept, other, { isMember: of, prefer })
+        if (certificate === undefined || found.some((one) => hasSameReceipts(one.certificate, certificate))) continue
+        found.push({ certificate, certified: certifiedOf(certificate, await verify(entry, certificate, signal)) })
+      }
     }
     return found
   }
@@ -153,7 +159,11 @@ export function createCertificates(options: CertificatesOptions, deps: Certifica
   }
 
   /** Keeps the best of these if it says more than what is kept. */
-  async function keep(entry: Entry, candidates: readonly Candidate[]): Promise<boolean> {
+  async function keep(
+    entry: Entry,
+    candidates: readonly Candidate[],
+    options: Parameters<Index['transaction']>[1],
+  ): Promise<boolean> {
     const before = of(entry)
     let best: Candidate | undefined
     for (const candidate of candidates)
@@ -167,7 +177,7 @@ export function createCertificates(options: CertificatesOptions, deps: Certifica
         { key: numberKey('certificate', entry.seq), value: encode(best.certificate) },
         { key: numberKey('certified', entry.seq), value: encode(row) },
       ],
-      { durability: 'written' },
+      options,
     )
     return true
   }

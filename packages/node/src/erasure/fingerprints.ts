@@ -3,16 +3,20 @@ import { BATCH_SEGMENTS_MAX, concat, equal, fromHex, SEGMENT_SIZE_BYTES, shardCo
 import { FINGERPRINT_SIZE_BYTES, fingerprintPoint } from '@weightless/kernels'
 import { pairKey } from '../flow/keys.ts'
 import { CODED_BYTES_SIZE_BYTES, codedBytesOf, type CodedEntry } from './codedEntry.ts'
+import type { Pace } from '../sync/pace.ts'
 import type { HeldShards } from './heldShards.ts'
 
 /** Fingerprints of the shards that are here, computed from the store once and kept in the index by slot. */
 export type Fingerprints = {
   /** Of the shards of these slots, in the order in which a receipt signs them. `undefined` when one is not here. */
-  of(
-    coded: CodedEntry,
-    slots: readonly number[],
-    options: { readonly signal: AbortSignal },
-  ): Promise<Uint8Array | undefined>
+  of(coded: CodedEntry, slots: readonly number[], options: FingerprintOptions): Promise<Uint8Array | undefined>
+  /** Whether the shards of a slot that are here, all of them or not, have these fingerprints, which somebody claims for the slot. */
+  agree(coded: CodedEntry, slot: number, claimed: Uint8Array, options: FingerprintOptions): Promise<boolean>
+}
+export type FingerprintOptions = {
+  readonly signal: AbortSignal
+  /** For what nobody waits for: behind the users, and below a rate. */
+  readonly pace?: Pace | undefined
 }
 
 export type FingerprintsDeps = {
@@ -36,23 +40,18 @@ export function createFingerprints(deps: FingerprintsDeps): Fingerprints {
     return value.slice(CODED_BYTES_SIZE_BYTES)
   }
 
-  async function compute(coded: CodedEntry, slot: number, signal: AbortSignal): Promise<Uint8Array | undefined> {
+  async function compute(
+    coded: CodedEntry,
+    slot: number,
+    options: FingerprintOptions,
+  ): Promise<Uint8Array | undefined> {
     const shardCount = shardCountOf(coded.layout, slot)
     const fingerprints = new Uint8Array(shardCount * FINGERPRINT_SIZE_BYTES)
-    const point = fingerprintPoint(fromHex(coded.data.root), fromHex(coded.parity.root))
     for (let from = 0; from < shardCount; from += STEP_SHARDS) {
-      const count = Math.min(STEP_SHARDS, shardCount - from)
-      const leave = await deps.enter(count * SEGMENT_SIZE_BYTES, { signal })
-      try {
-        const shards = await Promise.all(
-          Array.from({ length: count }, (_, i) => held.read(coded, { slot, stripe: from + i }, { signal })),
-        )
-        const found = shards.filter((shard) => shard !== undefined).map(({ data }) => data)
-        if (found.length < count) return undefined
-        fingerprints.set(await kernels.fingerprints(found, { point, signal }), from * FINGERPRINT_SIZE_BYTES)
-      } finally {
-        leave()
-      }
+      const stripes = Array.from({ length: Math.min(STEP_SHARDS, shardCount - from) }, (_, i) => from + i)
+      const some = await ofShards(coded, slot, stripes, options)
+      if (some === undefined) return undefined
+      fingerprints.set(some, from * FINGERPRINT_SIZE_BYTES)
     }
     const row = { key: rowKey(coded, slot), value: concat([codedBytesOf(coded), fingerprints]) }
     // Computed again if a crash takes it.
@@ -62,12 +61,59 @@ export function createFingerprints(deps: FingerprintsDeps): Fingerprints {
     return fingerprints
   }
 
+  /** Of at most `STEP_SHARDS` shards; `undefined` when one is not here. */
+  async function ofShards(
+    coded: CodedEntry,
+    slot: number,
+    stripes: readonly number[],
+    { signal, pace }: FingerprintOptions,
+  ): Promise<Uint8Array | undefined> {
+    await pace?.turn(stripes.length * SEGMENT_SIZE_BYTES, { signal })
+    const point = fingerprintPoint(fromHex(coded.data.root), fromHex(coded.parity.root))
+    const leave = await deps.enter(stripes.length * SEGMENT_SIZE_BYTES, { signal })
+    try {
+      const shards = await Promise.all(stripes.map((stripe) => held.read(coded, { slot, stripe }, { signal })))
+      const found = shards.filter((shard) => shard !== undefined).map(({ data }) => data)
+      return found.length < stripes.length ? undefined : await kernels.fingerprints(found, { point, signal })
+    } finally {
+      leave()
+    }
+  }
+
+  async function agree(
+    coded: CodedEntry,
+    slot: number,
+    claimed: Uint8Array,
+    options: FingerprintOptions,
+  ): Promise<boolean> {
+    const shardCount = shardCountOf(coded.layout, slot)
+    if (claimed.length !== shardCount * FINGERPRINT_SIZE_BYTES) return false
+    if (held.missingCount(coded, [slot]) === 0) {
+      const own = kept(coded, slot) ?? (await compute(coded, slot, options))
+      return own !== undefined && equal(own, claimed)
+    }
+    const stripes = Array.from({ length: shardCount }, (_, stripe) => stripe).filter((stripe) =>
+      held.has(coded, { slot, stripe }),
+    )
+    for (let from = 0; from < stripes.length; from += STEP_SHARDS) {
+      const some = stripes.slice(from, from + STEP_SHARDS)
+      const own = await ofShards(coded, slot, some, options)
+      if (own === undefined) return false
+      const told = some.map((stripe) =>
+        claimed.subarray(stripe * FINGERPRINT_SIZE_BYTES, (stripe + 1) * FINGERPRINT_SIZE_BYTES),
+      )
+      if (!equal(own, concat(told))) return false
+    }
+    return true
+  }
+
   return {
-    async of(coded, slots, { signal }) {
+    agree,
+    async of(coded, slots, options) {
       if (held.missingCount(coded, slots) > 0) return undefined
       const parts: Uint8Array[] = []
       for (const slot of [...slots].sort((a, b) => a - b)) {
-        const part = kept(coded, slot) ?? (await compute(coded, slot, signal))
+        const part = kept(coded, slot) ?? (await compute(coded, slot, options))
         if (part === undefined) return undefined
         parts.push(part)
       }

@@ -8,8 +8,12 @@ import { segmentOf, type CodedEntry } from './codedEntry.ts'
 export type HeldShards = {
   /** Slots of which every shard is here, ascending. */
   wholeSlots(coded: CodedEntry): readonly number[]
+  /** Slots of which some shard is here, ascending. */
+  someSlots(coded: CodedEntry): readonly number[]
   /** Shards of these slots that are not here. */
   missingCount(coded: CodedEntry, slots: readonly number[]): number
+  /** Shards of this slot from the first stripe on, up to one that is not here. */
+  contiguousCount(coded: CodedEntry, slot: number): number
   has(coded: CodedEntry, shard: Shard): boolean
   /** Segments of this root that are here. */
   segmentCount(root: Root): number
@@ -83,9 +87,23 @@ export function createHeldShards(deps: {
       const held = heldCounts(coded)
       return presentSlots(coded.layout).filter((slot) => held(slot) === shardCountOf(coded.layout, slot))
     },
+    someSlots(coded) {
+      const held = heldCounts(coded)
+      return presentSlots(coded.layout).filter((slot) => held(slot) > 0)
+    },
     missingCount(coded, slots) {
       const held = heldCounts(coded)
       return slots.reduce((sum, slot) => sum + shardCountOf(coded.layout, slot) - held(slot), 0)
+    },
+    contiguousCount(coded, slot) {
+      const count = shardCountOf(coded.layout, slot)
+      if (heldCounts(coded)(slot) === count) return count
+      const { bits } = heldOf(segmentOf(coded, { slot, stripe: 0 }).entry.root)
+      for (let stripe = 0; stripe < count; stripe++) {
+        const { index } = segmentOf(coded, { slot, stripe })
+        if ((((bits[index >> 3] ?? 0) >> (index & 7)) & 1) === 0) return stripe
+      }
+      return count
     },
     has(coded, shard) {
       const { entry, index } = segmentOf(coded, shard)

@@ -19,6 +19,11 @@ const KIND = {
   shardReceipt: 't',
   certificate: 'v',
   certified: 'q',
+  scrub: 'u',
+  orphan: 'o',
+  parityStep: 'k',
+  parityOwed: 'l',
+  budget: 'y',
 } as const
 export type KeyKind = keyof typeof KIND
 
@@ -32,6 +37,10 @@ export function chainKey(): Uint8Array {
   return keyOf('chain')
 }
 
+export function scrubKey(): Uint8Array {
+  return keyOf('scrub')
+}
+
 export function numberKey(kind: KeyKind, value: number): Uint8Array {
   return keyOf(kind, uint64(value))
 }
@@ -39,6 +48,16 @@ export function numberKey(kind: KeyKind, value: number): Uint8Array {
 /** All keys of a kind whose number is in from ≤ n < to. */
 export function numberRange(kind: KeyKind, from: number, to: number): { from: Uint8Array; to: Uint8Array } {
   return { from: numberKey(kind, from), to: numberKey(kind, to) }
+}
+
+/** What was spent on a day; with an address behind it, on that address. */
+export function budgetKey(day: number): Uint8Array {
+  return numberKey('budget', day)
+}
+
+/** All rows of days before this one. */
+export function budgetRange(day: number): { from: Uint8Array; to: Uint8Array } {
+  return numberRange('budget', 0, day)
 }
 
 export function numberOfKey(key: Uint8Array): number {

@@ -31,6 +31,9 @@ export type MembershipLog = MembershipView & {
   after(changes: readonly MemberChange[]): Membership
 }
 
+/** Names the registry where there is none. */
+export const NO_REGISTRY: Address = `0x${'00'.repeat(20)}` as Address
+
 /** Membership that never changes: the source `static`, and `solo` with no members at all. */
 export function fixedMembership(members: readonly Member[]): MembershipView {
   const membership: Membership = { version: 0, members: [...members].sort((a, b) => a.id - b.id) }

@@ -42,8 +42,8 @@ export function planRollBack(
     gone.push(
       ...entryRowKeys(entry),
       ...appended.placed.map((node) => flowNodeKey(node.height, node.index)),
-      ...(['whole', 'receipt', 'delivery', 'certificate', 'certified'] as const).map((kind) =>
-        numberKey(kind, entry.seq),
+      ...(['whole', 'receipt', 'delivery', 'certificate', 'certified', 'parityStep', 'parityOwed'] as const).map(
+        (kind) => numberKey(kind, entry.seq),
       ),
       ...parityRowKeys(entry),
       ...shardRowKeys(entry, log),

@@ -81,7 +81,7 @@ export function createGatewayBackend(deps: GatewayBackendDeps): ZgsBackend {
       if (entry === undefined) await putEarly({ root, sizeBytes, segments }, { early, shelf }, { signal })
       else {
         await shelf.put(entry, segments, { signal })
-        if (!ledger.isFinal(entry)) {
+        if (!ledger.isFinal(entry) && dispersal.passesOn(entry)) {
           // An upload that comes in no faster than it is passed on is never read back from the spool.
           while (window.isFull() && (await dispersal.nextBatch(entry)) === 'left');
           for (const segment of segments) window.put(entry, segment)

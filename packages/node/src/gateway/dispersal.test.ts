@@ -43,6 +43,8 @@ function dispersalOfOneHolder(): At {
       bodies: { make: async () => ({ body: new Uint8Array(0), release: () => undefined }) },
       ledger: {
         isFinal: () => false,
+        isCertified: () => false,
+        certified: () => undefined,
         receipts: () => [],
         counted: () => [],
         forget: () => undefined,

@@ -3,6 +3,7 @@ import { BATCH_SEGMENTS_MAX, isFailure, layoutOf, placeHomes, placementOrder, sl
 import type { MembershipView } from '../flow/membership.ts'
 import type { BatchBodies } from './batchBodies.ts'
 import type { Ledger } from './ledger.ts'
+import type { ParityGiver } from './parity.ts'
 import type { Peers } from '../peers/peers.ts'
 
 /**
@@ -11,6 +12,8 @@ import type { Peers } from '../peers/peers.ts'
  * it still comes in; only when it is whole do the holders sign, and only what they have not signed for is sent again.
  */
 export type Dispersal = {
+  /** Whether its segments go to their holders as they are: what gets parity is coded first, once it is whole. */
+  passesOn(entry: Entry): boolean
   /** Segments of an entry that have just been spooled. */
   feed(entry: Entry, indexes: readonly number[]): void
   /** Resolves when the next batch of an entry that is being passed on has left, and at once when there is none to wait for: holders
@@ -38,6 +41,8 @@ export type DispersalDeps = {
   readonly ledger: Ledger
   readonly membership: MembershipView
   readonly peers: Peers
+  /** What gets parity is not copied, as long as that can be had. */
+  readonly parity?: Pick<ParityGiver, 'covers' | 'give'> | undefined
   readonly clock: Clock
   readonly logger: Logger
   /** Called when an entry has become final. */
@@ -82,8 +87,10 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
   let wake: () => void = () => undefined
   let running: AbortSignal | undefined
 
+  const passesOn = (entry: Entry): boolean => deps.parity?.covers(entry) !== true
+
   function feed(entry: Entry, indexes: readonly number[]): void {
-    if (running === undefined || states.has(entry.seq) || ledger.isFinal(entry)) return
+    if (running === undefined || states.has(entry.seq) || ledger.isFinal(entry) || !passesOn(entry)) return
     // What fits one request is sent when it is whole.
     if (layoutOf(entry.sizeBytes).segmentCount <= BATCH_SEGMENTS_MAX) return
     let live = lives.get(entry.seq)
@@ -200,7 +207,7 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
       lives.delete(entry.seq)
       await live?.pump
       if (live !== undefined) await pump(live, 1, signal)
-      const isDelivered = await disperse(entry, signal).catch((error: unknown) => {
+      const isDelivered = await bring(entry, signal).catch((error: unknown) => {
         // Of an entry that is not in the spool: its bytes are with holders that may come back.
         if (isFailure(error, 'HOLDERS_UNREACHABLE')) return false
         throw error
@@ -231,6 +238,12 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
       if (isCurrent(entry)) forget([entry])
       if (!signal.aborted) logger.error('dispersal.failed', { seq: entry.seq, root: entry.root, error })
     }
+  }
+
+  async function bring(entry: Entry, signal: AbortSignal): Promise<boolean> {
+    if (deps.parity === undefined || passesOn(entry) || ledger.isFinal(entry)) return await disperse(entry, signal)
+    const given = await deps.parity.give(entry, { signal })
+    return given === 'certified' || (given === 'copies' && (await disperse(entry, signal)))
   }
 
   /** Fills the slots round by round: homes first, then the next reachable node in the order of each slot. */
@@ -345,6 +358,7 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
   }
 
   return {
+    passesOn,
     feed,
     nextBatch,
     offer,

@@ -1,8 +1,12 @@
-import type { Address, Clock, Entry, Index, Kernels, Logger, Net, Root } from '@weightless/core'
+import type { Address, Clock, Entry, ErasureCode, Index, Kernels, Logger, Net, Root } from '@weightless/core'
 import { SEGMENT_SIZE_BYTES, UPLOAD_IDLE_MS } from '@weightless/core'
+import { createCertificates } from '../erasure/certificates.ts'
+import { createFingerprints } from '../erasure/fingerprints.ts'
+import { createHeldShards } from '../erasure/heldShards.ts'
 import { lookupByRoot } from '../flow/entries.ts'
 import type { Follower } from '../flow/follow.ts'
-import type { MembershipView } from '../flow/membership.ts'
+import { NO_REGISTRY, type MembershipView } from '../flow/membership.ts'
+import { createParityIndex } from '../flow/parities.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
 import { ANSWER_PACE, BODY_PACE, createGate } from '../http/gate.ts'
 import { createService, type ServiceCall, type RoleMetrics, type Service } from '../http/service.ts'
@@ -15,14 +19,20 @@ import { createRpcEndpoint } from '../zgs/endpoint.ts'
 import { createGatewayBackend } from './backend.ts'
 import { indexerMethods } from './compat.ts'
 import { createBatchBodies } from './batchBodies.ts'
+import { createCertificateRoute } from './certificateRoute.ts'
 import { createDispersal } from './dispersal.ts'
+import { createBudget } from './budget.ts'
 import { createLedger } from './ledger.ts'
+import { createParityGiver } from './parity.ts'
 import { createPeers } from '../peers/peers.ts'
 import { createSegmentReader } from './reader.ts'
 import { createReceiptRoute } from './receiptRoute.ts'
 import { createReceiptSearch } from './receiptSearch.ts'
 import { createRestRoutes } from './rest.ts'
 import { createSegmentWindow } from './segmentWindow.ts'
+import { createShardReads } from './shardReads.ts'
+import { findCertificate } from '../sync/findCertificate.ts'
+import type { Client } from '@weightless/sdk'
 
 export type GatewayRoleOptions = {
   readonly version: string
@@ -30,14 +40,28 @@ export type GatewayRoleOptions = {
   readonly flow: Address
   readonly registry: Address | undefined
   readonly replicas: number
+  readonly policy: GatewayPolicy
   /** Asked when it is needed: the server may have chosen its port by then. */
   readonly publicUrl: () => string
 }
+
+/** What uploads of official clients get (DESIGN D8). `none`: what is synced in the spool stays there, and is all there is. */
+export type GatewayPolicy =
+  | { readonly kind: 'replicate' | 'none' }
+  | {
+      readonly kind: 'erasure'
+      readonly code: ErasureCode
+      readonly dayBytesMax: number
+      readonly addressDayBytesMax: number
+      readonly gateways: readonly Address[]
+    }
 
 export type GatewayRoleDeps = {
   readonly follower: Follower
   readonly membership: MembershipView
   readonly spool: SegmentStore
+  /** How this role uses the storage nodes as any user would: for shards. */
+  readonly client: Client
   readonly index: Index
   readonly kernels: Kernels
   readonly net: Net
@@ -81,23 +105,65 @@ const REPAIRS_MAX = 1024
 /** The front door (DESIGN D8): one node to official clients, a writer and reader to the storage nodes behind it. */
 export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRoleDeps): GatewayRole {
   const { follower, membership, spool, index, kernels, clock, logger, bytes, metrics } = deps
-  const { replicas, chainId, flow, registry } = options
+  const { replicas, chainId, flow, registry, policy } = options
   const touchedMs = new Map<Root, number>()
   let expiredCount = 0
   const touch = (root: Root): void => void touchedMs.set(root, clock.nowMs())
 
+  const gateOptions = { waitMsMax: QUEUE_MS_MAX, waitingMax: QUEUE_COUNT_MAX }
+  const answers = createGate({ ...gateOptions, bytesMax: ANSWERS_BYTES_MAX, pace: ANSWER_PACE }, { clock })
   const shelf = createShelf({ store: spool, kernels, index, entries: follower.entries, logger })
   const peers = createPeers({ net: deps.net, clock, logger })
-  const ledger = createLedger({ chainId, registry, replicas }, { index, entries: follower.entries, membership, logger })
+  const parities = createParityIndex({ index, entries: follower.entries })
+  const held = createHeldShards({ store: spool, shelf })
+  const certificates = createCertificates(
+    { chainId, registry: registry ?? NO_REGISTRY },
+    {
+      index,
+      membership,
+      parities,
+      held,
+      // While the data is here, its own fingerprints count (docs/decisions/0013).
+      fingerprints: createFingerprints({ index, held, kernels, logger, enter: answers.enter }),
+    },
+  )
+  const ledger = createLedger(
+    { chainId, registry, replicas, isKept: policy.kind === 'none' ? shelf.isWhole : undefined },
+    { index, entries: follower.entries, certificates, membership, logger },
+  )
   const window = createSegmentWindow({ bytesMax: WINDOW_BYTES_MAX }, { clock })
   const reader = createSegmentReader(
     { replicas },
-    { shelf, ledger, membership, peers, kernels, clock, logger, signal: deps.signal },
+    {
+      shelf,
+      ledger,
+      membership,
+      peers,
+      shards: createShardReads({ client: deps.client, logger, signal: deps.signal }),
+      kernels,
+      clock,
+      logger,
+      signal: deps.signal,
+    },
   )
+  const parity =
+    policy.kind === 'erasure'
+      ? createParityGiver(policy, {
+          client: deps.client,
+          entries: follower.entries,
+          certificates,
+          ledger,
+          reader,
+          budget: createBudget(policy, { index, clock }),
+          index,
+          clock,
+          logger,
+        })
+      : undefined
   const bodiesOut = createBatchBodies({ shelf, window, fetch: reader.read })
   const dispersal = createDispersal(
     { replicas },
-    { bodies: bodiesOut, ledger, membership, peers, clock, logger, onFinal: free },
+    { bodies: bodiesOut, ledger, membership, peers, parity, clock, logger, onFinal: free },
   )
   const search = createReceiptSearch(
     { replicas },
@@ -108,6 +174,13 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
       clock,
       signal: deps.signal,
       isSpooled: (entry) => spool.presence(entry.root).heldCount > 0,
+      async findCertificate(entry, { signal }) {
+        for (const _ of parities.of(entry)) {
+          const { members } = membership.current()
+          await findCertificate(entry, { members, signal }, { certificates, parities, peers, logger })
+          return
+        }
+      },
       // Nobody may ever send its bytes: official clients are told that content which is final under another number is here.
       onShort(entry) {
         if (dispersal.states().size < REPAIRS_MAX) dispersal.offer(entry)
@@ -136,14 +209,12 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
     window,
     touch,
   })
-  const gateOptions = { waitMsMax: QUEUE_MS_MAX, waitingMax: QUEUE_COUNT_MAX }
   const spares = createSpareBuffers({ bytesMax: SPARE_BYTES_MAX })
   const segmentBuffers = createSpareBuffers({ bytesMax: SPARE_SEGMENT_BYTES_MAX, memory: 'shared' })
   const bodies = createGate(
     { ...gateOptions, bytesMax: BODIES_BYTES_MAX, burstBytesMax: BURST_BYTES_MAX, pace: BODY_PACE },
     { clock },
   )
-  const answers = createGate({ ...gateOptions, bytesMax: ANSWERS_BYTES_MAX, pace: ANSWER_PACE }, { clock })
   const streams = createGate({ ...gateOptions, bytesMax: STREAMS_BYTES_MAX, pace: ANSWER_PACE }, { clock })
 
   async function lookup(root: Root, { signal }: { readonly signal: AbortSignal }): Promise<Entry | undefined> {
@@ -156,6 +227,7 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
 
   /** Spool space is free when every entry that its bytes are for has its copies elsewhere (DESIGN D8). */
   function free(entry: Entry): void {
+    if (policy.kind === 'none') return
     const open = follower.entries.byRoot(entry.root).filter((sharing) => !ledger.isFinal(sharing))
     for (const sharing of open) if (shelf.isWhole(sharing)) dispersal.offer(sharing)
     if (open.length > 0) return
@@ -226,6 +298,12 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
       () => [...dispersal.states().values()].filter((one) => one === state).length,
     )
   }
+  if (parity !== undefined)
+    metrics.gaugeOf(
+      'weightless_parity_owed',
+      'Entries with copies whose parity is still to be given.',
+      parity.owedCount,
+    )
   metrics.gaugeOf(
     'weightless_early_bytes',
     'Bytes of segments whose root is not on chain yet.',
@@ -275,6 +353,7 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
     }),
     routes: firstOf(
       createReceiptRoute({ ledger, follower, clock }),
+      createCertificateRoute({ certificates, follower, clock, bodies, spares, bytes }),
       createRestRoutes({
         backend,
         isReadable: shelf.isWhole,
@@ -329,9 +408,11 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
       const end = follower.onCommit(({ removed, entries, membership: changed }) => {
         if (removed.length > 0) onRemoved(removed)
         onEntries(entries, signal)
-        if (changed !== undefined) dispersal.retry()
+        if (changed === undefined) return
+        dispersal.retry()
+        parity?.retry()
       })
-      const parts = [dispersal.run({ signal }), search.run({ signal })]
+      const parts = [dispersal, search, parity].map((part) => part?.run({ signal }) ?? Promise.resolve())
       try {
         await resume(signal)
         for (;;) {

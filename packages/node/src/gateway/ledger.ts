@@ -1,16 +1,23 @@
 import type { Address, Entry, Index, Logger, Receipt } from '@weightless/core'
 import { placeHomes, receiptFromJson, receiptKindOf, verifyReceipt } from '@weightless/core'
+import type { Certificates, Certified } from '../erasure/certificates.ts'
 import { fail } from '../errors.ts'
 import { isReceiptOf, isSameEntry, type EntryIndex } from '../flow/entries.ts'
 import { numberKey } from '../flow/keys.ts'
 import type { MembershipView } from '../flow/membership.ts'
+import { parityTagsOf } from '../flow/parities.ts'
 
 /**
- * Who signed for which entry. An entry is final at the gateway when as many members as the policy asks for have signed
- * (DESIGN D8); that is written down with their receipts, and stays so.
+ * Who signed for which entry. An entry is final at the gateway when as many members as the policy asks for have signed for copies
+ * (DESIGN D8); that is written down with their receipts, and stays so. So is one whose certificate says that it is durable, and the
+ * parity that such a certificate names.
  */
 export type Ledger = {
   isFinal(entry: Entry): boolean
+  /** By a certificate: whole copies may be none. */
+  isCertified(entry: Entry): boolean
+  /** The durable certificate of an entry, or of the object that it is the parity of. */
+  certified(entry: Entry): Certified | undefined
   receipts(entry: Entry): readonly Receipt[]
   /** Those of them whose signers are members now: only these count towards the copies that are needed. */
   counted(entry: Entry): readonly Receipt[]
@@ -28,6 +35,8 @@ export type LedgerOptions = {
   readonly chainId: number
   readonly registry: Address | undefined
   readonly replicas: number
+  /** Policy `none`: what the gateway itself keeps is all there is. */
+  readonly isKept?: ((entry: Entry) => boolean) | undefined
 }
 
 type Delivery = { readonly final: boolean; readonly receipts: readonly Receipt[] }
@@ -39,7 +48,8 @@ export function createLedger(
   options: LedgerOptions,
   deps: {
     readonly index: Index
-    readonly entries: Pick<EntryIndex, 'bySeq'>
+    readonly entries: Pick<EntryIndex, 'bySeq' | 'byRoot'>
+    readonly certificates: Pick<Certificates, 'of'>
     readonly membership: MembershipView
     readonly logger: Logger
   },
@@ -117,8 +127,27 @@ export function createLedger(
     }
   }
 
+  const isFinal = (entry: Entry): boolean =>
+    delivery(entry).final || options.isKept?.(entry) === true || isCertified(entry)
+
+  const isCertified = (entry: Entry): boolean => certified(entry) !== undefined
+
+  /** Entries of one root and size share their shards, so one certificate speaks for all. */
+  function certified(entry: Entry): Certified | undefined {
+    const tags = parityTagsOf(entry)
+    const { root, sizeBytes } = tags === undefined ? entry : { root: tags.dataRoot, sizeBytes: tags.sizeBytes }
+    // Its own first: however many others have the root, it is found.
+    for (const object of tags === undefined ? [entry, ...deps.entries.byRoot(root)] : deps.entries.byRoot(root)) {
+      const found = object.sizeBytes === sizeBytes ? deps.certificates.of(object) : undefined
+      if (found?.isDurable === true && (tags === undefined || found.parity?.seq === entry.seq)) return found
+    }
+    return undefined
+  }
+
   return {
-    isFinal: (entry) => delivery(entry).final,
+    isFinal,
+    isCertified,
+    certified,
     receipts: (entry) => delivery(entry).receipts,
     neededCount,
     counted: (entry) => count(delivery(entry).receipts),
@@ -126,7 +155,7 @@ export function createLedger(
       for (const { seq } of entries) decoded.delete(seq)
     },
     async settle(entry) {
-      return delivery(entry).final || (await inTurn(entry, undefined))
+      return isFinal(entry) || (await inTurn(entry, undefined))
     },
     async add(entry, receipt) {
       check(entry, receipt)

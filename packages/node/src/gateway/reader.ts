@@ -1,10 +1,12 @@
-import type { Clock, Entry, Kernels, Logger, Member, ProvenSegment } from '@weightless/core'
+import type { Clock, Entry, ErasureCode, Kernels, Logger, Member, ProvenSegment } from '@weightless/core'
 import { BATCH_SEGMENTS_MAX, checkSegment, layoutOf, leafCountOf, placeHomes, placementOrder } from '@weightless/core'
 import { fail } from '../errors.ts'
 import type { MembershipView } from '../flow/membership.ts'
+import { parityTagsOf } from '../flow/parities.ts'
 import type { Shelf } from '../segments/shelf.ts'
 import type { Ledger } from './ledger.ts'
 import type { Peers } from '../peers/peers.ts'
+import type { ShardReads } from './shardReads.ts'
 import { createSegmentCache, type SegmentCache } from './segmentCache.ts'
 
 /** Verified segments of entries, from the spool, from what was read lately, or from whoever holds them. */
@@ -19,6 +21,7 @@ export type SegmentReaderDeps = {
   readonly ledger: Ledger
   readonly membership: MembershipView
   readonly peers: Peers
+  readonly shards: ShardReads
   readonly kernels: Kernels
   readonly clock: Clock
   readonly logger: Logger
@@ -104,7 +107,7 @@ export function createSegmentReader(options: { readonly replicas: number }, deps
   async function fetchBatch(entry: Entry, from: number): Promise<ReadonlyMap<number, ProvenSegment> | undefined> {
     const { segmentCount } = layoutOf(entry.sizeBytes)
     const count = Math.min(BATCH_SEGMENTS_MAX, segmentCount - from)
-    const segments = await race(entry, { from, count })
+    const segments = await fetch(entry, { from, count })
     if (segments === undefined) return undefined
     const batch = new Map<number, ProvenSegment>()
     for (const { index, data, proof } of segments) {
@@ -120,9 +123,51 @@ export function createSegmentReader(options: { readonly replicas: number }, deps
     return batch
   }
 
+  /** From whole copies where there are some, else by shards; of what is certified by shards first. */
+  async function fetch(entry: Entry, span: Span): Promise<readonly ProvenSegment[] | undefined> {
+    const tags = parityTagsOf(entry)
+    if (tags !== undefined) return await fetchParity(entry, tags.code, span)
+    const byShards = (): Promise<readonly ProvenSegment[] | undefined> =>
+      deps.shards.read(entry, span, { signal: deps.signal })
+    if (ledger.isCertified(entry)) return (await byShards()) ?? (await race(entry, span))
+    let unreachable: unknown
+    const copy = await race(entry, span).catch((error: unknown) => {
+      deps.signal.throwIfAborted()
+      unreachable = error
+    })
+    if (copy !== undefined) return copy
+    const computed = await byShards()
+    if (computed === undefined && unreachable !== undefined) throw unreachable
+    return computed
+  }
+
+  /** Parity is nowhere whole: each of its segments is at the holder of its slot. */
+  async function fetchParity(
+    entry: Entry,
+    { k, m }: ErasureCode,
+    { from, count }: Span,
+  ): Promise<readonly ProvenSegment[] | undefined> {
+    const holders = ledger.certified(entry)?.holders ?? []
+    const found = await Promise.all(
+      Array.from({ length: count }, (_, i) => {
+        const slot = k + ((from + i) % m)
+        const ids = new Set(holders.filter(({ slots }) => slots.includes(slot)).map(({ id }) => id))
+        return race(entry, { from: from + i, count: 1 }, ids)
+      }),
+    )
+    const segments = found.flatMap((one) => one ?? [])
+    return segments.length === count ? segments : undefined
+  }
+
   /** Asks one holder; after a while, or when it fails, the next as well. The first verified answer wins, the rest is aborted. */
-  async function race(entry: Entry, span: Span): Promise<readonly ProvenSegment[] | undefined> {
-    const order = candidates(entry, span.from / BATCH_SEGMENTS_MAX)
+  async function race(
+    entry: Entry,
+    span: Span,
+    first: ReadonlySet<number> = NOBODY,
+  ): Promise<readonly ProvenSegment[] | undefined> {
+    const others = candidates(entry, Math.floor(span.from / BATCH_SEGMENTS_MAX))
+    const isFirst = ({ id }: Member): boolean => first.has(id)
+    const order = [...others.filter(isFirst), ...others.filter((member) => !isFirst(member))]
     const over = new AbortController()
     const signal = AbortSignal.any([deps.signal, over.signal])
     let unreachable: unknown
@@ -232,6 +277,8 @@ export function createSegmentReader(options: { readonly replicas: number }, deps
 
   return { read, usage: cache.usage }
 }
+
+const NOBODY: ReadonlySet<number> = new Set()
 
 type Span = { readonly from: number; readonly count: number }
 

@@ -24,6 +24,8 @@ export type ReceiptSearchDeps = {
   readonly clock: Clock
   /** Entries whose bytes are here are the dispersal's business. */
   readonly isSpooled: (entry: Entry) => boolean
+  /** Asks the nodes for a certificate of an entry that some other says it is the parity of. */
+  readonly findCertificate: (entry: Entry, options: { readonly signal: AbortSignal }) => Promise<void>
   /** Some have signed, and for a while no more of them: whoever brought the entry does not go on with it. */
   readonly onShort: (entry: Entry) => void
   /** Aborts when the service stops: one question serves all who ask meanwhile. */
@@ -92,6 +94,8 @@ export function createReceiptSearch(options: { readonly replicas: number }, deps
     const atHome = new Set(homes.map(({ member }) => member.id))
     const isHome = ({ member }: { readonly member: Member }): boolean => atHome.has(member.id)
     await Promise.all(targets.filter(isHome).map(({ slot, member }) => askOne(entry, member, slot)))
+    if (ledger.isFinal(entry)) return
+    await deps.findCertificate(entry, { signal })
     if (ledger.isFinal(entry)) return
     await Promise.all(
       targets.filter((target) => !isHome(target)).map(({ slot, member }) => askOne(entry, member, slot)),

@@ -28,6 +28,8 @@ export type RoleMetrics = {
   render(): Promise<string>
   /** A gauge whose value is read when somebody asks. */
   gaugeOf(name: string, help: string, read: () => number): void
+  /** One for each value of a label. */
+  gaugesOf(name: string, help: string, label: string, read: () => Readonly<Record<string, number>>): void
 }
 
 export type ServiceDeps = {

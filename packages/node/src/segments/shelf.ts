@@ -9,6 +9,7 @@ import {
   layoutOf,
   leafCountOf,
   segmentDataSize,
+  SEGMENT_SIZE_BYTES,
 } from '@weightless/core'
 import { fail } from '../errors.ts'
 import type { EntryIndex } from '../flow/entries.ts'
@@ -38,6 +39,9 @@ export type Shelf = {
   finish(entry: Entry, options: { readonly signal: AbortSignal }): Promise<boolean>
   /** Forgets the bytes of a root; none of its entries is whole any more. */
   drop(root: Root, options: { readonly signal: AbortSignal }): Promise<void>
+  /** Forgets some segments of a root whose entries are not marked whole; not held from the call on. Resolves to their
+   *  bytes, whole segments. */
+  giveUp(root: Root, indexes: readonly number[]): Promise<number>
   /** Bytes of a root went bad: none of its entries is whole any more. */
   unmark(root: Root): Promise<void>
 }
@@ -218,6 +222,10 @@ export function createShelf(deps: ShelfDeps): Shelf {
     async drop(root, { signal }) {
       await store.remove(root, { signal })
       await unmark(root)
+    },
+    async giveUp(root, indexes) {
+      await store.removeSegments(root, indexes)
+      return indexes.length * SEGMENT_SIZE_BYTES
     },
     unmark,
   }

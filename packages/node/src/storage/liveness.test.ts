@@ -64,7 +64,7 @@ describe('who marks a member', () => {
     for (const silent of members) {
       const at = { id: silent.id, version: 7 }
       const ranks = members.filter((one) => one !== silent).map((self) => markerRank(at, self, members))
-      expect(ranks.toSorted()).toEqual([0, 1, 2, 3, 4])
+      expect(new Set(ranks)).toEqual(new Set([0, 1, 2, 3, 4]))
       expect(markerRank(at, silent, members)).toBeUndefined()
     }
     expect(markerRank({ id: 1, version: 7 }, { id: 99 }, members)).toBeUndefined()

@@ -12,7 +12,7 @@ import {
 import { CODED_BYTES_SIZE_BYTES, codedBytesOf, type CodedEntry } from '../erasure/codedEntry.ts'
 import { isReceiptOf } from '../flow/entries.ts'
 import { numberKey, numberRange, pairKey, pairRange } from '../flow/keys.ts'
-import type { MembershipView } from '../flow/membership.ts'
+import { NO_REGISTRY, type MembershipView } from '../flow/membership.ts'
 
 /** The receipts of one holder: one per entry, the same ever after (DESIGN D9); of its shards one for each set of slots. */
 export type Receipts = {
@@ -36,8 +36,6 @@ export type ReceiptsDeps = {
   readonly logger: Logger
 }
 
-/** Names the registry where there is none (a static membership). */
-export const NO_REGISTRY: Address = `0x${'00'.repeat(20)}` as Address
 /** Receipts of shards that are kept of one object: anybody may ask for any set of slots. Others are signed anew when they are
  *  asked for, as a rule to the same bytes. */
 const SHARD_RECEIPTS_PER_ENTRY_MAX = 64
@@ -55,7 +53,12 @@ export function createReceipts(options: ReceiptsOptions, deps: ReceiptsDeps): Re
   const get = (entry: Entry): Receipt | undefined => {
     const value = read(numberKey('receipt', entry.seq))
     const saved = value && decode(value)
-    return saved !== undefined && isReceiptOf(saved, entry) ? saved : undefined
+    return saved !== undefined && isOwn(saved, entry) ? saved : undefined
+  }
+
+  /** A node that came back under another key signs anew: what the old one signed is nobody's word any more. */
+  function isOwn(saved: Receipt, entry: Entry): boolean {
+    return saved.signer === signer?.address && isReceiptOf(saved, entry)
   }
 
   function signNew(entry: Entry, slots: readonly number[], fingerprintRoot: Hex): Receipt | undefined {
@@ -101,7 +104,7 @@ export function createReceipts(options: ReceiptsOptions, deps: ReceiptsDeps): Re
       const value = read(key)
       if (value !== undefined && equal(value.subarray(0, CODED_BYTES_SIZE_BYTES), about)) {
         const saved = decode(value.subarray(CODED_BYTES_SIZE_BYTES))
-        if (isReceiptOf(saved, data)) return saved
+        if (isOwn(saved, data)) return saved
       }
       const fingerprintRoot = fingerprintRootOf({ layout, parityRoot: parity.root, slots }, fingerprints)
       const receipt = signNew(data, slots, fingerprintRoot)

@@ -12,6 +12,7 @@ import {
 } from '@weightless/core'
 import { fail } from '../errors.ts'
 import { lookupByRoot } from '../flow/entries.ts'
+import { parityTagsOf } from '../flow/parities.ts'
 import type { Follower } from '../flow/follow.ts'
 import { answer, answerJson } from '../http/answer.ts'
 import { receiveBody } from '../http/body.ts'
@@ -47,6 +48,8 @@ export type StorageRoutesDeps = {
   readonly logger: Logger
   /** Throws when this node does not keep these segments of the entry. */
   readonly checkWanted: (entry: Entry, indexes: readonly number[]) => void
+  /** Somebody asked for a segment of this entry that is not here. */
+  readonly onMissed: (entry: Entry) => void
   readonly status: () => object
 }
 
@@ -117,8 +120,9 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
         Array.from({ length: count }, async (_, i) => {
           const index = from + i * step
           const segment = await shelf.read(entry, index, { signal })
-          if (segment === undefined) throw fail('SEGMENT_MISSING', { root, index })
-          return segment
+          if (segment !== undefined) return segment
+          deps.onMissed(entry)
+          throw fail('SEGMENT_MISSING', { root, index })
         }),
       )
       const body = concat(encodeFrames(segments))
@@ -186,12 +190,14 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
 }
 
 function logged(entry: Entry): object {
+  const tags = parityTagsOf(entry)
   return {
     seq: entry.seq,
     sizeBytes: entry.sizeBytes,
     startChunk: entry.startChunk,
     blockNumber: entry.blockNumber,
     txHash: entry.txHash,
+    ...(tags === undefined ? {} : { parityOf: tags.dataRoot }),
   }
 }
 

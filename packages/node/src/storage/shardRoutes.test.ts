@@ -123,6 +123,23 @@ describe('certificates', () => {
     expect(await (await again.fetch(certificatePath(upload))).json()).toEqual(certificate)
   })
 
+  test('are kept when all nodes lose their power at once', async () => {
+    const world = createTestWorld()
+    const { upload, nodes } = await spread(world)
+    const certificate = certificateOf(upload, await receiptsOf(upload, nodes), nodes[0]!)
+    for (const node of nodes) expect((await putCertificate(upload, node, certificate)).status).toBe(200)
+    for (const node of nodes) {
+      await node.kill()
+      node.machine.disk.losePower()
+      node.machine.index.losePower()
+    }
+    for (const [i, node] of nodes.entries()) {
+      const again = await world.storage(`node-${i}`, { machine: node.machine })
+      await again.caughtUp()
+      expect((await again.fetch(certificatePath(upload))).status).toBe(200)
+    }
+  })
+
   test('do not prove parity of other bytes to who has the data, though a data holder vouches for it', async () => {
     const world = createTestWorld()
     // Parity of an object that differs in the data of slot 0: its holder lies about that.

@@ -1,4 +1,4 @@
-import type { Certificate, Clock, Entry, Root } from '@weightless/core'
+import type { Clock, Entry, Root } from '@weightless/core'
 import {
   bitmapOf,
   encodeBase64,
@@ -9,17 +9,16 @@ import {
   slotsOf,
   type Hex,
 } from '@weightless/core'
-import { CERTIFICATE_BODY_BYTES_MAX, certificateFromBytes } from '../erasure/certificateBody.ts'
 import type { Certificates } from '../erasure/certificates.ts'
 import { codedEntryOf, namedCodedEntry, type CodedEntry } from '../erasure/codedEntry.ts'
 import type { Fingerprints } from '../erasure/fingerprints.ts'
 import type { HeldShards } from '../erasure/heldShards.ts'
+import { receiveCertificate } from '../erasure/receiveCertificate.ts'
 import { fail } from '../errors.ts'
 import { awaitEntry, awaitSeq } from '../flow/awaitEntry.ts'
 import type { Follower } from '../flow/follow.ts'
 import type { ParityEntry, ParityIndex } from '../flow/parities.ts'
 import { answer, answerJson } from '../http/answer.ts'
-import { receiveBody } from '../http/body.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
 import type { Gate } from '../http/gate.ts'
 import { requiredQuery } from '../http/query.ts'
@@ -61,7 +60,7 @@ const PARITIES_LOOKED_MAX = 256
 const SEQ_RANGE = { least: 0, most: Number.MAX_SAFE_INTEGER } as const
 
 export function createShardRoutes(deps: ShardRoutesDeps): ShardRoutes {
-  const { follower, parities, held, fingerprints, certificates, receipts, bodies, reads, clock } = deps
+  const { follower, parities, held, fingerprints, certificates, receipts, reads, clock } = deps
 
   async function getShards(root: Root, { url, signal }: RouteCall): Promise<Response> {
     const seq = requiredQuery(url.searchParams, 'seq', SEQ_RANGE)
@@ -73,7 +72,9 @@ export function createShardRoutes(deps: ShardRoutesDeps): ShardRoutes {
     const found = slots.length > 0 ? await fingerprints.of(coded, slots, { signal }) : undefined
     if (found === undefined) {
       const missingShardCount = slots.length > 0 ? held.missingCount(coded, slots) : undefined
-      throw fail('ENTRY_INCOMPLETE', { root, seq, parity: paritySeq, missingShardCount })
+      // What an upload that goes on does not send again.
+      const heldStripeCount = slots.length === 1 ? held.contiguousCount(coded, slots[0]!) : undefined
+      throw fail('ENTRY_INCOMPLETE', { root, seq, parity: paritySeq, missingShardCount, heldStripeCount })
     }
     const receipt = receipts.signShards(coded, slots, found)
     if (receipt === undefined) throw fail('RECEIPT_UNAVAILABLE', { root, seq })
@@ -93,25 +94,12 @@ export function createShardRoutes(deps: ShardRoutesDeps): ShardRoutes {
     const { signal } = call
     const seq = requiredQuery(call.url.searchParams, 'seq', SEQ_RANGE)
     const entry = await awaitEntry({ root, seq }, { follower, clock }, { signal })
-    const certificate = await receiveCertificate(call)
+    const certificate = await receiveCertificate(call, deps)
     if (certificate.parity !== null)
       await awaitSeq({ root, seq: certificate.parity.seq }, { follower, clock }, { signal })
     const { proven, slots, lossesSurvived } = await certificates.take(entry, certificate, { signal })
     deps.onCertificate(entry)
     return answerJson({ proven: proven.length > 0, slots: bitmapOf(slots), lossesSurvived })
-  }
-
-  async function receiveCertificate({ request, source, signal }: RouteCall): Promise<Certificate> {
-    const { spares, bytes } = deps
-    const sizeBytesMax = CERTIFICATE_BODY_BYTES_MAX
-    const options = { gate: bodies, sizeBytesMax, source, spares, bytes, signal }
-    const { body, reuse, leave } = await receiveBody(request, options)
-    try {
-      return certificateFromBytes(body)
-    } finally {
-      reuse()
-      leave()
-    }
   }
 
   async function getCertificate(root: Root, { url, signal }: RouteCall): Promise<Response> {

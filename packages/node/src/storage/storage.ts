@@ -6,7 +6,7 @@ import { createCertificates } from '../erasure/certificates.ts'
 import { createFingerprints } from '../erasure/fingerprints.ts'
 import { createHeldShards } from '../erasure/heldShards.ts'
 import type { Commit, Follower } from '../flow/follow.ts'
-import type { MembershipView } from '../flow/membership.ts'
+import { NO_REGISTRY, type MembershipView } from '../flow/membership.ts'
 import { createParityIndex } from '../flow/parities.ts'
 import type { FastBytes } from '../http/fastBytes.ts'
 import { ANSWER_PACE, BODY_PACE, createGate } from '../http/gate.ts'
@@ -16,17 +16,23 @@ import { createPeers, type Peers } from '../peers/peers.ts'
 import { createEarly } from '../segments/early.ts'
 import { createShelf } from '../segments/shelf.ts'
 import type { SegmentStore } from '../store/store.ts'
+import { askShardHomes } from '../sync/askHomes.ts'
 import { createDuties } from '../sync/duty.ts'
 import { fetchShards } from '../sync/fetchShards.ts'
 import { findCertificate } from '../sync/findCertificate.ts'
-import { createPace, SYNC_BYTES_PER_SECOND_MAX } from '../sync/pace.ts'
+import { createOrphanParity, isDroppedParity } from '../sync/orphanParity.ts'
+import { createPace } from '../sync/pace.ts'
+import { createRedundancy } from '../sync/redundancy.ts'
+import { createRelease } from '../sync/release.ts'
+import { createScrub, SCRUB_YIELD_MS_MAX } from '../sync/scrub.ts'
 import { spreadCertificate } from '../sync/spreadCertificate.ts'
-import { createSync, type Sync } from '../sync/sync.ts'
+import { createSync, type Sync, type SyncDeps } from '../sync/sync.ts'
+import { UPKEEP_DEFAULT, type Upkeep } from '../sync/upkeep.ts'
 import { zgsMethods } from '../zgs/compat.ts'
 import { createRpcEndpoint } from '../zgs/endpoint.ts'
 import { createStorageBackend } from './backend.ts'
 import type { MemberStanding } from './keepMember.ts'
-import { createReceipts, NO_REGISTRY } from './receipts.ts'
+import { createReceipts } from './receipts.ts'
 import { createStorageRoutes } from './routes.ts'
 import { createStorageRules } from './rules.ts'
 import { createShardRoutes } from './shardRoutes.ts'
@@ -38,6 +44,7 @@ export type StorageRoleOptions = {
   readonly registry: Address | undefined
   readonly membership: StorageMembership
   readonly gatewayUrl: string | undefined
+  readonly upkeep?: Upkeep | undefined
 }
 
 export type StorageRoleDeps = {
@@ -136,30 +143,56 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     spares,
     bytes,
     clock,
-    onCertificate: (entry) => sync.reconsider(entry),
+    onCertificate(entry) {
+      sync.reconsider(entry)
+      release.reconsider(entry)
+      redundancy.reconsider(entry)
+    },
   })
   const peers = createPeers({ net, clock, logger })
   const isBusy = (): boolean =>
     [bodies, reads].some((gate) => gate.usage().usedBytes > 0 || gate.usage().waitingCount > 0)
   const hasSigned = (entry: Entry): boolean => receipts.get(entry) !== undefined
-  const pace = createPace({ bytesPerSecond: SYNC_BYTES_PER_SECOND_MAX }, { clock, isBusy })
+  const upkeep = options.upkeep ?? UPKEEP_DEFAULT
+  const pace = createPace({ bytesPerSecond: upkeep.repairBytesPerSecond }, { clock, isBusy })
+  const duties = createDuties({
+    entries: follower.entries,
+    parities,
+    certificates,
+    held,
+    shelf,
+    membership,
+    signer: signer?.address,
+    hasSigned,
+    isDropped: (entry) => isDroppedParity(index, entry),
+  })
+  const isWritable = (): boolean => !store.usage().readOnly
+  const searchCertificate: SyncDeps['findCertificate'] = async (entry, options) => {
+    const found = await findCertificate(entry, options, { certificates, parities, peers, logger })
+    if (found === 'found') redundancy.reconsider(entry)
+    return found
+  }
   const sync = createSync({
     follower,
     membership,
     shelf,
-    duties: createDuties({
-      entries: follower.entries,
-      parities,
-      certificates,
-      held,
-      shelf,
-      membership,
-      signer: signer?.address,
-      hasSigned,
-    }),
-    findCertificate: (entry, options) => findCertificate(entry, options, { certificates, parities, peers, logger }),
+    duties,
+    findCertificate: searchCertificate,
     fetchShards: ({ coded, slots }, options) =>
       fetchShards(coded, slots, options, { shelf, held, kernels, peers, pace, logger }),
+    async askReceipts({ coded }, homes, { signal }) {
+      const { chainId, registry = NO_REGISTRY } = options
+      const registryVersion = membership.current().version
+      const { claims } = await askShardHomes(
+        coded,
+        homes,
+        { chainId, registry, registryVersion, signal },
+        { peers, membership },
+      )
+      for (const { receipt, fingerprints: told } of claims)
+        await certificates.add(coded.data, { receipt, fingerprints: told }, { signal })
+      if (claims.length > 0) redundancy.reconsider(coded.data)
+    },
     async onShards({ coded }, { signal }) {
       // All that is here, so that a slot whose home has moved keeps its holder in the certificate.
       const slots = held.wholeSlots(coded)
@@ -167,6 +200,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       const receipt = found && receipts.signShards(coded, slots, found)
       if (receipt === undefined) return
       if (!(await certificates.add(coded.data, { receipt, fingerprints: found }, { signal }))) return
+      redundancy.reconsider(coded.data)
       const members = membership.current().members.filter((member) => member.signer !== signer?.address)
       await spreadCertificate(coded.data, certificates.get(coded.data)!, { members, signal }, { peers, logger })
     },
@@ -176,7 +210,9 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     clock,
     logger,
     signer: signer?.address,
-    isWritable: () => !store.usage().readOnly,
+    isWritable,
+    isFull: () => store.usage().capacityBytes - store.usage().usedBytes < SEGMENT_SIZE_BYTES,
+    repairGraceMs: upkeep.repairGraceMs,
     hasSigned,
     async onWhole(entry, slot, { signal }) {
       const receipt = await receipts.sign(entry, slot)
@@ -188,6 +224,61 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
           { gatewayUrl, root: entry.root, seq: entry.seq, receipts: [receipt] },
           { signal },
         )
+    },
+  })
+  const release = createRelease(
+    { chainId: options.chainId, registry: options.registry ?? NO_REGISTRY },
+    {
+      follower,
+      membership,
+      duties,
+      held,
+      fingerprints,
+      certificates,
+      receipts,
+      shelf,
+      peers,
+      pace,
+      clock,
+      logger,
+      signer: signer?.address,
+      isWritable,
+      onReleased: (entry) => redundancy.reconsider(entry),
+      isUnderWay: (seq) => ['searching', 'fetching'].includes(sync.job(seq)?.state ?? ''),
+      findCertificate: searchCertificate,
+    },
+  )
+  const redundancy = createRedundancy({
+    follower,
+    membership,
+    parities,
+    certifiedOf: certificates.of,
+    held,
+    clock,
+    logger,
+    signer: signer?.address,
+  })
+  const orphans = createOrphanParity({
+    index,
+    entries: follower.entries,
+    duties,
+    held,
+    peers,
+    members: () => membership.current().members.filter((member) => member.signer !== signer?.address),
+    drop,
+    clock,
+    logger,
+  })
+  const scrub = createScrub(upkeep, {
+    store,
+    index,
+    clock,
+    logger,
+    pace: createPace({ bytesPerSecond: upkeep.scrubBytesPerSecond, yieldMsMax: SCRUB_YIELD_MS_MAX }, { clock, isBusy }),
+    signer: signer?.address,
+    async onRoot(root, { signal }) {
+      for (const entry of follower.entries.byRoot(root).flatMap(duties.concerning)) release.reconsider(entry)
+      await orphans.visit(root, { signal })
     },
   })
   const backend = createStorageBackend({
@@ -236,7 +327,40 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     'Until they are here at the pace of the last fetches; 0 when nothing is fetched.',
     () => sync.status().etaSeconds ?? 0,
   )
+  metrics.gaugeOf('weightless_sync_held_up', '1 when the last turn could store nothing, as on a full disk.', () =>
+    Number(sync.status().hindrance !== null),
+  )
   metrics.gaugeOf('weightless_sync_fetched_bytes_total', 'Bytes from other nodes.', () => sync.status().fetchedBytes)
+  metrics.gaugeOf(
+    'weightless_released_bytes_total',
+    'Bytes that were given up because others keep them.',
+    () => release.status().releasedBytes,
+  )
+  metrics.gaugeOf(
+    'weightless_release_waiting_entries',
+    'Entries of which more may be here than belongs here.',
+    () => release.status().waitingEntryCount,
+  )
+  metrics.gaugeOf(
+    'weightless_scrub_read_bytes',
+    'Bytes of the pass that reads all that is held, 0 between two.',
+    () => scrub.status().readBytes,
+  )
+  metrics.gaugeOf(
+    'weightless_scrub_bad_segments_total',
+    'Segments whose bytes a pass found bad.',
+    () => scrub.status().badCount,
+  )
+  metrics.gaugeOf(
+    'weightless_scrub_unreadable_segments_total',
+    'Segments that a pass could not read.',
+    () => scrub.status().unreadableCount,
+  )
+  metrics.gaugeOf(
+    'weightless_scrub_last_full_pass_seconds',
+    'When the last pass over everything ended, in seconds since 1970; 0 before the first.',
+    () => (scrub.status().lastFullPassMs ?? 0) / 1000,
+  )
   metrics.gaugeOf('weightless_bodies_bytes', 'Bytes of request bodies in memory.', () => bodies.usage().usedBytes)
   metrics.gaugeOf('weightless_bodies_waiting', 'Requests whose body waits unread.', () => bodies.usage().waitingCount)
 
@@ -266,6 +390,9 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     nextSeq: follower.nextSeq(),
     store: store.usage(),
     sync: sync.status(),
+    release: release.status(),
+    scrub: scrub.status(),
+    redundancy: redundancy.status(),
     chain: describeChain(follower.state()),
     member: describeStanding(deps.standing?.()),
     ready: isReady(),
@@ -298,6 +425,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       clock,
       logger,
       checkWanted: rules.checkWanted,
+      onMissed: (entry) => sync.missed(entry),
       status,
     }),
     isReady,
@@ -359,7 +487,13 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
         settle(commit.entries, signal).catch(() => undefined)
       })
       try {
-        await Promise.all([sweep(signal), sync.run({ signal })])
+        await Promise.all([
+          sweep(signal),
+          sync.run({ signal }),
+          release.run({ signal }),
+          scrub.run({ signal }),
+          redundancy.run({ signal }),
+        ])
       } catch (error) {
         if (!signal.aborted) throw error
       } finally {

@@ -10,11 +10,13 @@ export type StoredSegment = { readonly data: Uint8Array; readonly proof: Segment
 
 export type Reader = {
   read(root: Root, index: number): Promise<StoredSegment | undefined>
+  /** Counts a segment as gone bad whose slot cannot be read. */
+  disown(root: Root, index: number): Promise<void>
   /** Resolves when no read is under way. */
   settled(): Promise<void>
 }
 export type ReaderOptions = {
-  readonly isHidden: (root: Root) => boolean
+  readonly isHidden: (root: Root, index: number) => boolean
   readonly onLost: ((lost: { readonly root: Root; readonly index: number }) => void) | undefined
   readonly logger: Logger
 }
@@ -25,20 +27,20 @@ const READ_ATTEMPTS_MAX = 8
 export function createReader(core: StoreCore, options: ReaderOptions): Reader {
   const reads = new Set<Promise<unknown>>()
 
-  const placeOf = (root: Root, key: Uint8Array): Place | undefined => {
-    const value = options.isHidden(root) ? undefined : core.index.get(key)
+  const placeOf = (root: Root, index: number, key: Uint8Array): Place | undefined => {
+    const value = options.isHidden(root, index) ? undefined : core.index.get(key)
     return value === undefined ? undefined : decodePlace(value)
   }
 
   async function read(root: Root, index: number): Promise<StoredSegment | undefined> {
     const bytesOfRoot = rootBytes(root)
     const key = segmentKey(bytesOfRoot, index)
-    let place = placeOf(root, key)
+    let place = placeOf(root, index, key)
     for (let attempt = 0; place !== undefined && attempt < READ_ATTEMPTS_MAX; attempt++) {
       const segment = await readPlace(place)
       if (segment !== undefined) return segment
       // A slot may be overwritten only after its row is gone, so a row that stays the same means bad bytes.
-      const now = placeOf(root, key)
+      const now = placeOf(root, index, key)
       if (now !== undefined && now.sequence === place.sequence) {
         await lose(root, index, place).catch((error: unknown) =>
           options.logger.warn('store.loseFailed', { root, index, error }),
@@ -73,7 +75,7 @@ export function createReader(core: StoreCore, options: ReaderOptions): Reader {
     const bytesOfRoot = rootBytes(root)
     const key = segmentKey(bytesOfRoot, index)
     const isLost = await core.inTurn(async () => {
-      if (placeOf(root, key)?.sequence !== place.sequence) return false
+      if (placeOf(root, index, key)?.sequence !== place.sequence) return false
       const counts = createCounts(core.index)
       counts.subtract({ root: bytesOfRoot, dataBytes: place.dataBytes })
       const damage = { key: damagedKey(bytesOfRoot, index), value: new Uint8Array(0) }
@@ -85,6 +87,10 @@ export function createReader(core: StoreCore, options: ReaderOptions): Reader {
   }
 
   return {
+    async disown(root, index) {
+      const place = placeOf(root, index, segmentKey(rootBytes(root), index))
+      if (place !== undefined) await lose(root, index, place)
+    },
     read: (root, index) => {
       const done = read(root, index)
       const settled = done.then(

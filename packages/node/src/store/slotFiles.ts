@@ -50,7 +50,7 @@ export function createSlotFiles(directory: string, disk: Disk): SlotFiles {
     if (known !== undefined) return known
     const opening = (async () => {
       if (!create && (await disk.stat(path)) === undefined) return undefined
-      return { path, file: await disk.open(path, { create }) }
+      return { path, file: await disk.open(path, { create, pastCache: true }) }
     })()
     files.set(path, opening)
     opening.then(

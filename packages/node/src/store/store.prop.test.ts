@@ -34,6 +34,7 @@ type World = {
   readonly indexes: MemoryIndexStore
   readonly puts: Map<string, Calls>
   readonly removals: Map<number, Calls>
+  readonly segmentRemovals: Map<string, Calls>
   moment: number
   /** The life that goes on now; between two there is none. */
   life: number | undefined
@@ -50,6 +51,7 @@ async function live(seed: number, options: { readonly lyingSyncs: boolean }): Pr
     indexes: createMemoryIndexStore(chance),
     puts: new Map(),
     removals: new Map(),
+    segmentRemovals: new Map(),
     moment: 0,
     life: undefined,
     brokenDown: undefined,
@@ -88,7 +90,8 @@ async function act(store: SegmentStore, world: World): Promise<void> {
   if (chance.below(3) === 0) world.indexes.faults.fullTransactions = chance.below(4)
   const actions = 3 + chance.below(25)
   for (let i = 0; i < actions; i++) {
-    calls.push(chance.below(5) === 0 ? remove(store, world) : put(store, world))
+    const act = [remove, removeSome, removeSome, put, put, put, put, put, put][chance.below(9)]!
+    calls.push(act(store, world))
     // Sometimes all at once, sometimes one after the other.
     for (let turns = chance.below(2) * chance.below(120); turns > 0; turns--) await Promise.resolve()
   }
@@ -122,10 +125,7 @@ async function act(store: SegmentStore, world: World): Promise<void> {
 }
 
 async function put(store: SegmentStore, world: World): Promise<void> {
-  const { chance } = world
-  const root = chance.below(ROOTS)
-  const first = chance.below(INDEXES)
-  const indexes = Array.from({ length: 1 + chance.below(3) }, (_, i) => (first + i) % INDEXES)
+  const { root, indexes } = someOf(world)
   const calls = indexes.map((at) => callsOf(world.puts, `${root}:${at}`))
   await followed(
     calls,
@@ -140,6 +140,18 @@ async function put(store: SegmentStore, world: World): Promise<void> {
 async function remove(store: SegmentStore, world: World): Promise<void> {
   const root = world.chance.below(ROOTS)
   await followed([callsOf(world.removals, root)], world, store.remove(rootNumber(root)))
+}
+
+async function removeSome(store: SegmentStore, world: World): Promise<void> {
+  const { root, indexes } = someOf(world)
+  const calls = indexes.map((at) => callsOf(world.segmentRemovals, `${root}:${at}`))
+  await followed(calls, world, store.removeSegments(rootNumber(root), indexes))
+}
+
+function someOf({ chance }: World): { readonly root: number; readonly indexes: readonly number[] } {
+  const first = chance.below(INDEXES)
+  const indexes = Array.from({ length: 1 + chance.below(3) }, (_, i) => (first + i) % INDEXES)
+  return { root: chance.below(ROOTS), indexes }
 }
 
 async function followed(calls: readonly Calls[], world: World, work: Promise<void>): Promise<void> {
@@ -169,16 +181,17 @@ async function brokenPromise(store: SegmentStore, world: World): Promise<string 
     let held = 0
     for (let at = 0; at < INDEXES; at++) {
       const puts = callsOf(world.puts, `${root}:${at}`)
+      const alone = callsOf(world.segmentRemovals, `${root}:${at}`)
       const found = await store.get(rootNumber(root), at).catch((error: unknown) => error as Error)
       const name = `segment ${root}:${at}`
       if (found instanceof Error) return `${name} is unreadable: ${found.message}`
       if (presence.has(at) !== (found !== undefined)) return `${name} is in the index and not on disk`
       if (found === undefined) {
-        if (puts.ackedBegin > removals.lastEnd) return `${name} was acknowledged and is gone`
+        if (puts.ackedBegin > Math.max(removals.lastEnd, alone.lastEnd)) return `${name} was acknowledged and is gone`
         continue
       }
       held += 1
-      if (puts.lastEnd < removals.ackedBegin) return `${name} was removed and is back`
+      if (puts.lastEnd < Math.max(removals.ackedBegin, alone.ackedBegin)) return `${name} was removed and is back`
       const { data, proof } = made(root, at)
       if (Buffer.compare(found.data, data) !== 0 || JSON.stringify(found.proof) !== JSON.stringify(proof))
         return `${name} has other bytes`

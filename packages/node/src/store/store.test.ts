@@ -114,6 +114,16 @@ describe('bytes that go bad', () => {
     }
   })
 
+  test('and are removed by themselves are damage no more', async () => {
+    await store.put(rootNumber(1), [small(1, 0), small(1, 1)])
+    disk.flipBit(slotFile, 200)
+    await failureOf(store.get(rootNumber(1), 0))
+    expect(store.usage().damagedCount).toBe(1)
+    await store.removeSegments(rootNumber(1), [0, 1])
+    expect(store.usage()).toMatchObject({ damagedCount: 0, segmentCount: 1 })
+    expect([...store.damaged()]).toEqual([])
+  })
+
   test('are listed as damage until the segment is put again, over restarts too; a removed root has none', async () => {
     await store.put(rootNumber(1), [small(1, 0), small(1, 1)])
     await store.put(rootNumber(2), [small(2, 0), small(2, 1)])

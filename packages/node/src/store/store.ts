@@ -6,7 +6,7 @@ import { fail } from './errors.ts'
 import { openFormat } from './formatFile.ts'
 import { createReader, type StoredSegment } from './reader.ts'
 import { recover } from './recover.ts'
-import { removeSegments } from './removal.ts'
+import { buryPlaces, removeRows, removeSegments, type RemovedRows } from './removal.ts'
 import {
   allRoots,
   damagedSegments,
@@ -32,10 +32,16 @@ export type SegmentStore = AsyncDisposable & {
   /** Views into one buffer of their own. `undefined` when the segment is not held. Throws `STORE_CORRUPT` when its checksum does
    *  not fit: from then on it is not held, and may be put again. */
   get(root: Root, index: number, options?: Abortable): Promise<StoredSegment | undefined>
+  /** Counts a segment that cannot be read as one whose bytes went bad. For who has seen that its disk reads others well. */
+  disown(root: Root, index: number): Promise<void>
   presence(root: Root): Presence
   /** Resolves when all segments of the root are gone for good. Puts of the same root that have not ended come before or after,
    *  each as a whole; what is put once this has resolved stays. */
   remove(root: Root, options?: Abortable): Promise<void>
+  /** Resolves when these segments of the root are gone for good; they are not held from the call on. A put of one of them that has
+   *  not ended comes before or after, each segment by itself. At most `REMOVED_SEGMENTS_MAX` of them. Throws `STORE_FULL` when nothing of it could be written down: then all
+   *  that is left is held as before. */
+  removeSegments(root: Root, indexes: readonly number[], options?: Abortable): Promise<void>
   usage(): Usage
   roots(): Iterable<Root>
   /** Segments whose bytes went bad: not held until they are put again, which forgets the damage. */
@@ -89,6 +95,8 @@ export type SegmentStoreDeps = {
 const FREE_BYTES_MIN: number = 128 * 1024 ** 2
 /** Sixteen batches of our own clients; as much as a slow disk writes in a second. */
 const PENDING_BYTES_MAX: number = 64 * 1024 ** 2
+/** Segments removed at once: 64 MiB of the largest class, and as many rows as are looked at to say what is held meanwhile. */
+export const REMOVED_SEGMENTS_MAX = 256
 /** How soon a promised removal looks whether a full disk has room again. */
 const ROOM_POLL_MS = 1_000
 /** 65 MiB of the largest class, read within a second; a checkpoint per 65 MiB costs nothing beside their writing. */
@@ -149,6 +157,9 @@ export async function createSegmentStore(
     core.checkUnbroken()
   }
   const removing = new Map<Root, Promise<void>>()
+  /** Segments on their way out, each as often as it was asked for. */
+  const leaving = new Map<Root, Map<number, number>>()
+  const departures = new Set<Promise<void>>()
   const admission = createAdmission(options.pendingBytesMax ?? PENDING_BYTES_MAX)
   const writer = createWriter(core, {
     ...deps,
@@ -157,7 +168,9 @@ export async function createSegmentStore(
     freeBytesMin: options.freeBytesMin ?? FREE_BYTES_MIN,
     reservedSlotCount: options.reservedSlotCount ?? RESERVED_SLOT_COUNT,
   })
-  const reader = createReader(core, { isHidden: (root) => removing.has(root), onLost: options.onLost, logger })
+  const isHidden = (root: Root, segmentIndex: number): boolean =>
+    removing.has(root) || leaving.get(root)?.has(segmentIndex) === true
+  const reader = createReader(core, { isHidden, onLost: options.onLost, logger })
 
   async function put(root: Root, segments: readonly NewSegment[], { signal }: Abortable = {}): Promise<void> {
     let sizeBytes = 0
@@ -184,6 +197,8 @@ export async function createSegmentStore(
   async function remove(root: Root): Promise<void> {
     const bytes = rootBytes(root)
     await writer.settled(root)
+    // Their rows are gone, their slots not yet: nothing of this root may come back from these.
+    await Promise.allSettled(departures)
     core.checkUnbroken()
     let isPromised = false
     try {
@@ -211,6 +226,54 @@ export async function createSegmentStore(
     }
   }
 
+  async function removeSome(root: Root, indexes: readonly number[]): Promise<void> {
+    const bytes = rootBytes(root)
+    const show = hide(root, indexes)
+    let removed: RemovedRows | undefined
+    try {
+      // A write that failed must not come back in their place.
+      await writer.flushStrays()
+      removed = await core.inTurn(() => removeRows(bytes, indexes, core))
+      // What is put from now on stays.
+      show()
+      const { places, damagedCount } = removed
+      core.damagedCount -= damagedCount
+      const burial = { root: bytes, sequence: ++core.sequence }
+      await onceThereIsRoom(() => buryPlaces(burial, places, core))
+      for (const place of places) core.slots.release(place)
+      await writer.checkInPlace([])
+      logger.debug('store.segmentsRemoved', { root, count: places.length })
+    } catch (cause) {
+      show()
+      if (removed === undefined && isFailure(cause, 'DISK_FULL'))
+        throw fail('STORE_FULL', { operation: 'remove' }, { cause })
+      if (isClosed && isFailure(cause, 'DISK_FULL')) throw fail('STORE_CLOSED', {}, { cause })
+      throw core.breakDown(
+        isFailure(cause, 'STORE_DIRECTORY_GONE')
+          ? cause
+          : fail('STORE_WRITE_FAILED', { operation: 'remove' }, { cause }),
+      )
+    }
+  }
+
+  /** Nobody is told of segments that are gone the next moment. The function that is given shows them again, once. */
+  function hide(root: Root, indexes: readonly number[]): () => void {
+    const counts = leaving.get(root) ?? new Map<number, number>()
+    leaving.set(root, counts)
+    for (const at of indexes) counts.set(at, (counts.get(at) ?? 0) + 1)
+    let isHiding = true
+    return () => {
+      if (!isHiding) return
+      isHiding = false
+      for (const at of indexes) {
+        const left = counts.get(at)! - 1
+        if (left > 0) counts.set(at, left)
+        else counts.delete(at)
+      }
+      if (counts.size === 0) leaving.delete(root)
+    }
+  }
+
   /** What is promised waits for room; nobody is told that it failed, because it will be done. */
   async function onceThereIsRoom<T>(work: () => Promise<T>): Promise<T> {
     for (;;) {
@@ -226,7 +289,7 @@ export async function createSegmentStore(
   async function close(): Promise<void> {
     isClosed = true
     closed.abort()
-    await Promise.allSettled(removing.values())
+    await Promise.allSettled([...removing.values(), ...departures])
     await writer.close(broken === undefined ? 'flush' : 'leave')
     await reader.settled()
     await closeFiles()
@@ -241,14 +304,25 @@ export async function createSegmentStore(
       if (isClosed) throw fail('STORE_CLOSED')
       return reader.read(root, segmentIndex)
     },
+    disown: async (root, segmentIndex) => {
+      checkWritable()
+      await reader.disown(root, segmentIndex)
+    },
     presence(root) {
       const bytes = rootBytes(root)
-      const isHidden = removing.has(root)
+      const isRemoved = removing.has(root)
+      const isThere = (segmentIndex: number): boolean => index.get(segmentKey(bytes, segmentIndex)) !== undefined
+      let heldCount = isRemoved ? 0 : readRootCount(index, bytes).heldCount
+      if (!isRemoved) for (const at of leaving.get(root)?.keys() ?? []) heldCount -= Number(isThere(at))
       return {
-        heldCount: isHidden ? 0 : readRootCount(index, bytes).heldCount,
-        has: (segmentIndex) => !removing.has(root) && index.get(segmentKey(bytes, segmentIndex)) !== undefined,
+        heldCount,
+        has: (segmentIndex) => !isHidden(root, segmentIndex) && isThere(segmentIndex),
         *indexes() {
-          if (!isHidden) for (const { key } of segmentsOf(index, bytes)) yield segmentIndexOf(key)
+          if (isRemoved) return
+          for (const { key } of segmentsOf(index, bytes)) {
+            const segmentIndex = segmentIndexOf(key)
+            if (!isHidden(root, segmentIndex)) yield segmentIndex
+          }
         },
       }
     },
@@ -260,6 +334,18 @@ export async function createSegmentStore(
       const removal = remove(root).finally(() => removing.delete(root))
       removing.set(root, removal)
       return removal
+    },
+    removeSegments: async (root, indexes, { signal } = {}) => {
+      signal?.throwIfAborted()
+      checkWritable()
+      invariant(indexes.length <= REMOVED_SEGMENTS_MAX, 'a removal of segments is one short round')
+      const departure = removeSome(root, indexes)
+      departures.add(departure)
+      try {
+        await departure
+      } finally {
+        departures.delete(departure)
+      }
     },
     usage: () => ({
       segmentCount: core.slots.usedSlotCount(),

@@ -1,9 +1,9 @@
-import type { Address, Entry, Member } from '@weightless/core'
+import type { Address, Entry, Home, Member } from '@weightless/core'
 import { protectedHomes, REPLICA_COUNT, SEGMENT_SIZE_BYTES, shardCountOf } from '@weightless/core'
 import type { Certificates } from '../erasure/certificates.ts'
 import { codedEntryOf, type CodedEntry } from '../erasure/codedEntry.ts'
 import type { HeldShards } from '../erasure/heldShards.ts'
-import type { EntryIndex } from '../flow/entries.ts'
+import { ENTRIES_PER_ROOT_MAX, type EntryIndex } from '../flow/entries.ts'
 import type { MembershipView } from '../flow/membership.ts'
 import { parityTagsOf, type ParityIndex } from '../flow/parities.ts'
 import type { Shelf } from '../segments/shelf.ts'
@@ -34,6 +34,13 @@ export type Duties = {
   concerning(entry: Entry): readonly Entry[]
   /** The object that this node keeps by shards, and its slots; `undefined` for one that it does not. */
   shardsOf(entry: Entry): { readonly coded: CodedEntry; readonly slots: readonly number[] } | undefined
+  /** Whether this node has signed for a slot of an object that is kept by shards: what is missing of it was lost here. */
+  hasSignedSlot(entry: Entry, slot: number): boolean
+  /** Homes whose slots the certificate that is kept does not name, this node among them: it came back under another key, became a home
+   *  of what it had, or nobody could tell it what others have signed. Empty where this node is no home, or lacks its own shards. */
+  unnamedHomes(entry: Entry): readonly Home[]
+  /** Whether a root's bytes may be needed here for another entry than this object or its parity: then nothing of it is given up. */
+  isShared(coded: CodedEntry): boolean
 }
 
 export type DutiesDeps = {
@@ -45,6 +52,8 @@ export type DutiesDeps = {
   readonly membership: MembershipView
   readonly signer: Address | undefined
   readonly hasSigned: (entry: Entry) => boolean
+  /** Parity that was of no use to anybody and is not to be fetched again. */
+  readonly isDropped?: ((entry: Entry) => boolean) | undefined
 }
 
 /** Codes that are tried in order to see whether this node would be a home. Whoever submits more than these makes all nodes ask: it
@@ -55,19 +64,48 @@ export function createDuties(deps: DutiesDeps): Duties {
   const { entries, parities, certificates, held, shelf, membership, signer } = deps
   const members = (): readonly Member[] => membership.current().members
 
-  /** The object with its parity, where that is proven and durable: copies are not given up for less. */
+  /** The object with its parity, where that is proven and durable: copies are not given up for less. Entries of the same bytes share
+   *  their shards (DESIGN D6), so the certificate of one of them will do for all. */
   function codedOf(entry: Entry): CodedEntry | undefined {
+    const own = certifiedOf(entry)
+    if (own !== undefined) return own
+    for (const same of entries.byRoot(entry.root)) {
+      const shared = same.seq !== entry.seq && same.sizeBytes === entry.sizeBytes ? certifiedOf(same) : undefined
+      if (shared !== undefined) return shared
+    }
+    return undefined
+  }
+
+  function certifiedOf(entry: Entry): CodedEntry | undefined {
     const certified = certificates.of(entry)
     if (certified === undefined || !isKeptByShards(certified)) return undefined
     const parity = parities.named(entry, certified.parity!.seq)
     return parity && codedEntryOf(entry, parity)
   }
 
-  function ownSlots({ data, code }: CodedEntry): readonly number[] {
-    const object = { dataRoot: data.root, sizeBytes: data.sizeBytes, code }
-    return protectedHomes(object, members())
-      .filter((home) => home.member.signer === signer)
+  /** A parity entry whose object is kept by its shards. */
+  function isParityInUse(entry: Entry): boolean {
+    const tags = parityTagsOf(entry)
+    if (tags === undefined) return false
+    const data = entries.byRoot(tags.dataRoot).find(({ sizeBytes }) => sizeBytes === tags.sizeBytes)
+    return data !== undefined && codedOf(data)?.parity.root === entry.root
+  }
+
+  function homesOf({ data, code }: CodedEntry): readonly Home[] {
+    return protectedHomes({ dataRoot: data.root, sizeBytes: data.sizeBytes, code }, members())
+  }
+
+  const isOwn = ({ member }: Home): boolean => member.signer === signer
+  const ownSlots = (coded: CodedEntry): readonly number[] =>
+    homesOf(coded)
+      .filter(isOwn)
       .map(({ slot }) => slot)
+
+  function isNamed(
+    { data }: CodedEntry,
+    { id, slot }: { readonly id: number | undefined; readonly slot: number },
+  ): boolean {
+    return (certificates.of(data)?.holders ?? []).some((holder) => holder.id === id && holder.slots.includes(slot))
   }
 
   function shardsDuty(coded: CodedEntry): Duty | undefined {
@@ -105,8 +143,9 @@ export function createDuties(deps: DutiesDeps): Duties {
     const missingCount = shelf.missingCount(entry)
     if (!Number.isFinite(missingCount)) return undefined
     const isHome = !isParity(entry) && homeSlot(entry, { signer, replicas: REPLICA_COUNT }, members()) !== undefined
-    const why = isHome ? 'home' : deps.hasSigned(entry) ? 'signed' : undefined
-    if (why === undefined) return undefined
+    // Who signed for all of a parity holds no more of it than its slots once the object is kept by shards.
+    const why = isHome ? 'home' : deps.hasSigned(entry) && !isParityInUse(entry) ? 'signed' : undefined
+    if (why === undefined || deps.isDropped?.(entry) === true) return undefined
     const missingBytes = Math.min(entry.sizeBytes, missingCount * SEGMENT_SIZE_BYTES)
     return { kind: 'whole', why, missingBytes, heldCount: shelf.heldCount(entry) + parityCount(entry) }
   }
@@ -140,6 +179,29 @@ export function createDuties(deps: DutiesDeps): Duties {
     shardsOf(entry) {
       const coded = codedOf(entry)
       return coded && { coded, slots: ownSlots(coded) }
+    },
+    hasSignedSlot(entry, slot) {
+      const coded = codedOf(entry)
+      const id = members().find((member) => member.signer === signer)?.id
+      return coded !== undefined && isNamed(coded, { id, slot })
+    },
+    unnamedHomes(entry) {
+      const coded = codedOf(entry)
+      const homes = coded === undefined ? [] : homesOf(coded)
+      const own = homes.filter(isOwn).map(({ slot }) => slot)
+      if (coded === undefined || own.length === 0 || held.missingCount(coded, own) > 0) return []
+      return homes.filter(({ slot, member }) => !isNamed(coded, { id: member.id, slot }))
+    },
+    isShared({ data, parity }) {
+      const [ofData, ofParity] = [entries.byRoot(data.root), entries.byRoot(parity.root)]
+      // Beyond so many nobody looks.
+      if (Math.max(ofData.length, ofParity.length) >= ENTRIES_PER_ROOT_MAX) return true
+      const isOfObject = (entry: Entry): boolean => {
+        if (entry.root === data.root && entry.sizeBytes === data.sizeBytes) return true
+        const tags = parityTagsOf(entry)
+        return entry.root === parity.root && tags?.dataRoot === data.root && tags.sizeBytes === data.sizeBytes
+      }
+      return [...ofData, ...ofParity].some((entry) => !isOfObject(entry))
     },
   }
 }

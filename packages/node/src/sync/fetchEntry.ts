@@ -29,8 +29,9 @@ export type FetchOptions = {
 }
 export type Source = { readonly member: Member; readonly complete: boolean }
 
-/** `lacking`: some segments were fetched or none, and no node that was asked has the rest. */
-export type FetchResult = 'fetched' | 'lacking' | 'noSource'
+/** `lacking`: some segments were fetched or none, and no node that was asked has the rest. `grace`: the rest is to be computed, and not
+ *  yet. */
+export type FetchResult = 'fetched' | 'lacking' | 'noSource' | 'grace'
 
 /** Fetches the wanted segments of an entry from other nodes, as any reader would, and puts them on the shelf, which proves each
  *  against the root on chain before it is stored. Throws what the store throws. */

@@ -10,7 +10,11 @@ import {
   type Member,
   type Receipt,
 } from '@weightless/core'
+import { createChance } from '../../../../sim/chance.ts'
 import { codedObjectOf, type CodedObject } from '../../../../sim/compliance/codedObject.ts'
+import { objectOf } from '../../../../sim/compliance/storageNode.ts'
+import { createMemoryDisk } from '../../../../sim/memoryDisk.ts'
+import { createMemoryIndexStore } from '../../../../sim/memoryIndex.ts'
 import {
   certificateOf,
   certificatePath,
@@ -23,7 +27,15 @@ import {
   type Holder,
 } from '../../test/codedUpload.ts'
 import { until } from '../../test/testClock.ts'
-import { createTestWorld, endWorlds, memberOf, putBinary, type TestRole, type TestWorld } from '../../test/testRoles.ts'
+import {
+  createTestWorld,
+  endWorlds,
+  memberOf,
+  putBinary,
+  type TestRole,
+  type TestStorageOptions,
+  type TestWorld,
+} from '../../test/testRoles.ts'
 import { SYNC_SETTLE_MS } from './planSync.ts'
 import type { SyncStatus } from './sync.ts'
 
@@ -120,6 +132,226 @@ describe('an object whose parity is proven', () => {
   })
 })
 
+describe('a certificate that does not name all homes', () => {
+  const signersOf = async (upload: CodedUpload, node: Holder): Promise<number> => {
+    const answer = await node.fetch(certificatePath(upload))
+    return answer.status === 200 ? ((await answer.json()) as Certificate).receipts.length : 0
+  }
+
+  test('is completed by each home from what the others sign, though nobody tells it, and by a home that had all before', async () => {
+    const world = createTestWorld()
+    const object = codedObjectOf(SIZE_BYTES, 25, code)
+    const nodes = await world.members(6)
+    const homes = homesOf(object, nodes)
+    const upload = await submitCoded(world, object, nodes)
+    for (const [slot, node] of homes) await putSlots(upload, node, [slot])
+    const holders = [...homes.values()]
+    // Durable without the last one, which has its shards too; told to two of those that it names.
+    const certificate = certificateOf(upload, await receiptsOf(upload, holders.slice(0, 5)), nodes[0]!)
+    const told = [homes.get(1)!, homes.get(3)!]
+    for (const node of told) expect((await putCertificate(upload, node, certificate)).status).toBe(200)
+    // Nobody is told of anything from here on.
+    for (const node of nodes)
+      world.faults.set(node.url, (request) => (request.method === 'PUT' ? Promise.resolve(nothing()) : undefined))
+    let turn = 0
+    await until(async () => {
+      if (++turn % 50 === 0) world.clock.jump(2 * SYNC_SETTLE_MS)
+      return (await Promise.all(told.map((node) => signersOf(upload, node)))).every((count) => count === 6)
+    }, 'all six are named')
+    for (const node of told) expect((await syncOf(node)).fetchedBytes).toBe(0)
+  })
+})
+
+const nothing = (): Response => new Response('{}', { status: 503 })
+
+describe('two nodes that repair one shard', () => {
+  test('do no harm: both have it right, and one of them gives it up', async () => {
+    const world = createTestWorld()
+    const object = codedObjectOf(40 * SEGMENT, 19, code)
+    const { nodes, homes, upload } = await uploaded(world, 7, object)
+    const old = homes.get(2)!
+    const member = membersOf(nodes)[nodes.indexOf(old)]!
+    await old.kill()
+    world.chain.change({ id: member.id, member: undefined })
+    const left = nodes.filter((node) => node !== old)
+    const now = protectedHomes(
+      { dataRoot: upload.data.root, sizeBytes: upload.data.sizeBytes, code },
+      membersOf(nodes).filter(({ id }) => id !== member.id),
+    )
+    const next = left.find(({ signer }) => signer === now.find(({ slot }) => slot === 2)!.member.signer)!
+    const heldOf2 = (node: Holder): number =>
+      [...node.store.presence(upload.data.root).indexes()].filter((index) => index % 4 === 2).length
+    await until(() => heldOf2(next) > 0, 'the new home is at work')
+    // And the old one is back with nothing, and a member again.
+    const back = await world.storage(nameOf(old))
+    world.chain.change({ id: member.id, member })
+    await until(async () => slotIn(await slotsAt(upload, back), 2), 'the old home has it')
+    await expectShards(upload, back, 2)
+    for (const { index, data } of object.shardsOf(2).segments) {
+      const stored = await next.store.get(upload.data.root, index)
+      if (stored !== undefined) expect(Buffer.from(stored.data).equals(data)).toBe(true)
+    }
+    let turn = 0
+    await until(() => {
+      if (heldOf2(next) > 0 && ++turn % 100 === 0) world.clock.jump(3_600_001)
+      return heldOf2(next) === 0
+    }, 'the other gives it up')
+    expect(heldOf2(back)).toBe(10)
+  })
+})
+
+describe('a node that returns', () => {
+  test('with old data, and finds its slot at another home: nothing is fetched again, and only one of them keeps it', async () => {
+    const world = createTestWorld()
+    const object = codedObjectOf(SIZE_BYTES, 22, code)
+    const { nodes, homes, upload } = await uploaded(world, 7, object)
+    const away = homes.get(1)!
+    const member = membersOf(nodes)[nodes.indexOf(away)]!
+    await away.kill()
+    world.chain.change({ id: member.id, member: undefined })
+    const left = nodes.filter((node) => node !== away)
+    const slot1At = async (node: Holder): Promise<boolean> => slotIn(await slotsAt(upload, node), 1)
+    await until(async () => (await Promise.all(left.map(slot1At))).includes(true), 'another one has taken over')
+    const back = await world.storage(nameOf(away), { machine: away.machine })
+    world.chain.change({ id: member.id, member })
+    await back.caughtUp()
+    await until(async () => (await syncOf(back)).state === 'complete')
+    let turn = 0
+    await until(async () => {
+      if (++turn % 100 === 0) world.clock.jump(3_600_001)
+      return !(await Promise.all(left.map(slot1At))).includes(true)
+    }, 'the other gives it up')
+    expect(await slotsAt(upload, back)).toBe(bitmapOf([1]))
+    expect((await syncOf(back)).fetchedBytes).toBe(0)
+  })
+
+  test('with old data and another key signs for it anew, as the member that it is now', async () => {
+    const world = createTestWorld()
+    const object = codedObjectOf(SIZE_BYTES, 23, code)
+    const { nodes, homes, upload } = await uploaded(world, 6, object)
+    const before = homes.get(2)!
+    // A copy that it had signed for whole, too.
+    const [copied] = world.chain.submit(objectOf(1_000, 3).submission)
+    await before.caughtUp()
+    await putBinary(before, copied!, objectOf(1_000, 3).segments)
+    await before.kill()
+    const again = await world.storage('new-key', { machine: before.machine })
+    world.chain.change({ id: nodes.indexOf(before) + 1, member: undefined }, { id: 9, member: memberOf(9, again) })
+    await again.caughtUp()
+    const told = (await (await again.fetch(shardsPath(upload, bitmapOf([2])))).json()) as { receipt: Receipt }
+    expect(told.receipt.signer).toBe(again.signer)
+    const copy = (await (
+      await again.fetch(`/v1/entries/${copied!.root}/receipt?seq=${copied!.seq}&slot=0`)
+    ).json()) as Receipt
+    expect(copy.signer).toBe(again.signer)
+    // Wherever its slot belongs now, all slots are certified at members again.
+    const now = [...nodes.filter((node) => node !== before), again]
+    await until(async () => {
+      const answer = await now[0]!.fetch(certificatePath(upload))
+      if (answer.status !== 200) return false
+      const certificate = (await answer.json()) as Certificate
+      const signers = new Set(certificate.receipts.map(({ signer }) => signer))
+      return (
+        verifiedAt(now[0]!, certificate).lossesSurvived === 2 &&
+        signers.has(again.signer) &&
+        !signers.has(before.signer)
+      )
+    }, 'the new one is certified')
+  })
+})
+
+describe('parity that is there twice', () => {
+  test('by a stranger, byte for byte: it is stored once, and whichever is proven serves', async () => {
+    const world = createTestWorld()
+    const object = codedObjectOf(SIZE_BYTES, 24, code)
+    const { nodes, homes, upload } = await uploaded(world, 6, object)
+    const [twin] = world.chain.submit(object.parity.submission)
+    for (const node of nodes) await node.caughtUp()
+    const other: CodedUpload = { ...upload, parity: twin! }
+    expect(other.parity.root).toBe(upload.parity.root)
+    const holders = [...homes.values()]
+    const certificate = certificateOf(other, await receiptsOf(other, holders), nodes[0]!)
+    for (const node of nodes)
+      expect(await (await putCertificate(other, node, certificate)).json()).toMatchObject({ proven: true })
+    world.clock.jump(2 * SYNC_SETTLE_MS)
+    for (const node of nodes) await until(async () => (await syncOf(node)).state === 'complete')
+    for (const [slot, node] of homes) {
+      expect(await slotsAt(other, node)).toBe(bitmapOf([slot]))
+      expect((await syncOf(node)).fetchedBytes).toBe(0)
+    }
+    // The first of the two counts, and a home that lost its parity has it from either.
+    const kept = (await (await nodes[0]!.fetch(certificatePath(upload))).json()) as Certificate
+    expect(kept.parity!.seq).toBe(upload.parity.seq)
+    const lost = homes.get(5)!
+    await lost.kill()
+    const empty = await world.storage(nameOf(lost))
+    await until(async () => (await slotsAt(upload, empty)) === bitmapOf([5]), 'slot 5 is back')
+    await expectShards(upload, empty, 5)
+  })
+})
+
+describe('a member that goes', () => {
+  test('is waited for: what it had is computed after the grace, what others can give is copied at once', async () => {
+    const world = createTestWorld()
+    const object = codedObjectOf(SIZE_BYTES, 20, code)
+    const nodes = await world.members(6)
+    const homes = homesOf(object, nodes)
+    const upload = await submitCoded(world, object, nodes)
+    for (const [slot, node] of homes) await putSlots(upload, node, [slot])
+    const certificate = certificateOf(upload, await receiptsOf(upload, [...homes.values()]), nodes[0]!)
+    for (const node of nodes) await putCertificate(upload, node, certificate)
+    const upkeep = { repairGraceMs: 24 * 3_600_000 }
+    const patient = await world.storage('patient', { upkeep })
+    await until(async () => (await syncOf(patient)).state === 'complete', 'it has looked')
+    // One whose slot falls to the new member when it goes.
+    const [slot, lost] = [...homes].find(([slot, node]) => slotOf(patient, node) === slot)!
+    function slotOf(added: Holder, gone: Holder): number | undefined {
+      const members = [...membersOf(nodes).filter(({ signer }) => signer !== gone.signer), memberOf(9, added)]
+      const placed = protectedHomes({ dataRoot: upload.data.root, sizeBytes: SIZE_BYTES, code }, members)
+      return placed.find(({ member }) => member.signer === added.signer)?.slot
+    }
+    await lost.kill()
+    world.chain.change({ id: nodes.indexOf(lost) + 1, member: undefined }, { id: 9, member: memberOf(9, patient) })
+    await until(async () => (await syncOf(patient)).missingBytes > 0, 'it is seen')
+    for (let turn = 0; turn < 100; turn++) await new Promise((next) => setTimeout(next))
+    expect(
+      patient.store.presence(upload.data.root).heldCount + patient.store.presence(upload.parity.root).heldCount,
+    ).toBe(0)
+    expect(await syncOf(patient)).toMatchObject({ missingEntryCount: 1, unavailableEntryCount: 0 })
+    world.clock.jump(24 * 3_600_000)
+    await until(async () => slotIn(await slotsAt(upload, patient), slot), 'it is computed')
+    // The grace begins again; who lost what it had signed for waits for nobody.
+    world.chain.change({ id: 9, member: memberOf(9, patient) })
+    await patient.caughtUp()
+    const { of, segments } = object.shardsOf(slot)
+    const root = of === 'data' ? upload.data.root : upload.parity.root
+    await patient.store.removeSegments(root, [segments[1]!.index])
+    await patient.fetch(`/v1/entries/${root}/segments?from=${segments[1]!.index}&count=1`)
+    await until(() => patient.store.presence(root).has(segments[1]!.index), 'it is computed at once')
+  })
+
+  test('costs no wait where what moves can be copied', async () => {
+    const world = createTestWorld()
+    const object = codedObjectOf(SIZE_BYTES, 21, code)
+    const { nodes, homes, upload } = await uploaded(world, 6, object)
+    const added = await Promise.all(
+      [0, 1, 2, 3].map((i) => world.storage(`patient-${i}`, { upkeep: { repairGraceMs: 24 * 3_600_000 } })),
+    )
+    world.chain.change(...added.map((node, i) => ({ id: 10 + i, member: memberOf(10 + i, node) })))
+    const members = [...membersOf(nodes), ...added.map((node, i) => memberOf(10 + i, node))]
+    const moved = protectedHomes({ dataRoot: upload.data.root, sizeBytes: SIZE_BYTES, code }, members).flatMap(
+      ({ slot, member }) => {
+        const node = added.find(({ signer }) => signer === member.signer)
+        return node === undefined ? [] : [{ slot, node }]
+      },
+    )
+    expect(moved.length).toBeGreaterThan(0)
+    expect(homes.size).toBe(6)
+    for (const { slot, node } of moved)
+      await until(async () => slotIn(await slotsAt(upload, node), slot), `slot ${slot} is copied`)
+  })
+})
+
 describe('an object whose parity is not proven', () => {
   test('is kept by copies at its three homes, and bogus parity changes nothing and is not copied', async () => {
     const world = createTestWorld()
@@ -145,10 +377,12 @@ describe('an object whose parity is not proven', () => {
 })
 
 describe('repair', () => {
-  async function replaced(world: TestWorld, home: Holder): Promise<Holder> {
+  async function replaced(world: TestWorld, home: Holder, options: TestStorageOptions = {}): Promise<Holder> {
     await home.kill()
-    return await world.storage(nameOf(home))
+    return await world.storage(nameOf(home), options)
   }
+
+  const readsIn = (world: TestWorld): number => world.log.filter((line) => line.endsWith('/segments')).length
 
   test('a home that lost everything asks for the certificate, computes its shards from the others, and signs', async () => {
     const world = createTestWorld()
@@ -327,6 +561,77 @@ describe('repair', () => {
     expect(keptCount).toBeGreaterThan(0)
     await until(async () => (await slotsAt(upload, again)) === bitmapOf([0]), 'slot 0 is back')
     expect((await syncOf(again)).fetchedBytes).toBe((10 - keptCount) * SEGMENT)
+  })
+
+  test('a shard that somebody asked for in vain is computed again at once', async () => {
+    const world = createTestWorld()
+    const object = codedObjectOf(SIZE_BYTES, 15, code)
+    const { homes, upload } = await uploaded(world, 6, object)
+    const node = homes.get(5)!
+    await until(async () => (await syncOf(node)).state === 'complete')
+    // As if its files had been put back from yesterday: nothing was read that went bad.
+    await node.store.removeSegments(upload.parity.root, [1, 3])
+    node.lost(upload.data.root)
+    const before = world.log.length
+    await until(async () => (await slotsAt(upload, node)) === bitmapOf([5]), 'it was told')
+    await node.store.removeSegments(upload.parity.root, [3])
+    expect((await node.fetch(`/v1/entries/${upload.parity.root}/segments?from=3&count=1`)).status).toBe(404)
+    await until(() => node.store.presence(upload.parity.root).has(3), 'it is back')
+    expect(world.log.length).toBeGreaterThan(before)
+    await expectShards(upload, node, 5)
+  })
+
+  test('a segment that a writer has yet to bring is left to him, however often it is asked for', async () => {
+    const world = createTestWorld()
+    const object = codedObjectOf(SIZE_BYTES, 16, code)
+    const nodes = await world.members(6)
+    for (const node of nodes) await until(async () => (await syncOf(node)).state === 'complete')
+    const upload = await submitCoded(world, object, nodes)
+    const homes = homesOf(object, nodes)
+    await putSlots(upload, homes.get(0)!, [0])
+    world.log.length = 0
+    for (let i = 0; i < 20; i++) await homes.get(1)!.fetch(`/v1/entries/${upload.data.root}/segments?from=1&count=1`)
+    for (let turn = 0; turn < 20; turn++) await new Promise((next) => setTimeout(next))
+    expect(world.log.filter((line) => line.includes(upload.data.root))).toEqual([])
+  })
+
+  test('waits for room where there is none, names it, reads nothing meanwhile, and goes on', async () => {
+    const world = createTestWorld()
+    const object = codedObjectOf(SIZE_BYTES, 17, code)
+    const { homes, upload } = await uploaded(world, 6, object)
+    await homes.get(1)!.kill()
+    world.log.length = 0
+    const empty = await world.storage(nameOf(homes.get(1)!), { capacityBytes: 200_000 })
+    await until(async () => (await syncOf(empty)).hindrance === 'STORE_FULL', 'it is said')
+    world.clock.jump(60_000)
+    for (let turn = 0; turn < 30; turn++) await new Promise((next) => setTimeout(next))
+    expect(await syncOf(empty)).toMatchObject({ hindrance: 'STORE_FULL', missingEntryCount: 1 })
+    expect(readsIn(world)).toBe(0)
+    // The same machine with a larger share.
+    await empty.kill()
+    const again = await world.storage(nameOf(empty), { machine: empty.machine })
+    await until(async () => (await slotsAt(upload, again)) === bitmapOf([1]), 'slot 1 is back')
+    expect((await syncOf(again)).hindrance).toBe(null)
+  })
+
+  test('goes on by itself when a full disk has room again', async () => {
+    const world = createTestWorld()
+    const object = codedObjectOf(SIZE_BYTES, 18, code)
+    const { homes, upload } = await uploaded(world, 6, object)
+    const home = homes.get(4)!
+    await home.kill()
+    const { machine } = home
+    // The disk is new, and full of other people's files.
+    Object.assign(machine, { disk: createMemoryDisk(createChance(9)), index: createMemoryIndexStore(createChance(9)) })
+    machine.disk.faults.capacityBytes = 8_192
+    const empty = await world.storage(nameOf(home), { machine })
+    await until(async () => (await syncOf(empty)).hindrance === 'STORE_FULL', 'it is said')
+    expect((await syncOf(empty)).missingEntryCount).toBe(1)
+    empty.machine.disk.faults.capacityBytes = Infinity
+    world.clock.jump(30_000)
+    await until(async () => (await slotsAt(upload, empty)) === bitmapOf([4]), 'slot 4 is back')
+    await until(async () => (await syncOf(empty)).state === 'complete')
+    expect(empty.store.usage().readOnly).toBe(false)
   })
 
   test('fewer than k are left: it is said, and mended once one is back', async () => {

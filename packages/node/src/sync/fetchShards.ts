@@ -12,6 +12,8 @@ export type FetchShardsOptions = {
   readonly members: readonly Member[]
   readonly onSources: (count: number) => void
   readonly onStored: (shardCount: number, sizeBytes: number) => void
+  /** Whether shards of this slot that nobody has may be computed now: whoever had them may come back. */
+  readonly mayCompute: (slot: number) => boolean
   readonly signal: AbortSignal
 }
 
@@ -29,6 +31,7 @@ export async function fetchShards(
   options.onSources(sources.count)
   const onStored = (shardCount: number): void => options.onStored(shardCount, shardCount * SEGMENT_SIZE_BYTES)
   const missing = new Map<number, number[]>()
+  let isWaiting = false
   for (const slot of slots) {
     for (const run of missingRuns(coded, slot, deps)) {
       signal.throwIfAborted()
@@ -40,14 +43,18 @@ export async function fetchShards(
         await shelf.put(entry, segments, { signal })
         onStored(found.length)
       }
-      for (let stripe = run.from; stripe < run.from + run.count; stripe++)
-        if (!held.has(coded, { slot, stripe })) missing.set(stripe, [...(missing.get(stripe) ?? []), slot])
+      for (let stripe = run.from; stripe < run.from + run.count; stripe++) {
+        if (held.has(coded, { slot, stripe })) continue
+        if (options.mayCompute(slot)) missing.set(stripe, [...(missing.get(stripe) ?? []), slot])
+        else isWaiting = true
+      }
     }
   }
-  if (missing.size === 0) return 'fetched'
+  if (missing.size === 0) return isWaiting ? 'grace' : 'fetched'
   if (sources.count === 0 && held.missingCount(coded, slots) > 0 && !holdsOthers(coded, slots, deps)) return 'noSource'
   const leftCount = await rebuildShards(coded, missing, { sources, onStored, signal }, deps)
-  return leftCount === 0 ? 'fetched' : 'lacking'
+  if (leftCount > 0) return 'lacking'
+  return isWaiting ? 'grace' : 'fetched'
 }
 
 /** A node that holds a copy has all that it needs. */

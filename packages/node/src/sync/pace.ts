@@ -13,18 +13,19 @@ const YIELD_MS_MAX = 250
 const YIELD_STEP_MS = 10
 
 export function createPace(
-  options: { readonly bytesPerSecond: number },
+  options: { readonly bytesPerSecond: number; readonly yieldMsMax?: number | undefined },
   deps: { readonly clock: Clock; readonly isBusy: () => boolean },
 ): Pace {
   const { clock, isBusy } = deps
+  const { bytesPerSecond } = options
   let freeAtMs = 0
   return {
     async turn(sizeBytes, { signal }) {
-      const { atMs, nextFreeMs } = reserve(freeAtMs, { nowMs: clock.nowMs(), sizeBytes, ...options })
+      const { atMs, nextFreeMs } = reserve(freeAtMs, { nowMs: clock.nowMs(), sizeBytes, bytesPerSecond })
       freeAtMs = nextFreeMs
       const waitMs = atMs - clock.nowMs()
       if (waitMs > 0) await clock.sleep(waitMs, { signal })
-      const yieldUntilMs = clock.nowMs() + YIELD_MS_MAX
+      const yieldUntilMs = clock.nowMs() + (options.yieldMsMax ?? YIELD_MS_MAX)
       while (isBusy() && clock.nowMs() < yieldUntilMs) await clock.sleep(YIELD_STEP_MS, { signal })
     },
   }

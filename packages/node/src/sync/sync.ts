@@ -1,6 +1,7 @@
-import type { Address, Clock, Entry, Logger, Member, Root } from '@weightless/core'
+import type { Address, Clock, Entry, Home, Logger, Member, Root } from '@weightless/core'
 import { isFailure, layoutOf, REPLICA_COUNT, SEGMENT_SIZE_BYTES } from '@weightless/core'
 import { fail } from '../errors.ts'
+import { fail as failStore } from '../store/errors.ts'
 import type { Follower } from '../flow/follow.ts'
 import type { MembershipView } from '../flow/membership.ts'
 import type { Peers } from '../peers/peers.ts'
@@ -21,6 +22,8 @@ export type Sync = {
   run(options: { readonly signal: AbortSignal }): Promise<void>
   /** Bytes of this root went bad: its entries are fetched again if they belong here. */
   lost(root: Root): void
+  /** Somebody asked for a segment that is not here: one that belongs here and is not on the list is fetched at once. */
+  missed(entry: Entry): void
   /** A certificate of this entry is here: what belongs on this node may be something else now. */
   reconsider(entry: Entry): void
   /** Fetches an entry, or a range of its segments, whether it belongs here or not. Throws `ENTRY_UNKNOWN`. */
@@ -49,6 +52,11 @@ export type SyncStatus = {
   readonly etaSeconds: number | null
   readonly fetchedBytes: number
   readonly fetchedEntryCount: number
+  /** Of these, those since something was last missing here: with what is missing now they are the whole of the work. */
+  readonly roundBytes: number
+  readonly roundEntryCount: number
+  /** Code of what kept the last turn from storing anything, such as `STORE_FULL`; `null` since something was stored. */
+  readonly hindrance: string | null
 }
 
 /** One entry on the list. */
@@ -75,6 +83,10 @@ export type SyncDeps = {
   readonly logger: Logger
   readonly signer: Address | undefined
   readonly isWritable: () => boolean
+  /** Whether there is no room for another segment: nothing is fetched that could not be kept. */
+  readonly isFull: () => boolean
+  /** After the membership changed, what another one had until then is copied at once, and computed only after this. */
+  readonly repairGraceMs: number
   readonly duties: Duties
   readonly hasSigned: (entry: Entry) => boolean
   /** Asks others for a certificate by which the entry is kept by shards, and keeps it. */
@@ -83,6 +95,12 @@ export type SyncDeps = {
     options: { readonly members: readonly Member[]; readonly signal: AbortSignal },
   ) => Promise<'found' | 'none'>
   readonly fetchShards: (part: ShardsPart, options: FetchShardsOptions) => Promise<FetchResult>
+  /** Asks these homes of an object what they have signed, for the certificate that is kept. */
+  readonly askReceipts: (
+    part: ShardsPart,
+    homes: readonly Home[],
+    options: { readonly signal: AbortSignal },
+  ) => Promise<void>
   /** All shards of these slots are here: signs for them. */
   readonly onShards: (part: ShardsPart, options: { readonly signal: AbortSignal }) => Promise<void>
   /** The entry is whole: signs for it and tells whoever wants to know. */
@@ -95,8 +113,15 @@ const MISSING_MAX = 65_536
 const LOOK_ENTRIES = 64
 /** How often the follower is asked whether it has caught up, and a store that takes no writes whether it does. */
 const LOOK_AGAIN_MS = 250
+/** A question for what is not here costs a placement at most so often: anybody may ask. */
+const MISSED_MS = 100
+/** How often a store without room is asked again. */
+const FULL_RETRY_MS = 30_000
 /** Weight of the newest fetch in the pace. */
 const RATE_WEIGHT = 0.2
+
+/** All is here, and the certificate does not name all homes. */
+const NOTHING_MISSING = { kind: 'shards', why: 'home', missingBytes: 0, heldCount: 0 } as const
 
 type ShardsPart = Omit<MissingPart & { readonly kind: 'shards' }, 'kind'>
 type Item = Missing & {
@@ -118,8 +143,13 @@ export function createSync(deps: SyncDeps): Sync {
   let hasStarted = false
   let fetchedBytes = 0
   let fetchedEntryCount = 0
+  let roundBytes = 0
+  let roundEntryCount = 0
+  let hindrance: string | null = null
+  let graceUntilMs = -Infinity
   let bytesPerMs = 0
   let pausedUntilMs = 0
+  let missedAgainMs = 0
   let wake: () => void = () => undefined
 
   function add(
@@ -172,6 +202,7 @@ export function createSync(deps: SyncDeps): Sync {
       await checkMark(entry)
       const duty = duties.of(entry)
       if (duty !== undefined) add(entry, duty, { dueMs: clock.nowMs() })
+      else if (duties.unnamedHomes(entry).length > 0) add(entry, NOTHING_MISSING, { dueMs: clock.nowMs() })
     }
     return page.length > 0
   }
@@ -199,14 +230,26 @@ export function createSync(deps: SyncDeps): Sync {
       if (attempts > 0 || dueMs > nowMs || running.has(seq)) continue
       const entry = entries.bySeq(seq)
       const isDone = (): boolean =>
-        why === 'asked' || kind === 'whole' ? shelf.isWhole(entry!) : duties.of(entry!) === undefined
+        why === 'asked' || kind === 'whole'
+          ? shelf.isWhole(entry!)
+          : duties.of(entry!) === undefined && duties.unnamedHomes(entry!).length === 0
       if (entry === undefined || isDone()) missing.delete(seq)
     }
+  }
+
+  /** A new entry that its writer still brings is not missing yet, and a certificate that nobody may have is not missed. */
+  function openItems(): readonly Item[] {
+    const nowMs = clock.nowMs()
+    return [...missing.values()].filter(
+      ({ kind, lastResult, dueMs, missingBytes }) =>
+        kind !== 'search' && missingBytes > 0 && (lastResult !== undefined || dueMs <= nowMs),
+    )
   }
 
   /** Homes have moved, and somebody new may hold what was missing. */
   function onMembers(): void {
     lookFrom = 0
+    graceUntilMs = clock.nowMs() + deps.repairGraceMs
     for (const [seq, item] of missing)
       missing.set(seq, { ...item, dueMs: Math.min(item.dueMs, clock.nowMs() + LOOK_AGAIN_MS) })
     wake()
@@ -226,6 +269,7 @@ export function createSync(deps: SyncDeps): Sync {
       for (;;) {
         const isLooking = await look()
         forgetWhole()
+        if (running.size === 0 && openItems().length === 0) roundBytes = roundEntryCount = 0
         const { start, wakeMs } = planSync({
           missing: missing.values(),
           running: keysOf(running),
@@ -283,6 +327,7 @@ export function createSync(deps: SyncDeps): Sync {
       entry = entries.bySeq(seq)
       if (entry === undefined) return void missing.delete(seq)
       if (await isSettled(entry, item, signal)) return
+      if (deps.isFull()) throw failStore('STORE_FULL', { seq })
       const result = await fetchPart(entry, item, signal)
       if (await isDone(entry, item, signal)) return
       const left = missing.get(seq)
@@ -290,6 +335,7 @@ export function createSync(deps: SyncDeps): Sync {
       later(seq, result)
     } catch (error) {
       if (signal.aborted) return
+      hindrance = isFailure(error) ? error.code : 'INTERNAL'
       logger[isFailure(error) ? 'warn' : 'error']('sync.failed', { seq, root: entry?.root, error })
       later(seq, 'failed')
     }
@@ -301,6 +347,9 @@ export function createSync(deps: SyncDeps): Sync {
     // A copy is made only of what nobody can show to be safe without it.
     if (item.why !== 'asked' && duties.mayBeProven(entry)) await deps.findCertificate(entry, { members, signal })
     const duty = item.why === 'asked' ? ({ kind: 'whole' } as const) : duties.of(entry)
+    // Known before it is fetched, so that a turn that fails is told as what it is.
+    const left = missing.get(seq)
+    if (left !== undefined) missing.set(seq, { ...left, ...restOf(entry, left) })
     switch (duty?.kind) {
       case undefined:
         return 'fetched'
@@ -311,6 +360,7 @@ export function createSync(deps: SyncDeps): Sync {
           members,
           onSources: (count) => onSources(seq, count),
           onStored: (shardCount, sizeBytes) => onStored(seq, shardCount, sizeBytes),
+          mayCompute: (slot) => clock.nowMs() >= graceUntilMs || duties.hasSignedSlot(entry, slot),
           signal,
         })
       case 'whole':
@@ -359,11 +409,14 @@ export function createSync(deps: SyncDeps): Sync {
     if (duty !== undefined) add(entry, duty, { dueMs: clock.nowMs() })
     if (hasFetched) {
       fetchedEntryCount += 1
+      roundEntryCount += 1
       logger.info('sync.entryFetched', { seq: entry.seq, root: entry.root, ms: clock.nowMs() - item.sinceMs })
     }
     const kept = duties.shardsOf(entry)
     if (kept !== undefined) {
-      if (hasFetched && kept.slots.length > 0) await deps.onShards(kept, { signal })
+      const isUnsigned = duties.unnamedHomes(entry).some(({ member }) => member.signer === deps.signer)
+      if ((hasFetched || isUnsigned) && kept.slots.length > 0) await deps.onShards(kept, { signal })
+      await completeCertificate(entry, kept, item, signal)
     } else if (isWhole) {
       const slot = homeSlot(entry, { signer: deps.signer, replicas: REPLICA_COUNT }, membership.current().members)
       if (slot !== undefined && (hasFetched || !deps.hasSigned(entry))) await deps.onWhole(entry, slot, { signal })
@@ -371,12 +424,32 @@ export function createSync(deps: SyncDeps): Sync {
     return true
   }
 
+  /** Each home finds out what the others have signed: whoever was not reached when they told it would never know. */
+  async function completeCertificate(entry: Entry, kept: ShardsPart, item: Item, signal: AbortSignal): Promise<void> {
+    const others = duties.unnamedHomes(entry).filter(({ member }) => member.signer !== deps.signer)
+    if (others.length > 0) await deps.askReceipts(kept, others, { signal })
+    if (duties.unnamedHomes(entry).length === 0) return
+    const attempts = item.attempts + 1
+    const dueMs = retryAtMs(attempts, clock.nowMs())
+    missing.set(entry.seq, { ...item, ...NOTHING_MISSING, attempts, dueMs })
+  }
+
   /** Reads nothing: an index that fails is no reason to try again at once (sim seed 1902). */
   function later(seq: number, result: FetchResult | 'failed'): void {
     const item = missing.get(seq)
     if (item === undefined) return
+    const nowMs = clock.nowMs()
+    if (result === 'grace')
+      return void missing.set(seq, {
+        ...item,
+        lastResult: result,
+        dueMs: Math.max(graceUntilMs, nowMs + LOOK_AGAIN_MS),
+      })
     const attempts = item.attempts + 1
-    missing.set(seq, { ...item, attempts, lastResult: result, dueMs: retryAtMs(attempts, clock.nowMs()) })
+    // Room comes when somebody makes it: looking for it costs little.
+    const isFull = result === 'failed' && hindrance === 'STORE_FULL'
+    const dueMs = isFull ? nowMs + FULL_RETRY_MS : retryAtMs(attempts, nowMs)
+    missing.set(seq, { ...item, attempts, lastResult: result, dueMs })
     logger.info('sync.delayed', { seq, result, attempts })
   }
 
@@ -389,7 +462,9 @@ export function createSync(deps: SyncDeps): Sync {
 
   let lastStoredMs: number | undefined
   function onStored(seq: number, next: number, sizeBytes: number): void {
+    if (sizeBytes > 0) hindrance = null
     fetchedBytes += sizeBytes
+    roundBytes += sizeBytes
     const item = missing.get(seq)
     if (item !== undefined) missing.set(seq, { ...item, missingBytes: Math.max(0, item.missingBytes - sizeBytes) })
     const job = running.get(seq)
@@ -436,11 +511,29 @@ export function createSync(deps: SyncDeps): Sync {
       }
       wake()
     },
+    missed(entry) {
+      const nowMs = clock.nowMs()
+      if (nowMs < missedAgainMs) return
+      missedAgainMs = nowMs + MISSED_MS
+      checkMark(entry)
+        .then(() => {
+          for (const concerned of duties.concerning(entry)) {
+            const duty = !missing.has(concerned.seq) && canBeHeld(concerned) ? duties.of(concerned) : undefined
+            if (duty === undefined || missing.size >= MISSING_MAX) continue
+            const { missingBytes } = duty
+            logger.warn('entry.missed', { seq: concerned.seq, root: concerned.root, missingBytes })
+            add(concerned, duty, { dueMs: clock.nowMs() })
+          }
+          wake()
+        })
+        .catch((error: unknown) => logger.warn('entry.unchecked', { seq: entry.seq, error }))
+    },
     reconsider(entry) {
       // What lies ahead of the look is met by it, and a turn that is under way looks again when it ends.
       if (!hasStarted || entry.seq >= lookFrom || running.has(entry.seq)) return
       if (missing.get(entry.seq)?.why === 'asked') return
-      const duty = canBeHeld(entry) ? duties.of(entry) : undefined
+      const isIncomplete = duties.unnamedHomes(entry).length > 0
+      const duty = canBeHeld(entry) ? (duties.of(entry) ?? (isIncomplete ? NOTHING_MISSING : undefined)) : undefined
       if (duty === undefined) missing.delete(entry.seq)
       else if (missing.size < MISSING_MAX) add(entry, duty, { dueMs: clock.nowMs() + SYNC_SETTLE_MS })
       if (pausedUntilMs > clock.nowMs() + SYNC_SETTLE_MS) wake()
@@ -465,11 +558,7 @@ export function createSync(deps: SyncDeps): Sync {
       return sources.filter(({ complete }) => complete).map(({ member }) => member)
     },
     status() {
-      const nowMs = clock.nowMs()
-      // A new entry that its writer still brings is not missing yet, and a certificate that nobody may have is not missed.
-      const items = [...missing.values()].filter(
-        ({ kind, attempts, dueMs }) => kind !== 'search' && (attempts > 0 || dueMs <= nowMs),
-      )
+      const items = openItems()
       const missingBytes = items.reduce((sum, item) => sum + item.missingBytes, 0)
       const unavailable = items.filter(({ lastResult }) => lastResult === 'noSource' || lastResult === 'lacking')
       const openBytes = missingBytes - unavailable.reduce((sum, item) => sum + item.missingBytes, 0)
@@ -490,6 +579,9 @@ export function createSync(deps: SyncDeps): Sync {
         etaSeconds: running.size > 0 && bytesPerMs > 0 ? Math.ceil(openBytes / bytesPerMs / 1000) : null,
         fetchedBytes,
         fetchedEntryCount,
+        roundBytes,
+        roundEntryCount,
+        hindrance: items.length > 0 ? hindrance : null,
       }
     },
     job: (seq) => {

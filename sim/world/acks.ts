@@ -1,0 +1,31 @@
+import { decodeSubmitLog } from '@weightless/sdk'
+import { isSubmit } from '../chain.ts'
+import type { Ack } from '../checkers.ts'
+import type { World } from './state.ts'
+
+/** What was acknowledged, each entry once under each code, with the most that was said of it, by the number that it has now; what is on chain no
+ *  more is a violation. */
+export function acksOnChain(world: World): readonly Ack[] {
+  const { checker } = world
+  const told = new Map<string, Ack>()
+  for (const one of checker.acks) {
+    const ack = onChain(world, one)
+    if (ack === undefined) {
+      checker.violation('lost', `entry ${one.seq} of ${one.root} is not on chain`)
+      continue
+    }
+    const key = `${ack.root} ${ack.seq} ${ack.bytes.length} ${JSON.stringify(ack.certificate?.code ?? null)}`
+    const known = told.get(key)
+    told.set(key, { ...ack, signers: [...new Set([...ack.signers, ...(known?.signers ?? [])])] })
+  }
+  return [...told.values()]
+}
+
+/** A reorganisation may have given the entry another number; the simulated ones drop no transaction. */
+function onChain({ chain, reorgs }: World, ack: Ack): Ack | undefined {
+  if (reorgs === 0) return ack
+  const entries = chain.logs().filter(isSubmit).map(decodeSubmitLog)
+  const same = entries.filter(({ root, sizeBytes }) => root === ack.root && sizeBytes === ack.bytes.length)
+  const entry = same.find(({ seq }) => seq === ack.seq) ?? same[0]
+  return entry && { ...ack, seq: entry.seq }
+}

@@ -1,0 +1,91 @@
+import { addressOfPrivateKey, isFailure, placeHomes, REPLICA_COUNT, SEGMENT_SIZE_BYTES } from '@weightless/core'
+import type { StorageNodeClient } from '@weightless/sdk'
+import type { Ack } from '../checkers.ts'
+import { officialDownload, ownDownload, WrongAnswer } from '../clients.ts'
+import { keyOf } from '../machine.ts'
+import { acksOnChain } from './acks.ts'
+import { bytesAt, openEye, untilAllFollow, type Eye } from './eye.ts'
+import { GATEWAY_URL, nodesOf, nodeUrl, type World } from './state.ts'
+import { keptObjects, untilFullStrength } from './strength.ts'
+
+/** Reading back everything that was acknowledged. */
+const AUDIT_MS_MAX = 300_000
+
+/** Everything that was acknowledged is read back through every door, and from every holder that signed for it. */
+export async function audit(world: World): Promise<void> {
+  const { time, checker } = world
+  const eye = openEye(world)
+  const { client } = eye
+  await untilAllFollow(world, eye)
+  if (!checker.isBroken()) await untilFullStrength(world, eye)
+  const nodeOf = new Map(world.machines.map((_, id) => [addressOfPrivateKey(keyOf(id)) as string, id]))
+  let openCount = 0
+  const check = (what: string, work: () => Promise<void>): void => {
+    openCount += 1
+    const callOff = time.after(AUDIT_MS_MAX, () => checker.violation('liveness', `${what} does not end`))
+    work()
+      .catch((error: unknown) => checker.violation('lost', `${what}: ${shownError(error)}`))
+      .finally(() => {
+        callOff()
+        openCount -= 1
+      })
+  }
+  const roots = new Set<string>()
+  const kept = keptObjects(world)
+  // The gateway does not decode yet.
+  const isKeptByShards = ({ root, bytes }: Ack): boolean =>
+    kept.some((one) => one.root === root && one.bytes.length === bytes.length && one.kept.how === 'shards')
+  for (const ack of acksOnChain(world)) {
+    const about = `${ack.kind} ${ack.root.slice(0, 10)} (${ack.bytes.length} bytes, entry ${ack.seq}, by ${ack.by})`
+    check(`${about} through the SDK`, async () => {
+      checker.yielded('the SDK', ack, await ownDownload(client, { root: ack.root, seq: ack.seq }))
+    })
+    if (!roots.has(ack.root))
+      check(`${about} by its root alone`, async () => {
+        checker.yieldedOneOf('the SDK', ack, await ownDownload(client, ack.root))
+      })
+    roots.add(ack.root)
+    if (!isKeptByShards(ack))
+      check(`${about} through the gateway`, async () => {
+        const bytes = await officialDownload(client, GATEWAY_URL, {
+          seq: ack.seq,
+          root: ack.root,
+          sizeBytes: ack.bytes.length,
+        })
+        checker.yielded('the gateway', ack, bytes)
+      })
+    for (const signer of ack.signers) {
+      const id = nodeOf.get(signer)
+      if (id === undefined) checker.violation('stranger', `${about} was signed by ${signer}`)
+      // Shards move with their homes, which were looked at; and so does everything when nodes come and go.
+      else if (!world.damaged.has(id) && ack.certificate === undefined && world.plan.losses.length === 0)
+        check(`${about} at node ${id}, which signed for it`, async () => {
+          const bytes = await wholeOf(eye.node(id), ack)
+          if (bytes !== undefined) checker.yielded(`node ${id}`, ack, bytes)
+          else if (!(await isAtHomes(world, eye, ack))) throw new WrongAnswer('neither it nor the homes hold all of it')
+        })
+    }
+  }
+  await time.run(() => openCount === 0 || checker.isBroken(), AUDIT_MS_MAX + 1_000)
+  eye.close()
+}
+
+/** Who stood in for a home gives its copy up once every home has one. */
+async function isAtHomes(world: World, eye: Eye, ack: Ack): Promise<boolean> {
+  const homes = placeHomes({ key: ack.root, slotCount: REPLICA_COUNT }, world.chain.members())
+  const own = nodesOf(world).filter((at) => homes.some(({ member }) => member.endpoint === nodeUrl(at)))
+  const held = await Promise.all(own.map((at) => wholeOf(eye.node(at), ack)))
+  return held.every((bytes) => bytes !== undefined && Buffer.compare(bytes, ack.bytes) === 0)
+}
+
+async function wholeOf(node: StorageNodeClient, { root, seq, bytes }: Ack): Promise<Uint8Array | undefined> {
+  const count = Math.ceil(bytes.length / SEGMENT_SIZE_BYTES)
+  const read = await bytesAt(node, { root, seq, from: 0, count, step: 1 })
+  return read?.subarray(0, bytes.length)
+}
+
+export function shownError(error: unknown): string {
+  if (isFailure(error))
+    return `${error.code} ${JSON.stringify(error.facts, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value))}`
+  return String(error)
+}

@@ -1,0 +1,224 @@
+import {
+  concat,
+  placeHomes,
+  protectedHomes,
+  REPLICA_COUNT,
+  SEGMENT_SIZE_BYTES,
+  segmentOfShard,
+  shardCountOf,
+  shardLayoutOf,
+  verifyCertificate,
+  type Certificate,
+  type ErasureCode,
+  type Home,
+  type Root,
+  type ShardLayout,
+} from '@weightless/core'
+import { defaultErasureKernel } from '@weightless/kernels'
+import { info } from '@weightless/sdk'
+import type { Ack } from '../checkers.ts'
+import { acksOnChain } from './acks.ts'
+import { bytesAt, type Eye } from './eye.ts'
+import { nodesOf, type World } from './state.ts'
+
+/** From the last fault, or the last loss that was made good, to full strength. A node leaves what it lacks to its writer for 30 s, and
+ *  tries what it could not have again after twice the time, up to an hour. */
+export const HEAL_MS_MAX = 600_000
+const LOOK_AGAIN_MS = 5_000
+const CERTIFICATE_BYTES_MAX = 4 * 1024 ** 2
+
+/** Resolves when every object is where it belongs, byte for byte, and certificates say so; what is still missing in the end is a
+ *  violation. Everything that is looked at is read. */
+export async function untilFullStrength(world: World, eye: Eye): Promise<void> {
+  const { checker, plan } = world
+  if (!plan.objects.some(({ code }) => code !== undefined)) return
+  let weak: readonly string[] = ['nobody has looked yet']
+  const isStrong = await eye.during(HEAL_MS_MAX, async () => {
+    for (;;) {
+      weak = await weaknesses(world, eye)
+      if (weak.length === 0) return
+      await eye.process.clock.sleep(LOOK_AGAIN_MS, {})
+    }
+  })
+  if (!isStrong && !checker.isBroken())
+    checker.violation('liveness', `not at full strength after ${HEAL_MS_MAX / 1000} s: ${weak.slice(0, 4).join('; ')}`)
+}
+
+/** Bytes that somebody was told are stored, and how they are to be kept. */
+export type KeptObject = {
+  readonly root: Root
+  readonly seq: number
+  readonly bytes: Uint8Array
+  readonly kept:
+    | { readonly how: 'copies'; readonly count: number }
+    | { readonly how: 'shards'; readonly layout: ShardLayout; readonly parity: NonNullable<Certificate['parity']> }
+}
+
+/** Entries of the same bytes are one object: of several codes the one with most parity protects it, then the first one. */
+export function keptObjects(world: World): readonly KeptObject[] {
+  const groups = new Map<string, Ack[]>()
+  for (const ack of acksOnChain(world)) {
+    const key = `${ack.root} ${ack.bytes.length}`
+    groups.set(key, [...(groups.get(key) ?? []), ack])
+  }
+  return [...groups.values()].map((acks): KeptObject => {
+    const [first] = acks
+    const { root, bytes } = first!
+    const coded = acks.flatMap(({ seq, certificate }) =>
+      certificate?.code == null ? [] : [{ seq, code: certificate.code, parity: certificate.parity }],
+    )
+    const best = coded.sort((a, b) => b.code.m - a.code.m || (a.parity?.seq ?? 0) - (b.parity?.seq ?? 0))[0]
+    const layout = best && shardLayoutOf(bytes.length, best.code)
+    if (best === undefined || layout === undefined) {
+      const seq = best?.seq ?? first!.seq
+      return { root, seq, bytes, kept: { how: 'copies', count: copiesOf(best?.code) } }
+    }
+    return { root, seq: best.seq, bytes, kept: { how: 'shards', layout, parity: best.parity! } }
+  })
+}
+
+/** Nodes restore no more copies of a single segment than of anything else, whatever its code. */
+const copiesOf = (code: ErasureCode | undefined): number => Math.min(REPLICA_COUNT, 1 + (code?.m ?? REPLICA_COUNT))
+
+async function weaknesses(world: World, eye: Eye): Promise<readonly string[]> {
+  const found: string[] = []
+  const idOf = new Map(world.chain.members().map(({ endpoint, id }) => [endpoint, id]))
+  const atOf = new Map(nodesOf(world).map((at) => [idOf.get(world.machines[at]!.url), at]))
+  for (const object of keptObjects(world)) {
+    const about = `${object.root.slice(0, 10)} (${object.bytes.length} bytes, entry ${object.seq})`
+    const homes = homesOf(world, object)
+    const looks = homes.flatMap(({ slot, member }) => {
+      const at = atOf.get(member.id)
+      if (at === undefined) found.push(`${about}: slot ${slot} belongs on node ${member.id}, which is away`)
+      return at === undefined || at === world.plan.liar ? [] : [{ at, slot, id: member.id }]
+    })
+    const held = await Promise.all(looks.map((look) => lookAt(world, eye, object, look)))
+    for (const [i, { isThere, why }] of held.entries())
+      if (!isThere) found.push(`${about}: node ${looks[i]!.at} for slot ${looks[i]!.slot}: ${why}`)
+    if (object.kept.how === 'shards' && held.every(({ isThere }) => isThere)) {
+      const certified = new Set(held.flatMap(({ certified }) => certified))
+      for (const { slot, id } of looks)
+        if (!certified.has(`${slot} ${id}`)) found.push(`${about}: no certificate says that ${id} has slot ${slot}`)
+      found.push(...(await weakInfo(world, eye, object, homes.length)).map((line) => `${about}: ${line}`))
+    }
+  }
+  return found
+}
+
+function homesOf({ chain }: World, { root, bytes, kept }: KeptObject): readonly Home[] {
+  const members = chain.members()
+  return kept.how === 'shards'
+    ? protectedHomes({ dataRoot: root, sizeBytes: bytes.length, code: kept.layout.code }, members)
+    : placeHomes({ key: root, slotCount: kept.count }, members)
+}
+
+type Look = { readonly isThere: boolean; readonly why: string; readonly certified: readonly string[] }
+const nothing = (why: string): Look => ({ isThere: false, why, certified: [] })
+
+/** One home: what it says, the bytes themselves, and the certificate that it keeps. */
+async function lookAt(
+  world: World,
+  eye: Eye,
+  object: KeptObject,
+  { at, slot }: { readonly at: number; readonly slot: number },
+): Promise<Look> {
+  const { root, seq, bytes, kept } = object
+  const node = eye.node(at)
+  try {
+    const entry = (await node.entries(root, {})).find((known) => known.seq === seq)
+    if (entry === undefined) return nothing('it does not know the entry')
+    if (kept.how === 'copies') {
+      if (!entry.complete) return nothing('its copy is not whole')
+      const count = Math.ceil(bytes.length / SEGMENT_SIZE_BYTES)
+      const data = await bytesAt(node, { root, seq, from: 0, count, step: 1 })
+      return isPrefix(bytes, data) ? { isThere: true, why: '', certified: [] } : nothing('its copy cannot be read')
+    }
+    const { layout, parity } = kept
+    const told = entry.parities.find((known) => known.seq === parity.seq)
+    if (told?.slots.includes(slot) !== true) return nothing('it does not have all shards')
+    const { k, m } = layout.code
+    const isData = slot < k
+    const { segmentIndex } = segmentOfShard(layout, { stripe: 0, slot })!
+    const of = isData ? { root, seq, step: k } : { root: parity.root, seq: parity.seq, step: m }
+    const data = await bytesAt(node, { ...of, from: segmentIndex, count: shardCountOf(layout, slot) })
+    if (!isPrefix(expectedShards(object, layout, slot), data)) return nothing('its shards cannot be read')
+    if (!told.proven) return nothing('its parity is not proven there')
+    const certificate = await node.certificate(root, { seq, sizeBytesMax: CERTIFICATE_BYTES_MAX }, {})
+    if (certificate === undefined) return nothing('it has no certificate')
+    const { chainId, registry, membershipHashOf } = world.chain
+    const facts = verifyCertificate(certificate, { chainId, registry, membershipHashOf })
+    const certified = facts.holders.flatMap(({ member, slots }) => slots.map((held) => `${held} ${member.id}`))
+    return { isThere: true, why: '', certified }
+  } catch (error) {
+    return nothing(String(error))
+  }
+}
+
+/** What is read may have zeros behind. */
+function isPrefix(wanted: Uint8Array, read: Uint8Array | undefined): boolean {
+  if (read === undefined || read.length < wanted.length) return false
+  return Buffer.compare(wanted, read.subarray(0, wanted.length)) === 0
+}
+
+const expected = new WeakMap<Uint8Array, Map<string, Uint8Array>>()
+
+/** The shards of a slot, one behind the other, computed from the bytes themselves. */
+function expectedShards({ bytes }: KeptObject, layout: ShardLayout, slot: number): Uint8Array {
+  const { code } = layout
+  const known = expected.get(bytes) ?? new Map<string, Uint8Array>()
+  expected.set(bytes, known)
+  const name = `${code.k} ${code.m} ${slot}`
+  const data = (stripe: number, of: number): Uint8Array | undefined => {
+    const from = (stripe * code.k + of) * SEGMENT_SIZE_BYTES
+    return from < bytes.length ? bytes.subarray(from, from + SEGMENT_SIZE_BYTES) : undefined
+  }
+  const made =
+    known.get(name) ??
+    concat(
+      Array.from({ length: shardCountOf(layout, slot) }, (_, stripe) =>
+        slot < code.k
+          ? data(stripe, slot)!
+          : parityShard(
+              code,
+              Array.from({ length: code.k }, (_, of) => data(stripe, of)),
+              slot,
+            ),
+      ),
+    )
+  known.set(name, made)
+  return made
+}
+
+function parityShard(code: ErasureCode, data: readonly (Uint8Array | undefined)[], slot: number): Uint8Array {
+  const whole = data.map((shard) => {
+    if (shard === undefined || shard.length === SEGMENT_SIZE_BYTES) return shard
+    const extended = new Uint8Array(SEGMENT_SIZE_BYTES)
+    extended.set(shard)
+    return extended
+  })
+  const parity = Array.from({ length: code.m }, () => new Uint8Array(SEGMENT_SIZE_BYTES))
+  defaultErasureKernel().encodeParity({ code, data: whole, parity })
+  return parity[slot - code.k]!
+}
+
+/** What any user is told of it. Whoever lies may be left out. */
+async function weakInfo(
+  { plan }: World,
+  { client }: Eye,
+  { root, seq, kept }: KeptObject,
+  homeCount: number,
+): Promise<readonly string[]> {
+  if (kept.how !== 'shards') return []
+  const least = homeCount - kept.layout.dataSlotCount - (plan.liar === undefined ? 0 : 1)
+  try {
+    const { protection } = await info(client, root)
+    // `info` speaks of the first entry of a root.
+    if (protection === undefined) return [`info knows no certificate`]
+    if (protection.certificate.entrySeq !== seq) return []
+    const { lossesSurvivedNow } = protection
+    if (lossesSurvivedNow !== undefined && lossesSurvivedNow >= least) return []
+    return [`info says that it survives ${lossesSurvivedNow} losses and not ${least}`]
+  } catch (error) {
+    return [`info: ${String(error)}`]
+  }
+}
