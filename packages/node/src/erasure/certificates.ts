@@ -40,6 +40,8 @@ export type Certificates = {
 
 /** What is left of a certificate when it is verified. */
 export type Certified = {
+  /** Where copies are all there is, which an object of one segment has: the code that says how many, if one does. */
+  readonly copyCode?: ErasureCode | undefined
   /** `null` where copies are all there is. */
   readonly parity: { readonly root: Root; readonly seq: number; readonly code: ErasureCode } | null
   /** Slots that count: data that nobody disputes, parity that is proven. */
@@ -196,6 +198,7 @@ function certifiedOf({ code, parity }: Certificate, facts: CertificateFacts): Ce
   }))
   const slots = holders.flatMap((holder) => holder.slots)
   return {
+    ...(parity === null && code !== null ? { copyCode: code } : {}),
     parity: parity === null || code === null ? null : { ...parity, code },
     slots: [...new Set(slots)].sort((a, b) => a - b),
     proven: facts.proven,

@@ -204,6 +204,11 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       const members = membership.current().members.filter((member) => member.signer !== signer?.address)
       await spreadCertificate(coded.data, certificates.get(coded.data)!, { members, signal }, { peers, logger })
     },
+    async tellHomes(entry, homes, { signal }) {
+      const certificate = certificates.get(entry)
+      const members = homes.map(({ member }) => member)
+      if (certificate !== undefined) await spreadCertificate(entry, certificate, { members, signal }, { peers, logger })
+    },
     wanted: rules.wanted,
     peers,
     pace,
@@ -224,6 +229,10 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
           { gatewayUrl, root: entry.root, seq: entry.seq, receipts: [receipt] },
           { signal },
         )
+      if (receipt === undefined || !(await certificates.add(entry, { receipt }, { signal }))) return
+      redundancy.reconsider(entry)
+      const members = membership.current().members.filter((member) => member.signer !== signer?.address)
+      await spreadCertificate(entry, certificates.get(entry)!, { members, signal }, { peers, logger })
     },
   })
   const release = createRelease(

@@ -1,5 +1,5 @@
 import type { Address, Entry, Home, Member } from '@weightless/core'
-import { protectedHomes, REPLICA_COUNT, SEGMENT_SIZE_BYTES, shardCountOf } from '@weightless/core'
+import { placeHomes, protectedHomes, REPLICA_COUNT, SEGMENT_SIZE_BYTES, shardCountOf } from '@weightless/core'
 import type { Certificates } from '../erasure/certificates.ts'
 import { codedEntryOf, type CodedEntry } from '../erasure/codedEntry.ts'
 import type { HeldShards } from '../erasure/heldShards.ts'
@@ -8,6 +8,7 @@ import type { MembershipView } from '../flow/membership.ts'
 import { parityTagsOf, type ParityIndex } from '../flow/parities.ts'
 import type { Shelf } from '../segments/shelf.ts'
 import { homeSlot } from './planSync.ts'
+import { copiesNeededOf } from './surplus.ts'
 
 /** What of an entry belongs on this node and is not here.
  *  `whole`: a copy. `shards`: all shards of some slots, of an object whose parity is proven. `search`: it may be protected by shards,
@@ -36,8 +37,11 @@ export type Duties = {
   shardsOf(entry: Entry): { readonly coded: CodedEntry; readonly slots: readonly number[] } | undefined
   /** Whether this node has signed for a slot of an object that is kept by shards: what is missing of it was lost here. */
   hasSignedSlot(entry: Entry, slot: number): boolean
+  /** Whole copies that there should be of an entry that is not kept by shards: of one segment under a code 1 + m. */
+  copyCount(entry: Entry): number
   /** Homes whose slots the certificate that is kept does not name, this node among them: it came back under another key, became a home
-   *  of what it had, or nobody could tell it what others have signed. Empty where this node is no home, or lacks its own shards. */
+   *  of what it had, or nobody could tell it what others have signed. The same of homes of copies whose number a code says. Empty where
+   *  this node is no home, or lacks its own. */
   unnamedHomes(entry: Entry): readonly Home[]
   /** Whether a root's bytes may be needed here for another entry than this object or its parity: then nothing of it is given up. */
   isShared(coded: CodedEntry): boolean
@@ -138,11 +142,24 @@ export function createDuties(deps: DutiesDeps): Duties {
     return tags !== undefined && entries.byRoot(tags.dataRoot).some(({ sizeBytes }) => sizeBytes === tags.sizeBytes)
   }
 
+  function copyCount(entry: Entry): number {
+    const code = certificates.of(entry)?.copyCode
+    return code === undefined ? REPLICA_COUNT : copiesNeededOf(code)
+  }
+
+  function unnamedCopyHomes(entry: Entry): readonly Home[] {
+    const certified = certificates.of(entry)
+    if (certified?.copyCode === undefined || !shelf.isWhole(entry)) return []
+    const homes = placeHomes({ key: entry.root, slotCount: copyCount(entry) }, members())
+    if (!homes.some(isOwn)) return []
+    return homes.filter(({ member }) => !certified.holders.some(({ id }) => id === member.id))
+  }
+
   function wholeDuty(entry: Entry): Duty | undefined {
     if (shelf.isWhole(entry)) return undefined
     const missingCount = shelf.missingCount(entry)
     if (!Number.isFinite(missingCount)) return undefined
-    const isHome = !isParity(entry) && homeSlot(entry, { signer, replicas: REPLICA_COUNT }, members()) !== undefined
+    const isHome = !isParity(entry) && homeSlot(entry, { signer, replicas: copyCount(entry) }, members()) !== undefined
     // Who signed for all of a parity holds no more of it than its slots once the object is kept by shards.
     const why = isHome ? 'home' : deps.hasSigned(entry) && !isParityInUse(entry) ? 'signed' : undefined
     if (why === undefined || deps.isDropped?.(entry) === true) return undefined
@@ -180,6 +197,7 @@ export function createDuties(deps: DutiesDeps): Duties {
       const coded = codedOf(entry)
       return coded && { coded, slots: ownSlots(coded) }
     },
+    copyCount,
     hasSignedSlot(entry, slot) {
       const coded = codedOf(entry)
       const id = members().find((member) => member.signer === signer)?.id
@@ -187,9 +205,10 @@ export function createDuties(deps: DutiesDeps): Duties {
     },
     unnamedHomes(entry) {
       const coded = codedOf(entry)
-      const homes = coded === undefined ? [] : homesOf(coded)
+      if (coded === undefined) return unnamedCopyHomes(entry)
+      const homes = homesOf(coded)
       const own = homes.filter(isOwn).map(({ slot }) => slot)
-      if (coded === undefined || own.length === 0 || held.missingCount(coded, own) > 0) return []
+      if (own.length === 0 || held.missingCount(coded, own) > 0) return []
       return homes.filter(({ slot, member }) => !isNamed(coded, { id: member.id, slot }))
     },
     isShared({ data, parity }) {

@@ -1,6 +1,16 @@
 import { afterEach, describe, expect, test } from 'vitest'
-import { placeHomes, type Entry, type Member } from '@weightless/core'
+import {
+  assembleCertificate,
+  placeHomes,
+  verifyCertificate,
+  membershipHash,
+  type Certificate,
+  type Entry,
+  type Member,
+  type Receipt,
+} from '@weightless/core'
 import { objectOf, type TestObject } from '../../../../sim/compliance/storageNode.ts'
+import { CHAIN_ID, REGISTRY } from '../../test/testChain.ts'
 import { until } from '../../test/testClock.ts'
 import { createTestWorld, endWorlds, memberOf, putBinary, type TestRole, type TestWorld } from '../../test/testRoles.ts'
 import type { SyncStatus } from './sync.ts'
@@ -332,5 +342,61 @@ describe('an entry that a reorganisation took away', () => {
     await until(() => isComplete(empty, entry!))
     expect([...empty.store.roots()]).toEqual([other.tree.root])
     await until(async () => (await syncOf(empty)).state === 'complete')
+  })
+})
+
+describe('an object of one segment under a code', () => {
+  const code = { k: 10, m: 4 }
+
+  async function certificateAt(node: TestRole, entry: Entry): Promise<Certificate | undefined> {
+    const answer = await node.fetch(`/v1/entries/${entry.root}/certificate?seq=${entry.seq}`)
+    return answer.status === 200 ? ((await answer.json()) as Certificate) : undefined
+  }
+
+  test('has 1 + m copies again after m of them were lost for good, and certificates that say so', async () => {
+    const world = createTestWorld()
+    const nodes = [...(await world.members(7))]
+    const object = objectOf(1_000, 40)
+    const [entry] = world.chain.submit(object.submission)
+    const placed = placeHomes({ key: entry!.root, slotCount: 5 }, membersOf(nodes))
+    const homes = placed.map(({ member }) => nodes.find((node) => node.signer === member.signer)!)
+    const receipts: { receipt: Receipt }[] = []
+    for (const [slot, node] of homes.entries()) {
+      await node.caughtUp()
+      const answer = await putBinary(node, entry!, object.segments, slot)
+      receipts.push((await answer.json()) as { receipt: Receipt })
+    }
+    const membership = homes[0]!.follower.membership.current()
+    const about = { chainId: CHAIN_ID, registry: REGISTRY, code, dataRoot: entry!.root, sizeBytes: 1_000 }
+    const certificate = assembleCertificate({ ...about, entrySeq: entry!.seq, parity: null }, receipts, [membership])
+    const body = JSON.stringify(certificate)
+    const headers = { 'content-length': String(body.length) }
+    // One holder alone is told, and it is the one that is left.
+    const path = `/v1/entries/${entry!.root}/certificate?seq=${entry!.seq}`
+    expect((await homes[2]!.fetch(path, { method: 'PUT', body, headers })).status).toBe(200)
+    for (const node of homes.filter((_, slot) => slot !== 2)) {
+      await node.kill()
+      world.chain.change({ id: nodes.indexOf(node) + 1, member: undefined })
+    }
+    const added = await world.members(4)
+    const now = [homes[2]!, ...nodes.filter((node) => !homes.includes(node)), ...added]
+    await homes[2]!.caughtUp()
+    const { members } = homes[2]!.follower.membership.current()
+    const due = placeHomes({ key: entry!.root, slotCount: 5 }, members).map(({ member }) => member.signer)
+    for (const node of now.filter(({ signer }) => due.includes(signer))) {
+      await until(() => isComplete(node, entry!), 'the copy is there')
+      await until(async () => {
+        const kept = await certificateAt(node, entry!)
+        return due.every((signer) => kept?.receipts.some((receipt) => receipt.signer === signer))
+      }, 'its certificate names all homes')
+      const hashOf = (version: number): Uint8Array => membershipHash(node.follower.membership.at(version)!.members)
+      const facts = verifyCertificate((await certificateAt(node, entry!))!, {
+        chainId: CHAIN_ID,
+        registry: REGISTRY,
+        membershipHashOf: hashOf,
+      })
+      expect(facts).toMatchObject({ isDurable: true })
+      expect(facts.lossesSurvived).toBeGreaterThanOrEqual(4)
+    }
   })
 })

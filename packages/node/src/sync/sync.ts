@@ -101,6 +101,8 @@ export type SyncDeps = {
     homes: readonly Home[],
     options: { readonly signal: AbortSignal },
   ) => Promise<void>
+  /** Tells these homes of copies of the certificate that says how many there should be. */
+  readonly tellHomes: (entry: Entry, homes: readonly Home[], options: { readonly signal: AbortSignal }) => Promise<void>
   /** All shards of these slots are here: signs for them. */
   readonly onShards: (part: ShardsPart, options: { readonly signal: AbortSignal }) => Promise<void>
   /** The entry is whole: signs for it and tells whoever wants to know. */
@@ -417,9 +419,16 @@ export function createSync(deps: SyncDeps): Sync {
       const isUnsigned = duties.unnamedHomes(entry).some(({ member }) => member.signer === deps.signer)
       if ((hasFetched || isUnsigned) && kept.slots.length > 0) await deps.onShards(kept, { signal })
       await completeCertificate(entry, kept, item, signal)
-    } else if (isWhole) {
-      const slot = homeSlot(entry, { signer: deps.signer, replicas: REPLICA_COUNT }, membership.current().members)
-      if (slot !== undefined && (hasFetched || !deps.hasSigned(entry))) await deps.onWhole(entry, slot, { signal })
+    } else if (isWhole || duties.unnamedHomes(entry).length > 0) {
+      const replicas = duties.copyCount(entry)
+      const slot = homeSlot(entry, { signer: deps.signer, replicas }, membership.current().members)
+      const isUnnamed = duties.unnamedHomes(entry).some(({ member }) => member.signer === deps.signer)
+      if (slot !== undefined && (hasFetched || isUnnamed || !deps.hasSigned(entry)))
+        await deps.onWhole(entry, slot, { signal })
+      const others = duties.unnamedHomes(entry).filter(({ member }) => member.signer !== deps.signer)
+      // Who learns of the certificate fetches its copy, signs, and tells the others.
+      if (others.length > 0) await deps.tellHomes(entry, others, { signal })
+      lookAgain(entry, item)
     }
     return true
   }
@@ -428,6 +437,11 @@ export function createSync(deps: SyncDeps): Sync {
   async function completeCertificate(entry: Entry, kept: ShardsPart, item: Item, signal: AbortSignal): Promise<void> {
     const others = duties.unnamedHomes(entry).filter(({ member }) => member.signer !== deps.signer)
     if (others.length > 0) await deps.askReceipts(kept, others, { signal })
+    lookAgain(entry, item)
+  }
+
+  /** At a falling pace, while the certificate does not name all homes. */
+  function lookAgain(entry: Entry, item: Item): void {
     if (duties.unnamedHomes(entry).length === 0) return
     const attempts = item.attempts + 1
     const dueMs = retryAtMs(attempts, clock.nowMs())
