@@ -70,7 +70,7 @@ async function certifyAnyway({ chain, machines, plan }: World, { clock }: Proces
   const nodes = machines.slice(0, plan.nodeCount).map(({ url }) => createStorageNodeClient(url, { net, clock }))
   const what = { seq: data.seq, parity: parity.seq, fingerprintBytesMax: FINGERPRINT_BYTES_MAX }
   const held = await Promise.all(nodes.map((node) => node.shards(data.root, what, {})))
-  const receipts = held.filter((one) => one !== undefined)
+  const receipts = held.flatMap((one) => (one.kind === 'signed' ? [one.held] : []))
   const versions = new Set(receipts.map(({ receipt }) => receipt.registryVersion))
   const certificate = assembleCertificate(
     {

@@ -17,7 +17,7 @@ import {
 import { defaultErasureKernel } from '@weightless/kernels'
 import { info } from '@weightless/sdk'
 import type { Ack } from '../checkers.ts'
-import { acksOnChain } from './acks.ts'
+import { acksOnChain, parityOfGateway } from './acks.ts'
 import { bytesAt, type Eye } from './eye.ts'
 import { nodesOf, type World } from './state.ts'
 
@@ -66,9 +66,10 @@ export function keptObjects(world: World): readonly KeptObject[] {
   return [...groups.values()].map((acks): KeptObject => {
     const [first] = acks
     const { root, bytes } = first!
-    const coded = acks.flatMap(({ seq, certificate }) =>
+    const ofOwners = acks.flatMap(({ seq, certificate }) =>
       certificate?.code == null ? [] : [{ seq, code: certificate.code, parity: certificate.parity }],
     )
+    const coded = [...ofOwners, ...ofGateway(world, acks)]
     const best = coded.sort((a, b) => b.code.m - a.code.m || (a.parity?.seq ?? 0) - (b.parity?.seq ?? 0))[0]
     const layout = best && shardLayoutOf(bytes.length, best.code)
     if (best === undefined || layout === undefined) {
@@ -77,6 +78,16 @@ export function keptObjects(world: World): readonly KeptObject[] {
     }
     return { root, seq: best.seq, bytes, kept: { how: 'shards', layout, parity: best.parity! } }
   })
+}
+
+/** Parity that the gateway has paid for. */
+function ofGateway({ chain }: World, [first, ...rest]: readonly Ack[]) {
+  const { root, bytes } = first!
+  const seq = [first!, ...rest].find(({ certificate }) => certificate === undefined)?.seq
+  if (seq === undefined) return []
+  return parityOfGateway(chain).flatMap(({ tags, parity }) =>
+    tags.dataRoot === root && tags.sizeBytes === bytes.length ? [{ seq, code: tags.code, parity }] : [],
+  )
 }
 
 /** Nodes restore no more copies of a single segment than of anything else, whatever its code. */
