@@ -3,7 +3,15 @@ import { SUBMIT_TOPIC } from '@weightless/sdk'
 import { decodeErrorResult, encodeFunctionData, toEventSelector, type Hex } from 'viem'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { startAnvil, type Anvil } from '../packages/contracts/test/anvil.ts'
-import { attempt, balanceOf, deployNetwork, sendAll, type Network } from '../packages/contracts/test/network.ts'
+import {
+  advance,
+  attempt,
+  balanceOf,
+  deployNetwork,
+  sendAll,
+  timestamp,
+  type Network,
+} from '../packages/contracts/test/network.ts'
 import { sectorsOf, submissionOf, type SubmissionData } from '../packages/contracts/test/submissions.ts'
 import { createSimChain, FLOW, REGISTRY, type SimChain } from './chain.ts'
 import { createChance } from './chance.ts'
@@ -27,6 +35,7 @@ type Step = {
   readonly to: 'flow' | 'storageRegistry'
   readonly data: Hex
   readonly value: bigint
+  readonly laterS?: number
 }
 
 test('the chain of the simulator does what the contracts do', async () => {
@@ -35,13 +44,16 @@ test('the chain of the simulator does what the contracts do', async () => {
   for (const step of steps(createChance(2026))) {
     const from = anvil.accounts[step.from]!
     const real = { from, to: network.addresses[step.to], data: step.data, value: step.value }
+    // The same time on both: now and then longer than a member may be silent.
+    await advance(anvil, { seconds: step.laterS ?? 1 })
+    chain.mine(Number(await timestamp(anvil)))
     const refusal = await refusalOf(chain, step, from)
     const outcome = await attempt(anvil, real)
     expect(refusal, 'what an estimate says').toBe(outcome.ok ? undefined : outcome.error)
     const [receipt] = await sendAll(anvil, [real])
     const simulated = chain.perform(
       { from, to: step.to === 'flow' ? FLOW : REGISTRY, data: step.data, valueWei: step.value },
-      1_700_000_000,
+      Number(await timestamp(anvil)),
     )
     expect(simulated.status).toBe(receipt!.status)
     expect(simulated.logs.map(bare)).toEqual(receipt!.logs.filter(isKnown).map(bare))
@@ -77,7 +89,7 @@ function* steps(chance: ReturnType<typeof createChance>): Generator<Step> {
     const value = sectors * PRICE + [0n, 0n, 1n, 777n, -1n][chance.below(5)]!
     const endpoint = `http://${chance.below(100)}.example`
     const member = [submitterOf(from), endpoint, `0x${'ab'.repeat(32)}`, BigInt(1 + chance.below(50))] as const
-    switch (chance.below(8)) {
+    switch (chance.below(11)) {
       case 0:
         yield {
           from,
@@ -110,6 +122,23 @@ function* steps(chance: ReturnType<typeof createChance>): Generator<Step> {
         if (submissions.length === 1) {
           const data = call(flowSelectors.submit, [withSubmitter(submissions[0]!, from)])
           yield { from, to: 'flow', data, value: value < 0n ? 0n : value }
+        }
+        break
+      case 5:
+        yield {
+          from,
+          to: 'storageRegistry',
+          data: encodeFunctionData({ abi: storageRegistryAbi, functionName: 'markStale', args: [1 + chance.below(4)] }),
+          value: 0n,
+          laterS: 10 + chance.below(30),
+        }
+        break
+      case 6:
+        yield {
+          from,
+          to: 'storageRegistry',
+          data: encodeFunctionData({ abi: storageRegistryAbi, functionName: 'heartbeat' }),
+          value: 0n,
         }
         break
       default: {

@@ -322,29 +322,45 @@ export function createSimChain(options: SimChainOptions = {}): SimChain {
         if (own?.status !== 'active') throw reverted('0x')
         return changeMember(state, described(own))
       case 'drain': {
-        if (own === undefined)
-          throw reverted(
-            encodeErrorResult({ abi: storageRegistryAbi, errorName: 'NotMember', args: [call.from as Hex] }),
-          )
-        if (own.status === 'draining') {
-          const args = [own.id, STATUSES.indexOf(own.status)] as const
-          throw reverted(encodeErrorResult({ abi: storageRegistryAbi, errorName: 'WrongStatus', args }))
-        }
-        const drained: Record = { ...own, status: 'draining' }
-        if (own.status === 'active') return changeMember(state, drained)
-        state.members.set(own.id, drained)
+        const leaving = notDraining(own, call.from)
+        const drained: Record = { ...leaving, status: 'draining' }
+        if (leaving.status === 'active') return changeMember(state, drained)
+        state.members.set(leaving.id, drained)
         return []
       }
       case 'heartbeat': {
-        if (own === undefined || own.status === 'draining') throw reverted('0x')
-        const beaten: Record = { ...own, heartbeat: at.timestamp, status: 'active' }
-        if (own.status === 'stale') return changeMember(state, beaten)
-        state.members.set(own.id, beaten)
+        const living = notDraining(own, call.from)
+        const beaten: Record = { ...living, heartbeat: at.timestamp, status: 'active' }
+        if (living.status === 'stale') return changeMember(state, beaten)
+        state.members.set(living.id, beaten)
         return []
+      }
+      case 'markStale': {
+        const id = Number(args[0])
+        const marked = state.members.get(id)
+        if (marked?.status !== 'active') throw wrongStatus(id, marked?.status ?? 'none')
+        const staleAfter = BigInt(marked.heartbeat) + GRACE_SECONDS
+        if (BigInt(at.timestamp) <= staleAfter) {
+          const alive = [id, staleAfter] as const
+          throw reverted(encodeErrorResult({ abi: storageRegistryAbi, errorName: 'StillAlive', args: alive }))
+        }
+        return changeMember(state, { ...marked, status: 'stale' })
       }
       default:
         throw reverted('0x')
     }
+  }
+
+  function notDraining(own: Record | undefined, from: string): Record {
+    if (own === undefined)
+      throw reverted(encodeErrorResult({ abi: storageRegistryAbi, errorName: 'NotMember', args: [from as Hex] }))
+    if (own.status === 'draining') throw wrongStatus(own.id, own.status)
+    return own
+  }
+
+  function wrongStatus(id: number, status: Status): Error {
+    const args = [id, STATUSES.indexOf(status)] as const
+    return reverted(encodeErrorResult({ abi: storageRegistryAbi, errorName: 'WrongStatus', args }))
   }
 
   function changeMember(state: State, record: Record): readonly SimLog[] {

@@ -143,9 +143,9 @@ export async function openDoor(options: DoorOptions, deps: DoorDeps): Promise<Do
     },
     pushLogs(header, logs) {
       push('logs', (subscription) => (logs === undefined ? [] : matching(subscription, logs)))
-      const { number, hash, parentHash } = header
+      const { number, hash, parentHash, timestamp } = header
       push(BLOCKS, (subscription) => {
-        const block = JSON.stringify({ number, hash, parentHash })
+        const block = JSON.stringify({ number, hash, parentHash, timestamp })
         const told = logs === undefined ? undefined : `[${matching(subscription, logs).join(',')}]`
         return [
           told === undefined || told.length > BLOCK_LOGS_CHARS_MAX ? block : `${block.slice(0, -1)},"logs":${told}}`,

@@ -40,6 +40,11 @@ export function parseSeconds(text: string): number {
   return parseWhole(text, { name: '--timeout', min: 1, max: TIMEOUT_SECONDS_MAX })
 }
 
+/** Shorter than the pause between two blocks of a chain under load, living nodes would look silent. */
+export function parseGrace(text: string): number {
+  return parseWhole(text, { name: '--grace', min: 2, max: 86_400 })
+}
+
 export function parseLineCount(text: string): number {
   return parseWhole(text, { name: '--lines', min: 0, max: 100_000 })
 }

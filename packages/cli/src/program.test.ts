@@ -41,6 +41,7 @@ describe('the command line', () => {
     ['nonsense'],
     ['up', '--nonsense'],
     ['up', '--nodes', 'many'],
+    ['up', '--grace', '1'],
     ['up', '--port-base', '1'],
     ['up', 'extra'],
     ['put'],

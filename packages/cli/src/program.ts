@@ -1,6 +1,7 @@
 import { Command, CommanderError, Option } from 'commander'
 import {
   parseCodeName,
+  parseGrace,
   parseLineCount,
   parseListLimit,
   parseLosses,
@@ -94,6 +95,11 @@ function createProgram(printer: Printer, io: Io, verdict: { code: 0 | 1 }): Comm
         '--nodes <count>',
         'storage nodes of a new network (default: 6, or one for each slot of --code)',
         parseNodeCount,
+      )
+      .option(
+        '--grace <seconds>',
+        'of a new network: a node that is silent for twice as long is taken out of the active set (default: 30)',
+        parseGrace,
       )
       .option(
         '--code <k+m>',
@@ -258,6 +264,7 @@ const NOT_BUILT = [
 export type UpOptions = {
   readonly portBase?: number
   readonly nodes?: number
+  readonly grace?: number
   /** `4+2`, or `none`. */
   readonly code?: string
   readonly reset: boolean

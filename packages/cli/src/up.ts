@@ -53,6 +53,8 @@ export type LocalNetworkOptions = {
   /** `undefined`: what the directory remembers, else the default. */
   readonly portBase: number | undefined
   readonly nodes: number | undefined
+  /** Of a network that is new; `undefined`: 30. */
+  readonly graceSeconds?: number | undefined
   /** `undefined`: what the directory remembers, else the default of that many nodes. */
   readonly code: CodeName | undefined
   readonly reset: boolean
@@ -64,7 +66,7 @@ export type LocalNetworkOptions = {
 
 const CHAIN_ID = 31337
 /** `node rm` shall be able to leave at once: on one machine nobody else counts on the stake. */
-const LOCAL_PARAMS = { registry: { ...defaultDeployParams.registry, leaveDelaySeconds: 0n } }
+const LOCAL_REGISTRY = { ...defaultDeployParams.registry, leaveDelaySeconds: 0n }
 /** Ports of a network that was killed a moment ago are still held by children that are ending. */
 const PORTS_FREE_MS_MAX = 10_000
 const REGISTERED_MS_MAX = 30_000
@@ -111,7 +113,9 @@ export async function startLocalNetwork(
     const chain = await startChain(deployer, stage)
     enter('deploying the contracts')
     const rpc = createRpc(chain.rpcUrl, { net: systemNet, clock, random: systemRandom })
-    const contracts = await deployContracts(rpc, { key: deployer, params: LOCAL_PARAMS }, { signal: scope })
+    const { graceSeconds = Number(LOCAL_REGISTRY.graceSeconds) } = options
+    const params = { registry: { ...LOCAL_REGISTRY, graceSeconds: BigInt(graceSeconds) } }
+    const contracts = await deployContracts(rpc, { key: deployer, params }, { signal: scope })
     const facts: ChainFacts = {
       rpcUrl: chain.rpcUrl,
       wsUrl: chain.wsUrl,

@@ -23,6 +23,7 @@ export async function startAnvil(options: { readonly hardfork?: string } = {}): 
     return answer.result
   }
   return {
+    url,
     rpc,
     accounts: (await rpc('eth_accounts')) as readonly Address[],
     async [Symbol.asyncDispose]() {
@@ -44,6 +45,7 @@ export class RpcError extends Error {
 
 export type Address = `0x${string}`
 export type Anvil = AsyncDisposable & {
+  readonly url: string
   rpc(method: string, params?: readonly unknown[]): Promise<unknown>
   readonly accounts: readonly Address[]
 }

@@ -67,8 +67,11 @@ class FakeChain {
   get port(): number {
     return this.#http!.port
   }
-  block(): { number: string; hash: string } {
-    return { number: `0x${this.number.toString(16)}`, hash: hashOf(this.number) }
+  /** Told with its blocks, if at all. */
+  timestamp: string | undefined
+  block(): { number: string; hash: string; timestamp?: string } {
+    const { number, timestamp } = this
+    return { number: `0x${number.toString(16)}`, hash: hashOf(number), ...(timestamp && { timestamp }) }
   }
   mine(number = this.number + 1, told: { readonly logs?: readonly string[]; readonly parentHash?: string } = {}): void {
     this.number = number
@@ -179,6 +182,22 @@ describe('a feed of heads', () => {
     const missed = await feedUntil(feed, 4)
     expect(missed.at(-1)).toMatchObject({ number: 4, told: { logs: expect.arrayContaining(['log 4']) } })
     expect(missed.flatMap((head) => head.told!.logs)).toEqual(['log 2', 'log 3', 'log 4'])
+    await feed.return()
+  })
+
+  test('gives the time of a block, pushed or polled, and none where the endpoint tells nonsense', async () => {
+    const chain = new FakeChain()
+    chain.timestamp = '0x64'
+    await chain.start()
+    const feed = follow(chain)
+    expect((await feed.next()).value).toEqual({ number: 0, hash: hashOf(0), timeS: 100 })
+    await until(() => chain.subscribeCount === 1)
+    chain.timestamp = '0x65'
+    chain.mine()
+    expect((await feed.next()).value).toEqual({ number: 1, hash: hashOf(1), timeS: 101 })
+    chain.timestamp = 'soon'
+    chain.mine()
+    expect((await feed.next()).value).toEqual({ number: 2, hash: hashOf(2) })
     await feed.return()
   })
 

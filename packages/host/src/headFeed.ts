@@ -56,6 +56,8 @@ export async function* headFeed(
 export type Head = {
   readonly number: number
   readonly hash: Hex
+  /** Unix seconds; `undefined` from an endpoint that does not say. */
+  readonly timeS?: number | undefined
   /** The wanted logs of all blocks from `from` up to this one, when the endpoint told them; the block before has this hash. */
   readonly told?: { readonly from: number; readonly parentHash: Hex; readonly logs: readonly unknown[] } | undefined
 }
@@ -92,7 +94,7 @@ const TOLD_LOGS_MAX = 1024
 function withMissed(missed: Head, head: Head): Head {
   if (missed.told === undefined || head.told?.parentHash !== missed.hash) return head
   const logs = [...missed.told.logs, ...head.told.logs]
-  if (logs.length > TOLD_LOGS_MAX) return { number: head.number, hash: head.hash }
+  if (logs.length > TOLD_LOGS_MAX) return { ...head, told: undefined }
   return { ...head, told: { ...missed.told, logs } }
 }
 
@@ -251,11 +253,16 @@ async function readText(response: Response): Promise<string> {
 
 function parseHead(value: unknown): Head | undefined {
   if (typeof value !== 'object' || value === null) return undefined
-  const { number, hash, parentHash, logs } = value as { readonly [name: string]: unknown }
-  if (typeof number !== 'string' || !/^0x[0-9a-fA-F]{1,13}$/.test(number) || !isHash(hash)) return undefined
-  const head = { number: Number(number), hash: hash.toLowerCase() as Hex }
+  const { number, hash, parentHash, timestamp, logs } = value as { readonly [name: string]: unknown }
+  if (!isQuantity(number) || !isHash(hash)) return undefined
+  const timeS = isQuantity(timestamp) ? { timeS: Number(timestamp) } : {}
+  const head = { number: Number(number), hash: hash.toLowerCase() as Hex, ...timeS }
   if (!Array.isArray(logs) || !isHash(parentHash)) return head
   return { ...head, told: { from: head.number, parentHash: parentHash.toLowerCase() as Hex, logs } }
+}
+
+function isQuantity(value: unknown): value is string {
+  return typeof value === 'string' && /^0x[0-9a-fA-F]{1,13}$/.test(value)
 }
 
 function isHash(value: unknown): value is string {

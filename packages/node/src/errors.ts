@@ -57,6 +57,11 @@ export const roleErrors = {
     blame: 'caller',
     next: 'Give the account of this node enough coins for its stake and gas, then start it again.',
   },
+  REGISTRATION_UNSETTLED: {
+    retryable: true,
+    blame: 'peer',
+    next: 'Wait: the registry did not come to say what this node says of itself; somebody else may use its key.',
+  },
   KEY_MISSING: { retryable: false, blame: 'caller', next: 'Set key_file: a node of this membership signs receipts.' },
 
   ROUTE_UNKNOWN: { retryable: false, blame: 'caller', next: 'See docs/wire.md for the routes of this service.' },

@@ -1,4 +1,4 @@
-import type { Abortable, Address, Clock, Disk, Index, Kernels, Logger, Net, Random } from '@weightless/core'
+import type { Abortable, Clock, Disk, Index, Kernels, Logger, Net, Random } from '@weightless/core'
 import { domainOf, isFailure, receiptSigner, SEGMENT_SIZE_BYTES } from '@weightless/core'
 import {
   crc32,
@@ -29,7 +29,7 @@ import { createFollower, type Follower } from './flow/follow.ts'
 import { fixedMembership, type MembershipView } from './flow/membership.ts'
 import { followedMembers } from './gateway/followedMembers.ts'
 import { createGatewayRole, type GatewayPolicy } from './gateway/gateway.ts'
-import { ensureRegistered } from './storage/registration.ts'
+import { createMemberKeeper, type MemberKeeper } from './storage/keepMember.ts'
 import { createStorageRole } from './storage/storage.ts'
 import { createSegmentStore, type SegmentStore } from './store/store.ts'
 import { VERSION } from './version.ts'
@@ -185,6 +185,7 @@ async function startStorage(chain: ChainConfig, config: StorageConfig, stage: St
     source === 'registry'
       ? follower.membership
       : fixedMembership(config.membership.source === 'static' ? config.membership.members : [])
+  let keeper: MemberKeeper | undefined
   const role = createStorageRole(
     {
       version: VERSION,
@@ -195,7 +196,21 @@ async function startStorage(chain: ChainConfig, config: StorageConfig, stage: St
       gatewayUrl: config.gatewayUrl,
       upkeep: config.upkeep,
     },
-    { follower, membership, store, index, kernels, net, clock, logger, metrics, bytes: nodeBytes, signer, signal },
+    {
+      follower,
+      membership,
+      store,
+      index,
+      kernels,
+      net,
+      clock,
+      logger,
+      metrics,
+      bytes: nodeBytes,
+      signer,
+      signal,
+      standing: () => keeper?.standing(),
+    },
   )
   onLost = ({ root }) => role.onLost(root)
   const server = await listen(config.listen, role.handle, { logger, stage })
@@ -227,7 +242,13 @@ async function startStorage(chain: ChainConfig, config: StorageConfig, stage: St
       capacitySegments: BigInt(Math.max(1, Math.floor(config.capacityBytes / SEGMENT_SIZE_BYTES))),
       stakeWei: config.stakeWei,
     }
-    stage.run('registration', () => keepRegistered({ chainId, key, member }, { rpc, follower, logger, stage }))
+    const transactor = createTransactor(
+      { chainId, signer: privateKeySigner(key) },
+      { rpc, clock, random: stage.random },
+    )
+    const made = createMemberKeeper(member, { rpc, transactor, follower, peers: role.peers, clock, logger })
+    keeper = made
+    stage.run('membership', () => made.run({ signal }))
   }
   return server.url
 }
@@ -414,50 +435,4 @@ async function listen(
   const server = await deps.stage.machine.serveHttp({ ...where, handler, logger: deps.logger })
   deps.stage.closeLater(() => server.close())
   return server
-}
-
-type Registration = {
-  readonly chainId: number
-  readonly key: Uint8Array
-  readonly member: Parameters<typeof ensureRegistered>[0]
-}
-
-/** Registers this node, and again when the registry no longer counts it as active. */
-async function keepRegistered(
-  { chainId, key, member }: Registration,
-  deps: { readonly rpc: Rpc; readonly follower: Follower; readonly logger: Logger; readonly stage: Stage },
-): Promise<void> {
-  const { rpc, follower, logger, stage } = deps
-  const { clock, random, signal } = stage
-  const transactor = createTransactor({ chainId, signer: privateKeySigner(key) }, { rpc, clock, random })
-  for (;;) {
-    await ensureRegistered(member, { rpc, transactor, clock, logger }, { signal })
-    await memberLost(follower, member.signer, signal)
-    logger.warn('registration.lost', { signer: member.signer })
-  }
-}
-
-/** Resolves at the first change of the membership after which `signer` is not in it although it was. */
-function memberLost(follower: Follower, signer: Address, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    let wasActive = follower.membership.activeSince(signer) !== undefined
-    const settle = (): void => {
-      end()
-      signal.removeEventListener('abort', stop)
-    }
-    const stop = (): void => {
-      settle()
-      reject(signal.reason as Error)
-    }
-    const end = follower.onCommit(({ membership }) => {
-      if (membership === undefined) return
-      const isActive = follower.membership.activeSince(signer) !== undefined
-      if (wasActive && !isActive) {
-        settle()
-        resolve()
-      }
-      wasActive = isActive
-    })
-    signal.addEventListener('abort', stop, { once: true })
-  })
 }

@@ -49,6 +49,8 @@ export type TestChain = {
   replaceGenesis(hash?: Hex): void
   /** What it says its id is. */
   chainId: number
+  /** Unix seconds of a block: ten for each. */
+  timeAt(number: number): number
   /** Hash of a block; for comparing. */
   hashAt(number: number): Hex | undefined
 }
@@ -210,7 +212,8 @@ export function createTestChain(): TestChain {
     async *heads({ signal }) {
       let given = { number: -1, hash: hashOf('nothing') }
       while (!signal.aborted) {
-        const head = { number: hashes.length - 1, hash: hashes.at(-1)! }
+        const number = hashes.length - 1
+        const head = { number, hash: hashes.at(-1)!, timeS: chain.timeAt(number) }
         if (head.hash !== given.hash) {
           const from = hashes[given.number] === given.hash || given.number === -1 ? given.number + 1 : head.number
           given = head
@@ -246,6 +249,7 @@ export function createTestChain(): TestChain {
       for (const wake of Array.from(wakers)) wake()
     },
     replaceGenesis: (hash = hashOf('another genesis')) => void (hashes[0] = hash),
+    timeAt: (number) => 1_700_000_000 + 10 * number,
     hashAt: (number) => hashes[number],
     async handle(request) {
       const { id, method, params } = (await request.json()) as {

@@ -66,6 +66,7 @@ export {
   heartbeat,
   leaveMember,
   markStale,
+  readActiveMembers,
   readMembers,
   readMembershipHash,
   readOwnMember,

@@ -56,6 +56,15 @@ export async function readMembers(rpc: Rpc, registry: Address, options: Abortabl
   }
 }
 
+/** The active members as their owners see them: with stake and last heartbeat. */
+export async function readActiveMembers(
+  rpc: Rpc,
+  registry: Address,
+  options: Abortable,
+): Promise<readonly OwnMember[]> {
+  return read(registry, async () => (await readRaw(rpc, registry, options)).map(ownMemberOf))
+}
+
 /** Raised with every change of the active set. */
 export async function readVersion(rpc: Rpc, registry: Address, options: Abortable): Promise<number> {
   return read(registry, async () => {
@@ -215,18 +224,20 @@ type RawMember = {
 }
 
 async function readList(rpc: Rpc, registry: Address, options: Abortable): Promise<readonly Member[]> {
-  return read(registry, async () => {
-    const data = encodeFunctionData({ abi: storageRegistryAbi, functionName: 'members' })
-    const result = await call(rpc, registry, data, options)
-    const list: readonly RawMember[] = decodeFunctionResult({
-      abi: storageRegistryAbi,
-      functionName: 'members',
-      data: result,
-    })
-    if (list.length > MEMBERS_MAX)
-      throw fail('REGISTRY_INVALID', { registry, memberCount: list.length, membersMax: MEMBERS_MAX })
-    return list.map(memberOf)
+  return read(registry, async () => (await readRaw(rpc, registry, options)).map(memberOf))
+}
+
+async function readRaw(rpc: Rpc, registry: Address, options: Abortable): Promise<readonly RawMember[]> {
+  const data = encodeFunctionData({ abi: storageRegistryAbi, functionName: 'members' })
+  const result = await call(rpc, registry, data, options)
+  const list: readonly RawMember[] = decodeFunctionResult({
+    abi: storageRegistryAbi,
+    functionName: 'members',
+    data: result,
   })
+  if (list.length > MEMBERS_MAX)
+    throw fail('REGISTRY_INVALID', { registry, memberCount: list.length, membersMax: MEMBERS_MAX })
+  return list
 }
 
 function memberOf({ id, signer, endpoint, domain, weight }: RawMember): Member {

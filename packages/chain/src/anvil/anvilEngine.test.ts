@@ -341,7 +341,7 @@ describe('push', () => {
     expect(blocks().flatMap(({ logs }) => logs.map((log) => log.transactionHash))).toEqual(wanted)
     for (const [i, block] of blocks().entries()) {
       if (i > 0) expect(block.parentHash).toBe(blocks()[i - 1]!.hash)
-      expect(Object.keys(block)).toEqual(['number', 'hash', 'parentHash', 'logs'])
+      expect(Object.keys(block)).toEqual(['number', 'hash', 'parentHash', 'timestamp', 'logs'])
     }
     socket.close()
   })

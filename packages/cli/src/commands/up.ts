@@ -33,6 +33,7 @@ async function upHere(options: UpOptions, context: Context): Promise<void> {
       dir,
       portBase: options.portBase,
       nodes: options.nodes,
+      graceSeconds: options.grace,
       code: options.code,
       reset: options.reset,
       entry: context.io.entry,
@@ -65,6 +66,7 @@ async function upInBackground(options: UpOptions, context: Context): Promise<voi
     String(options.timeout),
     ...(options.portBase === undefined ? [] : ['--port-base', String(options.portBase)]),
     ...(options.nodes === undefined ? [] : ['--nodes', String(options.nodes)]),
+    ...(options.grace === undefined ? [] : ['--grace', String(options.grace)]),
     ...(options.code === undefined ? [] : ['--code', options.code]),
     ...(options.reset ? ['--reset'] : []),
   ]

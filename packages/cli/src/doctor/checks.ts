@@ -1,5 +1,6 @@
 import { LOG_BYTES_MAX } from '../local/logCap.ts'
 import { ROOM_NEXT, roomOf } from '../local/room.ts'
+import { areFundsLow } from '../local/status.ts'
 import { formatBytes } from '../print.ts'
 import type { DoctorFacts } from './facts.ts'
 
@@ -264,6 +265,19 @@ export const checkNodes: Check = ({ nodes }) => {
       const [what, next] = told.chainFault.split(' Next: ')
       found.push(fail(id, `${id} does not follow the chain: ${what}`, next ?? `Read \`weightless logs ${id}\`.`))
     }
+    if (told.memberFault !== undefined) {
+      const [what, next] = told.memberFault.split(' Next: ')
+      found.push(fail(id, `${id} cannot say that it lives: ${what}`, next ?? `Read \`weightless logs ${id}\`.`))
+    } else if (told.standing === 'stale')
+      found.push(warn(id, `${id} is not counted on: it was silent for too long.`, 'Wait: it speaks at the next block.'))
+    if (areFundsLow(told.heartbeatsLeft ?? null))
+      found.push(
+        warn(
+          id,
+          `The account of ${id} pays for ${told.heartbeatsLeft} heartbeats more: less than a day.`,
+          `Send it coins, or start the network again: \`weightless up\` does.`,
+        ),
+      )
     if (newest - told.nextSeq > BEHIND_MAX)
       found.push(
         warn(

@@ -75,6 +75,11 @@ export type NodeFacts = {
         readonly damagedCount: number
         /** Why it cannot follow the chain, with the next step. */
         readonly chainFault: string | undefined
+        /** What it says the registry makes of it; `undefined` for a node without a registry. */
+        readonly standing: string | undefined
+        /** Why its last transaction failed, with the next step. */
+        readonly memberFault: string | undefined
+        readonly heartbeatsLeft: number | undefined
         readonly nextSeq: number
         readonly usedBytes: number
         readonly capacityBytes: number

@@ -227,6 +227,10 @@ async function nodeFacts(node: StatusNode, signal: AbortSignal): Promise<NodeFac
       readonly nextSeq?: unknown
       readonly store?: { readonly [name: string]: unknown }
       readonly sync?: { readonly [name: string]: unknown }
+      readonly member?: {
+        readonly [name: string]: unknown
+        readonly fault?: { readonly message?: unknown } | null
+      } | null
     }
     return {
       id,
@@ -238,6 +242,9 @@ async function nodeFacts(node: StatusNode, signal: AbortSignal): Promise<NodeFac
         brokenBy: textOf(told.store?.['brokenBy']),
         damagedCount: whole(told.store?.['damagedCount']) ?? 0,
         chainFault: typeof told.chain?.message === 'string' ? told.chain.message : undefined,
+        standing: textOf(told.member?.['status']),
+        memberFault: typeof told.member?.fault?.message === 'string' ? told.member.fault.message : undefined,
+        heartbeatsLeft: whole(told.member?.['heartbeatsLeft']),
         nextSeq: whole(told.nextSeq) ?? 0,
         usedBytes: whole(told.store?.['usedBytes']) ?? 0,
         capacityBytes: whole(told.store?.['capacityBytes']) ?? Infinity,

@@ -83,9 +83,13 @@ type ToldStatus = { readonly status: NodeStatus; readonly bytesByLosses: Readonl
 
 async function toldStatus(node: StorageNode, signal: AbortSignal): Promise<ToldStatus> {
   const { pid, restarts } = node.process
-  const [role, told] = await Promise.all([
+  const [role, told, member] = await Promise.all([
     roleStatus({ url: node.url, pid, state: node.state, restarts }),
     pid === undefined ? undefined : askNode(node.url, signal),
+    node.readMember({ signal }).then(
+      (own) => own?.status ?? 'none',
+      () => null,
+    ),
   ])
   const { store, sync, scrub, nextSeq, chain } = told ?? {}
   const status = {
@@ -106,6 +110,9 @@ async function toldStatus(node: StorageNode, signal: AbortSignal): Promise<ToldS
     repairHindrance: typeof sync?.hindrance === 'string' ? preview(sync.hindrance) : null,
     scrubbedMs: whole(scrub?.lastFullPassMs),
     chainFault: typeof chain?.message === 'string' ? chain.message : null,
+    member,
+    heartbeatsLeft: whole(told?.member?.heartbeatsLeft),
+    memberFault: typeof told?.member?.fault?.message === 'string' ? told.member.fault.message : null,
   }
   return { status, bytesByLosses: numbersOf(told?.redundancy?.bytes) }
 }
@@ -125,6 +132,10 @@ type Told = {
   readonly nextSeq?: unknown
   readonly store?: { readonly [name: string]: unknown }
   readonly chain?: { readonly message?: unknown }
+  readonly member?: {
+    readonly heartbeatsLeft?: unknown
+    readonly fault?: { readonly message?: unknown } | null
+  } | null
   readonly sync?: { readonly [name: string]: unknown }
   readonly scrub?: { readonly lastFullPassMs?: unknown }
   readonly redundancy?: { readonly bytes?: unknown }

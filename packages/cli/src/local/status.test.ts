@@ -20,6 +20,9 @@ const node: NodeStatus = {
   repairHindrance: null,
   scrubbedMs: null,
   chainFault: null,
+  member: 'active',
+  heartbeatsLeft: null,
+  memberFault: null,
 }
 const status: NetworkStatus = {
   ready: true,
@@ -53,6 +56,26 @@ test('a node that takes no more writes is told with what broke it', () => {
   const broken = { ...node, readOnly: true, brokenBy: 'STORE_SYNC_FAILED' }
   const text = describeStatus({ ...status, storage: { ...status.storage, nodes: [broken] } })
   expect(text).toContain('running, read-only: STORE_SYNC_FAILED')
+})
+
+test.each<readonly [Partial<NodeStatus>, string]>([
+  [{ state: 'down', pid: null, member: 'stale' }, 'down, stale'],
+  [{ member: 'none' }, 'running, no member'],
+  [{ heartbeatsLeft: 5_759 }, 'running, funds low'],
+  [
+    { memberFault: 'The wallet has less than this needs. Send it coins.' },
+    'node-0 cannot say that it lives. The wallet',
+  ],
+])('a node of which the registry or its account says %o is told', (fields, words) => {
+  const text = describeStatus({ ...status, storage: { ...status.storage, nodes: [{ ...node, ...fields }] } })
+  expect(text).toContain(words)
+})
+
+test('a member with funds for a day has no words about either', () => {
+  const well = { ...node, heartbeatsLeft: 5_760 }
+  expect(describeStatus({ ...status, storage: { ...status.storage, nodes: [well] } })).not.toMatch(
+    /stale|member|funds|lives/,
+  )
 })
 
 test('a repair is told with what is done, what is left, how long it takes, and what holds it up', () => {

@@ -1,4 +1,5 @@
 import { SEGMENT_SIZE_BYTES } from '@weightless/core'
+import type { MemberStatus } from '@weightless/sdk'
 import { formatBytes, table } from '../print.ts'
 import { ROOM_NEXT, type Room } from './room.ts'
 
@@ -65,6 +66,12 @@ export type NodeStatus = RoleStatus & {
   readonly scrubbedMs: number | null
   /** Why it cannot follow the chain, with the next step; `null` while it does. */
   readonly chainFault: string | null
+  /** What the registry says of it; `null` while the chain does not answer. */
+  readonly member: MemberStatus | null
+  /** Heartbeats that its account pays for; `null` while that is not known. */
+  readonly heartbeatsLeft: number | null
+  /** Why its last transaction failed, with the next step. */
+  readonly memberFault: string | null
 }
 
 export function describeStatus(status: NetworkStatus): string {
@@ -76,7 +83,7 @@ export function describeStatus(status: NetworkStatus): string {
     ['gateway', describeState(gateway), pid(gateway), rss(gateway), '', '', gateway.url],
     ...storage.nodes.map((node) => [
       node.id,
-      `${describeState(node)}${node.readOnly === true ? `, read-only${node.brokenBy === null ? '' : `: ${node.brokenBy}`}` : ''}${isFull(node) ? ', full' : ''}${describeMissing(node)}`,
+      `${describeState(node)}${describeMember(node)}${node.readOnly === true ? `, read-only${node.brokenBy === null ? '' : `: ${node.brokenBy}`}` : ''}${isFull(node) ? ', full' : ''}${describeMissing(node)}`,
       pid(node),
       rss(node),
       String(node.segmentCount ?? '?'),
@@ -89,6 +96,9 @@ export function describeStatus(status: NetworkStatus): string {
     '',
     ...storage.nodes.flatMap(({ id, chainFault }) =>
       chainFault === null ? [] : [`${id} does not follow the chain. ${chainFault}`, ''],
+    ),
+    ...storage.nodes.flatMap(({ id, memberFault }) =>
+      memberFault === null ? [] : [`${id} cannot say that it lives. ${memberFault}`, ''],
     ),
     ...(chain.fault === null ? [] : [`The chain has stopped. ${chain.fault}`, '']),
     ...describeRoom(status.disk),
@@ -107,6 +117,17 @@ function describeRoom({ freeBytes, room }: NetworkStatus['disk']): readonly stri
 /** No whole segment fits any more. */
 function isFull({ usedBytes, capacityBytes }: NodeStatus): boolean {
   return usedBytes !== null && capacityBytes !== null && capacityBytes - usedBytes < SEGMENT_SIZE_BYTES
+}
+
+/** What is not so with a node that is well. Whether it drains its state says. */
+function describeMember({ member, heartbeatsLeft }: NodeStatus): string {
+  const standing = member === 'stale' ? ', stale' : member === 'none' || member === 'left' ? ', no member' : ''
+  return `${standing}${areFundsLow(heartbeatsLeft) ? ', funds low' : ''}`
+}
+
+/** Less than a day of heartbeats, one each 15 seconds. */
+export function areFundsLow(heartbeatsLeft: number | null): boolean {
+  return heartbeatsLeft !== null && heartbeatsLeft < 5_760
 }
 
 function describeMissing({ missingBytes }: NodeStatus): string {

@@ -16,6 +16,7 @@ import {
   privateKeySigner,
   readOwnMember,
   withdrawStake,
+  type OwnMember,
   type Rpc,
   type Transactor,
 } from '@weightless/sdk'
@@ -50,6 +51,8 @@ export type StorageNode = {
   readonly address: Address
   readonly process: RoleProcess
   readonly state: RoleState
+  /** What the registry says of it; `undefined` when it was never a member. */
+  readMember(options: Abortable): Promise<OwnMember | undefined>
 }
 
 export type StorageNodesOptions = {
@@ -199,6 +202,7 @@ export async function openStorageNodes(
             address: one.address,
             process: one.process,
             state: stateOf(node, one),
+            readMember: (abortable) => readOwnMember(deps.rpc, registry, one.address, abortable),
           },
         ]
       }),

@@ -94,6 +94,23 @@ describe('the chain follower', () => {
     expect(follower.entries.byRoot(live!.root)).toEqual([live])
   })
 
+  test('tells the newest block with its time once the log is read up to it, each once', async () => {
+    const chain = createTestChain()
+    chain.submit(...submissions.slice(0, 3))
+    chain.advance(3000)
+    const { follower } = follow(chain)
+    const told: { readonly number: number; readonly timeS: number }[] = []
+    follower.onHead((head) => void told.push(head))
+    follower.onCommit(({ head }) => {
+      if (head.number < 3000) expect(told).toEqual([])
+    })
+    await caughtUp(chain, follower)
+    await until(() => told.length === 1)
+    chain.advance(1)
+    await until(() => told.length === 2)
+    expect(told).toEqual([3001, 3002].map((number) => ({ number, timeS: chain.timeAt(number) })))
+  })
+
   test('asks nothing for a block whose logs came with it', async () => {
     const chain = createTestChain()
     chain.submit(submissions[0]!)

@@ -50,7 +50,12 @@ export type Follower = {
   waitForSeq(seq: number, options: Abortable): Promise<void>
   /** Called after each commit, in order. Returns the function that ends it. */
   onCommit(listener: (commit: Commit) => void): () => void
+  /** Called when the log has been followed up to the newest block: with that one. Not for each block while there are newer ones. */
+  onHead(listener: (head: TimedHead) => void): () => void
 }
+
+/** The newest block of the chain, and what its clock said then. */
+export type TimedHead = { readonly number: number; readonly timeS: number }
 
 /** `behind`: reads the log. `following`: has read it up to the newest block. `delayed`: the endpoint fails, asked again soon.
  *  `halted`: goes on only when the endpoint serves the chain of this directory again; what is stored is served meanwhile. */
@@ -78,6 +83,8 @@ export type FollowerOptions = {
 
 /** The newest block, and where the endpoint tells them the logs of all blocks from `from` up to it (host `headFeed`). */
 export type ChainHead = BlockMark & {
+  /** Unix seconds. */
+  readonly timeS?: number | undefined
   readonly told?: { readonly from: number; readonly parentHash: Hex; readonly logs: readonly unknown[] } | undefined
 }
 
@@ -124,6 +131,8 @@ export function createFollower(options: FollowerOptions, deps: FollowerDeps): Fo
   let era = 0
   let started = false
   const listeners = new Set<(commit: Commit) => void>()
+  const headListeners = new Set<(head: TimedHead) => void>()
+  let toldHead: Hex | undefined
   const waiters = new Set<{ readonly seq: number; readonly done: () => void }>()
   const addresses = options.registry === undefined ? [options.flow] : [options.flow, options.registry]
 
@@ -240,6 +249,15 @@ export function createFollower(options: FollowerOptions, deps: FollowerDeps): Fo
       await clock.sleep(RETRY_MS_MIN * 2 ** gaps, { signal })
     }
     isAtNewest = newest !== undefined && cursor.block.number >= newest.number - confirmations
+    if (isAtNewest) announceHead(newest!)
+  }
+
+  /** By the clock of the chain as it is, however many blocks are waited for before one is read. */
+  function announceHead({ number, hash, timeS }: ChainHead): void {
+    if (hash === toldHead) return
+    toldHead = hash
+    if (timeS === undefined) return
+    for (const listener of headListeners) listener({ number, timeS })
   }
 
   /** The newest block that enough others follow. */
@@ -476,6 +494,10 @@ export function createFollower(options: FollowerOptions, deps: FollowerDeps): Fo
     onCommit(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)
+    },
+    onHead(listener) {
+      headListeners.add(listener)
+      return () => headListeners.delete(listener)
     },
   }
 }

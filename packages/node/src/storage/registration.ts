@@ -70,23 +70,29 @@ const RETRY_MS = 1_000
 /** A chain that is away for longer than this at start is told to the operator. */
 const ATTEMPTS_MAX = 30
 
-/** Registers the node, wakes it, or corrects what the registry says of it. Throws `REGISTRATION_FAILED`. */
+/** Registers the node, wakes it, or corrects what the registry says of it; answers what it says then. Throws `REGISTRATION_FAILED`, with
+ *  the `status` of a node that is a member all the same. */
 export async function ensureRegistered(
   options: RegistrationOptions,
   deps: RegistrationDeps,
   { signal }: { readonly signal: AbortSignal },
-): Promise<void> {
+): Promise<OwnMember> {
   const { logger, clock } = deps
+  const seen: Seen = { own: undefined }
   for (let attempt = 1; ; attempt++) {
     try {
-      await walk(options, deps, signal)
-      return
+      return await walk(options, deps, seen, signal)
     } catch (error) {
       signal.throwIfAborted()
       if (!isFailure(error) || !error.retryable || attempt >= ATTEMPTS_MAX) {
         throw fail(
           'REGISTRATION_FAILED',
-          { registry: options.registry, signer: options.signer, code: isFailure(error) ? error.code : undefined },
+          {
+            registry: options.registry,
+            signer: options.signer,
+            status: seen.own?.status,
+            code: isFailure(error) ? error.code : undefined,
+          },
           { cause: error },
         )
       }
@@ -96,7 +102,15 @@ export async function ensureRegistered(
   }
 }
 
-async function walk(options: RegistrationOptions, deps: RegistrationDeps, signal: AbortSignal): Promise<void> {
+/** What the registry said when it was last read: of a node that is a member, or was one a moment ago. */
+type Seen = { own: OwnMember | undefined }
+
+async function walk(
+  options: RegistrationOptions,
+  deps: RegistrationDeps,
+  seen: Seen,
+  signal: AbortSignal,
+): Promise<OwnMember> {
   const { rpc, transactor, logger } = deps
   const { registry, signer, endpoint, domain, capacitySegments } = options
   const { stakePerSegmentWei } = await readRegistryRules(rpc, registry, { signal })
@@ -104,11 +118,12 @@ async function walk(options: RegistrationOptions, deps: RegistrationDeps, signal
   const wanted = { signer, endpoint, domain, capacitySegments, stakeWei }
   for (let taken = 0; taken < STEPS_MAX; taken++) {
     const own = await readOwnMember(rpc, registry, await transactor.address({ signal }), { signal })
+    seen.own = own?.status === 'left' || own?.status === 'none' ? undefined : own
     const next = nextStep(own, wanted)
     switch (next.step) {
       case 'none':
         if (next.reason === 'draining') logger.warn('registration.draining', { id: own?.id })
-        return
+        return own!
       case 'register':
         await registerMember(transactor, registry, wanted, { signal })
         break
@@ -121,4 +136,5 @@ async function walk(options: RegistrationOptions, deps: RegistrationDeps, signal
     }
     logger.info('registration.changed', { step: next.step, endpoint, registry })
   }
+  throw fail('REGISTRATION_UNSETTLED', { registry, signer, steps: STEPS_MAX })
 }

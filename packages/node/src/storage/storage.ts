@@ -31,6 +31,7 @@ import { UPKEEP_DEFAULT, type Upkeep } from '../sync/upkeep.ts'
 import { zgsMethods } from '../zgs/compat.ts'
 import { createRpcEndpoint } from '../zgs/endpoint.ts'
 import { createStorageBackend } from './backend.ts'
+import type { MemberStanding } from './keepMember.ts'
 import { createReceipts } from './receipts.ts'
 import { createStorageRoutes } from './routes.ts'
 import { createStorageRules } from './rules.ts'
@@ -60,6 +61,8 @@ export type StorageRoleDeps = {
   readonly metrics: RoleMetrics
   readonly bytes: FastBytes
   readonly signer: ReceiptSigner | undefined
+  /** What the registry makes of this node; `undefined` for one that is in none. */
+  readonly standing?: (() => MemberStanding | undefined) | undefined
   readonly signal: AbortSignal
 }
 
@@ -361,6 +364,17 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
   metrics.gaugeOf('weightless_bodies_bytes', 'Bytes of request bodies in memory.', () => bodies.usage().usedBytes)
   metrics.gaugeOf('weightless_bodies_waiting', 'Requests whose body waits unread.', () => bodies.usage().waitingCount)
 
+  metrics.gaugeOf(
+    'weightless_member_heartbeat_seconds',
+    'Unix time of the last heartbeat, by the chain; 0 where there is none.',
+    () => deps.standing?.()?.lastHeartbeatS ?? 0,
+  )
+  metrics.gaugeOf(
+    'weightless_member_heartbeats_left',
+    'Heartbeats that the account of this node pays for; -1 while that is not known.',
+    () => deps.standing?.()?.heartbeatsLeft ?? -1,
+  )
+
   const isReady = (): boolean => follower.isCaughtUp() && !store.usage().readOnly
   const status = (): object => ({
     version: options.version,
@@ -380,6 +394,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     scrub: scrub.status(),
     redundancy: redundancy.status(),
     chain: describeChain(follower.state()),
+    member: describeStanding(deps.standing?.()),
     ready: isReady(),
   })
 
@@ -485,5 +500,17 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
         end()
       }
     },
+  }
+}
+
+function describeStanding(standing: MemberStanding | undefined): object | null {
+  if (standing === undefined) return null
+  const { id, status, lastHeartbeatS, heartbeatsLeft, fault } = standing
+  return {
+    id: id ?? null,
+    status,
+    lastHeartbeatS: lastHeartbeatS ?? null,
+    heartbeatsLeft: heartbeatsLeft ?? null,
+    fault: fault === undefined ? null : { code: fault.code, message: fault.message, next: fault.next },
   }
 }
