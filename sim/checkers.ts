@@ -93,6 +93,8 @@ export function booksViolations(
     /** Entries on chain, and how often users have tried to add one. */
     readonly entryCount: number
     readonly triesMax: number
+    readonly paidByGateway: number
+    readonly paidByGatewayMax: number
   },
 ): readonly string[] {
   const { fundedWei, balances, surplus, stakesWei, feesWei, gasWei } = chain.books()
@@ -104,5 +106,7 @@ export function booksViolations(
   if (stakesWei !== facts.stakesWei) found.push(`stakes are ${stakesWei} wei and not ${facts.stakesWei}`)
   if (facts.entryCount > facts.triesMax)
     found.push(`${facts.entryCount} entries were paid for in ${facts.triesMax} tries`)
+  if (facts.paidByGateway > facts.paidByGatewayMax)
+    found.push(`the gateway paid for ${facts.paidByGateway} parities of ${facts.paidByGatewayMax} files`)
   return found
 }

@@ -47,6 +47,7 @@ export function codedPlanOf(seed: number, options: PlanOptions): Plan {
     nodeCount,
     domains,
     spareCount: losses.reduce((sum, { joining }) => sum + joining.length, 0),
+    gatewayCode: planGateway(createChance(seed ^ 0x9a7e), codes),
     ownClients,
     officialClients,
     objects,
@@ -129,6 +130,11 @@ function planDomains(
 /** Holders that no object of the world needs once it is at full strength. */
 function losableAt(codes: readonly ErasureCode[], nodeCount: number): number {
   return Math.min(REPLICA_COUNT - 1, ...codes.map(({ k, m }) => Math.min(m, nodeCount - k)))
+}
+
+/** Parity in two worlds of three. */
+function planGateway(chance: Chance, codes: readonly ErasureCode[]): ErasureCode | undefined {
+  return chance.below(3) === 0 ? undefined : codes[chance.below(codes.length)]!
 }
 
 /** In one world of three, of one of its objects: under the code of its owner, or one that promises more. */

@@ -7,17 +7,24 @@ import { runWorld } from './world.ts'
 const top = resolve(import.meta.dirname, '..')
 const SEED = 6
 
-test('one seed run twice in two processes gives the same trace', async () => {
-  const run = async (): Promise<string> => {
-    const { stdout } = await promisify(execFile)(process.execPath, ['scripts/sim.mjs', '--seed', String(SEED)], {
-      cwd: top,
-    })
-    return /^seed \d+ ([0-9a-f]{64})$/m.exec(stdout)![1]!
-  }
-  const first = await run()
-  expect(await run()).toBe(first)
-  // After another world in this process, and from sources that nobody bundled.
-  await runWorld({ seed: SEED + 1 })
-  expect((await runWorld({ seed: SEED })).hash).toBe(first)
-  expect((await runWorld({ seed: SEED + 1 })).hash).not.toBe(first)
-})
+test.each(['copies', 'codes'] as const)(
+  'one seed run twice in two processes gives the same trace: %s',
+  async (world) => {
+    const run = async (): Promise<string> => {
+      const { stdout } = await promisify(execFile)(
+        process.execPath,
+        ['scripts/sim.mjs', '--seed', String(SEED), '--world', world],
+        {
+          cwd: top,
+        },
+      )
+      return /^seed \d+ ([0-9a-f]{64})$/m.exec(stdout)![1]!
+    }
+    const first = await run()
+    expect(await run()).toBe(first)
+    // After another world in this process, and from sources that nobody bundled.
+    await runWorld({ seed: SEED + 1, world })
+    expect((await runWorld({ seed: SEED, world })).hash).toBe(first)
+    expect((await runWorld({ seed: SEED + 1, world })).hash).not.toBe(first)
+  },
+)

@@ -8,6 +8,8 @@ export type Plan = {
   readonly domains: readonly (string | undefined)[]
   /** Storage nodes that are there from the beginning and join later. */
   readonly spareCount: number
+  /** What the gateway gives official uploads; `undefined`: copies. */
+  readonly gatewayCode: ErasureCode | undefined
   readonly ownClients: number
   readonly officialClients: number
   readonly objects: readonly PlannedObject[]
@@ -108,6 +110,7 @@ export function planOf(seed: number, options: PlanOptions): Plan {
     nodeCount,
     domains: [],
     spareCount: 0,
+    gatewayCode: undefined,
     ownClients,
     officialClients,
     objects: planObjects(chance, { ownClients, officialClients, faultMs }),

@@ -8,6 +8,7 @@ import { planOf, type Plan } from './faults.ts'
 import { createSimNet } from './net.ts'
 import type { Planted } from './planted.ts'
 import { createTrace } from './trace.ts'
+import { parityOfGateway } from './world/acks.ts'
 import { audit } from './world/audit.ts'
 import { startChain } from './world/chain.ts'
 import { endFaults, scheduleFaults } from './world/inject.ts'
@@ -169,10 +170,14 @@ function bookFacts(world: World, users: readonly User[]) {
     fundsWei: FUNDS_WEI,
     stakesWei: stakesOf(world.plan.nodeCount + world.joinedCount),
     entryCount: world.chain.logs().filter(isSubmit).length,
+    // Once for each file of official clients, however often the gateway dies.
+    paidByGatewayMax: world.plan.objects.filter(({ kind }) => kind === 'official').length,
+    paidByGateway: parityOfGateway(world.chain).length,
     triesMax:
       users.flatMap(({ tries }) => [...tries]).reduce((sum, [at, count]) => sum + count * entriesOf(at), 0) +
       world.crashes * (isCoded ? 2 : 1) +
-      2 * world.plan.attacks.length,
+      2 * world.plan.attacks.length +
+      parityOfGateway(world.chain).length,
   }
 }
 

@@ -1,7 +1,9 @@
+import { addressOfPrivateKey, parseParityTags, type Entry, type ParityTags } from '@weightless/core'
 import { decodeSubmitLog } from '@weightless/sdk'
 import { isSubmit } from '../chain.ts'
 import type { Ack } from '../checkers.ts'
-import type { World } from './state.ts'
+import { keyOf } from '../machine.ts'
+import { OPERATOR, type World } from './state.ts'
 
 /** What was acknowledged, each entry once under each code, with the most that was said of it, by the number that it has now; what is on chain no
  *  more is a violation. */
@@ -19,6 +21,18 @@ export function acksOnChain(world: World): readonly Ack[] {
     told.set(key, { ...ack, signers: [...new Set([...ack.signers, ...(known?.signers ?? [])])] })
   }
   return [...told.values()]
+}
+
+/** Parity entries that the operator of the gateway has paid for. */
+export function parityOfGateway(
+  chain: World['chain'],
+): readonly { readonly tags: ParityTags; readonly parity: Entry }[] {
+  const operator = addressOfPrivateKey(keyOf(OPERATOR))
+  const entries = chain.logs().filter(isSubmit).map(decodeSubmitLog)
+  return entries.flatMap((parity) => {
+    const tags = parity.sender === operator ? parseParityTags(parity.tags) : undefined
+    return tags === undefined ? [] : [{ tags, parity }]
+  })
 }
 
 /** A reorganisation may have given the entry another number; the simulated ones drop no transaction. */

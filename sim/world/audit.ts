@@ -6,7 +6,7 @@ import { keyOf } from '../machine.ts'
 import { acksOnChain } from './acks.ts'
 import { bytesAt, openEye, untilAllFollow, type Eye } from './eye.ts'
 import { GATEWAY_URL, nodesOf, nodeUrl, type World } from './state.ts'
-import { keptObjects, untilFullStrength } from './strength.ts'
+import { untilFullStrength } from './strength.ts'
 
 /** Reading back everything that was acknowledged. */
 const AUDIT_MS_MAX = 300_000
@@ -31,10 +31,6 @@ export async function audit(world: World): Promise<void> {
       })
   }
   const roots = new Set<string>()
-  const kept = keptObjects(world)
-  // The gateway does not decode yet.
-  const isKeptByShards = ({ root, bytes }: Ack): boolean =>
-    kept.some((one) => one.root === root && one.bytes.length === bytes.length && one.kept.how === 'shards')
   for (const ack of acksOnChain(world)) {
     const about = `${ack.kind} ${ack.root.slice(0, 10)} (${ack.bytes.length} bytes, entry ${ack.seq}, by ${ack.by})`
     check(`${about} through the SDK`, async () => {
@@ -45,15 +41,14 @@ export async function audit(world: World): Promise<void> {
         checker.yieldedOneOf('the SDK', ack, await ownDownload(client, ack.root))
       })
     roots.add(ack.root)
-    if (!isKeptByShards(ack))
-      check(`${about} through the gateway`, async () => {
-        const bytes = await officialDownload(client, GATEWAY_URL, {
-          seq: ack.seq,
-          root: ack.root,
-          sizeBytes: ack.bytes.length,
-        })
-        checker.yielded('the gateway', ack, bytes)
+    check(`${about} through the gateway`, async () => {
+      const bytes = await officialDownload(client, GATEWAY_URL, {
+        seq: ack.seq,
+        root: ack.root,
+        sizeBytes: ack.bytes.length,
       })
+      checker.yielded('the gateway', ack, bytes)
+    })
     for (const signer of ack.signers) {
       const id = nodeOf.get(signer)
       if (id === undefined) checker.violation('stranger', `${about} was signed by ${signer}`)

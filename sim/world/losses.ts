@@ -2,7 +2,7 @@ import { addressOfPrivateKey } from '@weightless/core'
 import { storageRegistryAbi } from '@weightless/contracts'
 import { encodeFunctionData } from 'viem'
 import { REGISTRY } from '../chain.ts'
-import { ownDownload } from '../clients.ts'
+import { officialDownload, ownDownload } from '../clients.ts'
 import type { PlannedLoss } from '../faults.ts'
 import { keyOf } from '../machine.ts'
 import { WORLD_EPOCH_MS } from '../process.ts'
@@ -10,7 +10,7 @@ import { acksOnChain } from './acks.ts'
 import { shownError } from './audit.ts'
 import { openEye, untilAllFollow, type Eye } from './eye.ts'
 import { endFaults, rot, scheduleFaults } from './inject.ts'
-import { machinesOf, type World } from './state.ts'
+import { GATEWAY_URL, machinesOf, type World } from './state.ts'
 import { untilFullStrength } from './strength.ts'
 import { rangeOf, type User } from './users.ts'
 
@@ -74,6 +74,8 @@ async function readAll(world: World, { client, chance }: Eye, { how, machines }:
     try {
       checker.yielded(`the SDK, ${about}`, ack, await ownDownload(client, target))
       checker.yielded(`the SDK, a part, ${about}`, ack, await ownDownload(client, target, range), range)
+      const official = { seq: ack.seq, root: ack.root, sizeBytes: ack.bytes.length }
+      checker.yielded(`the gateway, ${about}`, ack, await officialDownload(client, GATEWAY_URL, official))
     } catch (error) {
       checker.violation('lost', `${about}: ${shownError(error)}`)
     }

@@ -4,7 +4,7 @@ import { lying } from '../liar.ts'
 import { createMachine, keyOf, type SimMachine } from '../machine.ts'
 import type { Process } from '../process.ts'
 import { chainFor } from './chain.ts'
-import { FUNDS_WEI, GATEWAY_URL, nodeUrl, type World } from './state.ts'
+import { FUNDS_WEI, GATEWAY_URL, nodeUrl, OPERATOR, type World } from './state.ts'
 
 export const REPLICAS = 3
 const CAPACITY_BYTES = 1024 ** 3
@@ -73,18 +73,27 @@ export function makeMachines(world: World): readonly SimMachine[] {
   }
   const range = (from: number, count: number): number[] => Array.from({ length: count }, (_, i) => from + i)
   const machines = range(0, plan.nodeCount).map(nodeOf)
+  const operator = addressOfPrivateKey(keyOf(OPERATOR))
+  chain.fund(operator, FUNDS_WEI)
   const gateway = createMachine(
     {
       name: 'gateway',
       url: GATEWAY_URL,
-      privateKey: keyOf(99),
+      privateKey: keyOf(OPERATOR),
       config: (rpcUrl) => ({
         chain: chainConfig(rpcUrl),
         storage: undefined,
         gateway: {
           listen: { host: 'gateway.sim', port: 80 },
           dataDir: '/data',
-          policy: 'replicate',
+          policy: plan.gatewayCode === undefined ? 'replicate' : 'erasure',
+          erasure: plan.gatewayCode && {
+            code: plan.gatewayCode,
+            operatorKeyFile: '/key',
+            dayBytesMax: CAPACITY_BYTES,
+            addressDayBytesMax: CAPACITY_BYTES,
+            gateways: [],
+          },
           replicas: REPLICAS,
           spoolBytesMax: CAPACITY_BYTES,
           publicUrl: GATEWAY_URL,
@@ -93,7 +102,7 @@ export function makeMachines(world: World): readonly SimMachine[] {
         ...rest,
       }),
     },
-    { ...shared, chainFor: (process) => chainFor(world, process, chain.flow), seed: seed * 64 + 63 * 1_000_003, net },
+    { ...shared, chainFor: (process) => chainFor(world, process, operator), seed: seed * 64 + 63 * 1_000_003, net },
   )
   return [...machines, gateway, ...range(plan.nodeCount + 1, plan.spareCount).map(nodeOf)]
 }

@@ -48,6 +48,9 @@ export function machinesOf({ machines, absent }: World): readonly SimMachine[] {
   return machines.filter((_, at) => !absent.has(at))
 }
 
+/** Of the gateway's operator, who pays for parity. */
+export const OPERATOR = 99
+
 export const GATEWAY_URL = 'http://gateway.sim'
 export const nodeUrl = (id: number): string => `http://node-${id}.sim`
 

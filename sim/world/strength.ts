@@ -17,7 +17,7 @@ import {
 import { defaultErasureKernel } from '@weightless/kernels'
 import { info } from '@weightless/sdk'
 import type { Ack } from '../checkers.ts'
-import { acksOnChain } from './acks.ts'
+import { acksOnChain, parityOfGateway } from './acks.ts'
 import { bytesAt, type Eye } from './eye.ts'
 import { nodesOf, type World } from './state.ts'
 
@@ -66,9 +66,10 @@ export function keptObjects(world: World): readonly KeptObject[] {
   return [...groups.values()].map((acks): KeptObject => {
     const [first] = acks
     const { root, bytes } = first!
-    const coded = acks.flatMap(({ seq, certificate }) =>
+    const ofOwners = acks.flatMap(({ seq, certificate }) =>
       certificate?.code == null ? [] : [{ seq, code: certificate.code, parity: certificate.parity }],
     )
+    const coded = [...ofOwners, ...ofGateway(world, acks)]
     const best = coded.sort((a, b) => b.code.m - a.code.m || (a.parity?.seq ?? 0) - (b.parity?.seq ?? 0))[0]
     const layout = best && shardLayoutOf(bytes.length, best.code)
     if (best === undefined || layout === undefined) {
@@ -77,6 +78,16 @@ export function keptObjects(world: World): readonly KeptObject[] {
     }
     return { root, seq: best.seq, bytes, kept: { how: 'shards', layout, parity: best.parity! } }
   })
+}
+
+/** Parity that the gateway has paid for. */
+function ofGateway({ chain }: World, [first, ...rest]: readonly Ack[]) {
+  const { root, bytes } = first!
+  const seq = [first!, ...rest].find(({ certificate }) => certificate === undefined)?.seq
+  if (seq === undefined) return []
+  return parityOfGateway(chain).flatMap(({ tags, parity }) =>
+    tags.dataRoot === root && tags.sizeBytes === bytes.length ? [{ seq, code: tags.code, parity }] : [],
+  )
 }
 
 /** Nodes restore no more copies of a single segment than of anything else, whatever its code. */
@@ -128,7 +139,8 @@ async function lookAt(
   const { root, seq, bytes, kept } = object
   const node = eye.node(at)
   try {
-    const entry = (await node.entries(root, {})).find((known) => known.seq === seq)
+    const entries = (await node.entries(root, {})).filter(({ sizeBytes }) => sizeBytes === bytes.length)
+    const entry = entries.find((known) => known.seq === seq)
     if (entry === undefined) return nothing('it does not know the entry')
     if (kept.how === 'copies') {
       if (!entry.complete) return nothing('its copy is not whole')
@@ -140,7 +152,9 @@ async function lookAt(
     const { layout, parity } = kept
     const told = entry.parities.find((known) => known.seq === parity.seq)
     if (told?.slots.includes(slot) !== true) return nothing('it does not have all shards')
-    if (!told.proven) return nothing('its parity is not proven there')
+    // Entries of the same bytes share their shards, and the certificate of one of them.
+    const proven = entries.find(({ parities }) => parities.some((one) => one.seq === parity.seq && one.proven))
+    if (proven === undefined) return nothing('its parity is not proven there')
     if (how === 'told') return THERE
     const { k, m } = layout.code
     const isData = slot < k
@@ -148,7 +162,8 @@ async function lookAt(
     const of = isData ? { root, seq, step: k } : { root: parity.root, seq: parity.seq, step: m }
     const data = await bytesAt(node, { ...of, from: segmentIndex, count: shardCountOf(layout, slot) })
     if (!isPrefix(expectedShards(object, layout, slot), data)) return nothing('its shards cannot be read')
-    const certificate = await node.certificate(root, { seq, sizeBytesMax: CERTIFICATE_BYTES_MAX }, {})
+    const what = { seq: proven.seq, sizeBytesMax: CERTIFICATE_BYTES_MAX }
+    const certificate = await node.certificate(root, what, {})
     if (certificate === undefined) return nothing('it has no certificate')
     const { chainId, registry, membershipHashOf } = world.chain
     const facts = verifyCertificate(certificate, { chainId, registry, membershipHashOf })
@@ -210,16 +225,16 @@ function parityShard(code: ErasureCode, data: readonly (Uint8Array | undefined)[
 async function weakInfo(
   { plan }: World,
   { client }: Eye,
-  { root, seq, kept }: KeptObject,
+  { root, kept }: KeptObject,
   homeCount: number,
 ): Promise<readonly string[]> {
   if (kept.how !== 'shards') return []
   const least = homeCount - kept.layout.dataSlotCount - (plan.liar === undefined ? 0 : 1)
   try {
     const { protection } = await info(client, root)
-    // `info` speaks of the first entry of a root.
+    // Another parity may protect what `info` speaks of, the first entry of a root.
     if (protection === undefined) return [`info knows no certificate`]
-    if (protection.certificate.entrySeq !== seq) return []
+    if (protection.certificate.parity?.seq !== kept.parity.seq) return []
     const { lossesSurvivedNow } = protection
     if (lossesSurvivedNow !== undefined && lossesSurvivedNow >= least) return []
     return [`info says that it survives ${lossesSurvivedNow} losses and not ${least}`]

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { Root } from '@weightless/core'
-import { saysMore, type Certified } from './certificates.ts'
+import { saysMore, type Certified, type Places } from './certificates.ts'
 
 /** One slot each, in this order. */
 const heldBy = (...ids: readonly number[]): Certified['holders'] => ids.map((id, slot) => ({ id, slots: [slot] }))
@@ -13,7 +13,8 @@ const certified = (change: Partial<Certified>, m = 2, seq = 7): Certified => ({
   holders: heldBy(1, 2, 3, 4, 5, 6),
   ...change,
 })
-const isMember = (id: number): boolean => id <= 6
+/** Member 1 is the home of slot 0, and so on. */
+const places: Places = { isMember: (id) => id <= 6, isHome: (id, slot) => id === slot + 1 }
 
 describe('of two certificates of one entry', () => {
   const kept = certified({})
@@ -29,21 +30,28 @@ describe('of two certificates of one entry', () => {
     ['one whose holders have left', 'no', certified({ holders: heldBy(1, 2, 3, 4, 5, 7) })],
     ['copies alone', 'no', certified({ parity: null, proven: [], isDurable: true })],
   ])('%s takes the place of one that is proven and durable: %s', (_, takes, one) => {
-    expect(saysMore(one, kept, isMember) ? 'yes' : 'no').toBe(takes)
+    expect(saysMore(one, kept, places) ? 'yes' : 'no').toBe(takes)
   })
 
   test('one that names more members takes the place of one whose holders have left', () => {
     const left = certified({ holders: heldBy(1, 2, 3, 4, 7, 8) })
-    expect([saysMore(kept, left, isMember), saysMore(left, kept, isMember)]).toEqual([true, false])
+    expect([saysMore(kept, left, places), saysMore(left, kept, places)]).toEqual([true, false])
   })
 
   test('a member that has taken over a slot of one that has left takes the place of one that names both alike', () => {
     const before = certified({ holders: heldBy(1, 2, 3, 4, 5, 7) })
     const after = certified({ holders: [...heldBy(1, 2, 3, 4), { id: 5, slots: [4, 5] }, { id: 7, slots: [5] }] })
-    expect([saysMore(after, before, isMember), saysMore(before, after, isMember)]).toEqual([true, false])
+    expect([saysMore(after, before, places), saysMore(before, after, places)]).toEqual([true, false])
+  })
+
+  test('a home that is named for its own slot takes the place of the same member named for one that it has given up', () => {
+    const before = certified({ holders: [...heldBy(1, 2, 3, 4, 6), { id: 5, slots: [5] }] })
+    // All six slots are named either way: 6 for slot 4, which is not its own, and 5 for slot 5.
+    const after = certified({ holders: [...heldBy(1, 2, 3, 4), { id: 5, slots: [4] }, { id: 6, slots: [5] }] })
+    expect([saysMore(after, before, places), saysMore(before, after, places)]).toEqual([true, false])
   })
 
   test('any is more than none', () => {
-    expect(saysMore(certified({ proven: [], isDurable: false }), undefined, isMember)).toBe(true)
+    expect(saysMore(certified({ proven: [], isDurable: false }), undefined, places)).toBe(true)
   })
 })

@@ -15,6 +15,7 @@ import {
   fail as failCore,
   fingerprintsBySlot,
   membershipHash,
+  protectedHomes,
   verifyCertificate,
 } from '@weightless/core'
 import { numberKey } from '../flow/keys.ts'
@@ -160,6 +161,13 @@ export function createCertificates(options: CertificatesOptions, deps: Certifica
     return (id) => ids.has(id)
   }
 
+  function placesOf({ root, sizeBytes }: Entry, { parity }: Certified): Places {
+    const { members } = membership.current()
+    const homes = parity === null ? [] : protectedHomes({ dataRoot: root, sizeBytes, code: parity.code }, members)
+    const homeOf = new Map(homes.map(({ slot, member }) => [slot, member.id]))
+    return { isMember: isMember(), isHome: (id, slot) => homeOf.get(slot) === id }
+  }
+
   /** Keeps the best of these if it says more than what is kept. */
   async function keep(
     entry: Entry,
@@ -169,7 +177,8 @@ export function createCertificates(options: CertificatesOptions, deps: Certifica
     const before = of(entry)
     let best: Candidate | undefined
     for (const candidate of candidates)
-      if (saysMore(candidate.certified, best?.certified ?? before, isMember())) best = candidate
+      if (saysMore(candidate.certified, best?.certified ?? before, placesOf(entry, candidate.certified)))
+        best = candidate
     if (best === undefined) return false
     const { root, sizeBytes, blockNumber } = entry
     const row: Row = { ...best.certified, root, sizeBytes, blockNumber }
@@ -185,6 +194,11 @@ export function createCertificates(options: CertificatesOptions, deps: Certifica
   }
 }
 
+/** Where the slots of an object belong under the members of now. */
+export type Places = {
+  readonly isMember: (id: number) => boolean
+  readonly isHome: (id: number, slot: number) => boolean
+}
 type Candidate = { readonly certificate: Certificate; readonly certified: Certified }
 
 function refuse(reason: string, facts: Parameters<typeof failCore>[1]): Error {
@@ -210,8 +224,9 @@ function certifiedOf({ code, parity }: Certificate, facts: CertificateFacts): Ce
 
 /** Which of two certificates of one entry is kept. A parity that is proven and durable before one that is not, so that nobody
  *  takes protection away by proving a larger parity that he has not spread; then the one that counts; then who names more slots at
- *  those who are members now, more of these, survives more, and names fewer who have left. */
-export function saysMore(one: Certified, kept: Certified | undefined, isMember: (id: number) => boolean): boolean {
+ *  those who are members now, more of them at their homes (others give theirs up), more members, survives more, and names fewer who
+ *  have left. */
+export function saysMore(one: Certified, kept: Certified | undefined, { isMember, isHome }: Places): boolean {
   if (kept === undefined) return true
   const rank = ({ proven, isDurable }: Certified): number => (proven.length === 0 ? 0 : isDurable ? 2 : 1)
   if (rank(one) !== rank(kept)) return rank(one) > rank(kept)
@@ -219,8 +234,11 @@ export function saysMore(one: Certified, kept: Certified | undefined, isMember: 
     return chooseParity([one.parity!, kept.parity!]) === one.parity
   const present = ({ holders }: Certified): Certified['holders'] => holders.filter(({ id }) => isMember(id))
   const slotsOf = (certified: Certified): readonly number[] => present(certified).flatMap(({ slots }) => slots)
+  const atHome = ({ holders }: Certified): number =>
+    holders.reduce((sum, { id, slots }) => sum + slots.filter((slot) => isHome(id, slot)).length, 0)
   const more =
     new Set(slotsOf(one)).size - new Set(slotsOf(kept)).size ||
+    atHome(one) - atHome(kept) ||
     present(one).length - present(kept).length ||
     slotsOf(one).length - slotsOf(kept).length ||
     one.lossesSurvived - kept.lossesSurvived ||
