@@ -71,6 +71,8 @@ const LOCAL_REGISTRY = { ...defaultDeployParams.registry, leaveDelaySeconds: 0n 
 const PORTS_FREE_MS_MAX = 10_000
 const REGISTERED_MS_MAX = 30_000
 const STEP_MS = 25
+/** What a node has when it is funded again pays for days of heartbeats. */
+const FUNDS_STEP_MS = 600_000
 /** A role that fails in a loop writes some MB a second; looking at ten files takes no time. */
 const LOG_CAP_STEP_MS = 5_000
 
@@ -332,6 +334,13 @@ async function openNodes(
   )
   parts.nodes = nodes
   cleanups.push(() => nodes.stopAll())
+  const timer = setInterval(() => {
+    const addresses = nodes.list().map(({ address }) => address)
+    fundNodes(addresses, { rpc, funder }, { signal }).catch((error: unknown) =>
+      logger.warn('nodes.unfunded', { error }),
+    )
+  }, FUNDS_STEP_MS)
+  cleanups.push(async () => clearInterval(timer))
   return nodes
 }
 

@@ -42,6 +42,10 @@ const SCENARIOS: Readonly<Record<string, { readonly about: string; load(): Promi
     about: 'modelled annual loss of codes beside three copies',
     load: async () => (await import('../bench/durability.ts')).durability,
   },
+  churn: {
+    about: 'bytes that a change of the membership moves',
+    load: async () => (await import('../bench/churn.ts')).churn,
+  },
   put: {
     about: 'latency of a 50 KB put to durable',
     load: async () => (await import('../bench/putSmall.ts')).putSmall,
