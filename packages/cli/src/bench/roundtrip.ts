@@ -49,7 +49,7 @@ export const roundtrip: Scenario = {
         row('both, whole processes', put.ms + get.ms, upload.processMs + download.processMs),
       ],
       notes: [
-        `${sizeBytes / MIB} MiB, three copies, six storage nodes; bar for both: 10 x`,
+        `${sizeBytes / MIB} MiB, ${network.description.storage.code ?? 'three copies'}, six storage nodes; bar for both: 10 x`,
         'without the start of processes: our commands from reading the network file to their result, the calls of the official SDK',
         `upload: ${work}`,
         `download: ${workGet}`,
