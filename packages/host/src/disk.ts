@@ -6,6 +6,7 @@ import type { Disk, DiskFile } from '@weightless/core'
 import { fail } from './errors.ts'
 import { openPastCache, type PastCache } from './pastCache.ts'
 import { makeDirectoryDurable, syncDirectory } from './syncDirectory.ts'
+import { writeAll } from './writeAll.ts'
 
 /** Data directories hold keys and other people's bytes: nobody else reads them (DESIGN D14). */
 const DIRECTORY_MODE = 0o700
@@ -84,21 +85,6 @@ function diskFile(handle: FileHandle, pastCache: PastCache | undefined, path: st
         await pastCache?.close()
         await handle.close()
       }),
-  }
-}
-
-/** One system call in the usual case; the kernel may take less, for instance when the disk fills up. */
-async function writeAll(handle: FileHandle, parts: readonly Uint8Array[], position: number): Promise<void> {
-  let rest = parts.filter((part) => part.length > 0)
-  let at = position
-  while (rest.length > 0) {
-    let { bytesWritten } = await handle.writev(rest, at)
-    if (bytesWritten === 0) throw Object.assign(new Error('the file takes no more bytes'), { code: 'ENOSPC' })
-    at += bytesWritten
-    let whole = 0
-    while (whole < rest.length && bytesWritten >= rest[whole]!.length) bytesWritten -= rest[whole++]!.length
-    rest = rest.slice(whole)
-    if (bytesWritten > 0) rest[0] = rest[0]!.subarray(bytesWritten)
   }
 }
 

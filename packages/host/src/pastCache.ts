@@ -1,5 +1,7 @@
 import { constants } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
+import { copyInto } from './copyInto.ts'
+import { writeAll } from './writeAll.ts'
 
 /** Writes whole pages past the page cache. A large write through it copies every byte into pages that the kernel has to find and
  *  clear first, and then only waits for its flush; of a machine that stores more than it reads that is most of the CPU time. */
@@ -59,22 +61,14 @@ async function writeStaged(handle: FileHandle, parts: readonly Uint8Array[], pos
   for (const part of parts) {
     for (let from = 0; from < part.length;) {
       const taken = Math.min(part.length - from, STAGE_BYTES - filled)
-      bytes.set(part.subarray(from, from + taken), filled)
+      copyInto(bytes, part.subarray(from, from + taken), filled)
       from += taken
       filled += taken
       if (filled < STAGE_BYTES) continue
-      await writeAll(handle, bytes, at)
+      await writeAll(handle, [bytes], at)
       at += filled
       filled = 0
     }
   }
-  if (filled > 0) await writeAll(handle, bytes.subarray(0, filled), at)
-}
-
-async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-  for (let done = 0; done < bytes.length;) {
-    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done)
-    if (bytesWritten === 0) throw Object.assign(new Error('the file takes no more bytes'), { code: 'ENOSPC' })
-    done += bytesWritten
-  }
+  if (filled > 0) await writeAll(handle, [bytes.subarray(0, filled)], at)
 }
