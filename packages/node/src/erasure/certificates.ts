@@ -21,6 +21,7 @@ import {
 import { numberKey } from '../flow/keys.ts'
 import type { MembershipView } from '../flow/membership.ts'
 import type { ParityIndex } from '../flow/parities.ts'
+import { createTurns } from '../turns.ts'
 import { bringsNews, hasSameReceipts, isOfSameParity, unionOf } from './certificateUnion.ts'
 import { codedEntryOf, type CodedEntry } from './codedEntry.ts'
 import type { Fingerprints } from './fingerprints.ts'
@@ -67,6 +68,7 @@ type Row = Certified & { readonly root: Root; readonly sizeBytes: number; readon
 
 export function createCertificates(options: CertificatesOptions, deps: CertificatesDeps): Certificates {
   const { index, membership, parities, held, fingerprints } = deps
+  const inTurn = createTurns<number>()
 
   function of(entry: Entry): Certified | undefined {
     const value = index.get(numberKey('certified', entry.seq))
@@ -119,21 +121,26 @@ export function createCertificates(options: CertificatesOptions, deps: Certifica
   return {
     of,
     get,
-    async take(entry, certificate, { signal }) {
-      const certified = certifiedOf(certificate, await verify(entry, certificate, signal))
-      // Synced: without a data holder nobody could prove the parity anew, so losing its power must not cost all nodes the proof.
-      const candidates = [{ certificate, certified }, ...(await unions(entry, certificate, signal))]
-      await keep(entry, candidates, { durability: 'synced' })
-      return certified
-    },
-    async add(entry, own, { signal }) {
-      const kept = get(entry)
-      const members = membership.at(own.receipt.registryVersion)
-      if (kept === undefined || members === undefined) return false
-      const alone = assembleCertificate(kept, [own], [members])
-      // What a crash takes of this is asked for again.
-      return await keep(entry, await unions(entry, alone, signal), { durability: 'written' })
-    },
+    // In turn: what is kept is read, put together with what came, verified and written; who came between would be lost.
+    take: (entry, certificate, { signal }) => inTurn(entry.seq, () => take(entry, certificate, signal)),
+    add: (entry, own, { signal }) => inTurn(entry.seq, () => add(entry, own, signal)),
+  }
+
+  async function take(entry: Entry, certificate: Certificate, signal: AbortSignal): Promise<Certified> {
+    const certified = certifiedOf(certificate, await verify(entry, certificate, signal))
+    // Synced: without a data holder nobody could prove the parity anew, so losing its power must not cost all nodes the proof.
+    const candidates = [{ certificate, certified }, ...(await unions(entry, certificate, signal))]
+    await keep(entry, candidates, { durability: 'synced' })
+    return certified
+  }
+
+  async function add(entry: Entry, own: HeldReceipt, signal: AbortSignal): Promise<boolean> {
+    const kept = get(entry)
+    const members = membership.at(own.receipt.registryVersion)
+    if (kept === undefined || members === undefined) return false
+    const alone = assembleCertificate(kept, [own], [members])
+    // What a crash takes of this is asked for again.
+    return await keep(entry, await unions(entry, alone, signal), { durability: 'written' })
   }
 
   function get(entry: Entry): Certificate | undefined {

@@ -6,6 +6,7 @@ import { isReceiptOf, isSameEntry, type EntryIndex } from '../flow/entries.ts'
 import { numberKey } from '../flow/keys.ts'
 import type { MembershipView } from '../flow/membership.ts'
 import { parityTagsOf } from '../flow/parities.ts'
+import { createTurns } from '../turns.ts'
 
 /**
  * Who signed for which entry. An entry is final at the gateway when as many members as the policy asks for have signed for copies
@@ -56,8 +57,8 @@ export function createLedger(
 ): Ledger {
   const { index, membership } = deps
   const decoded = new Map<number, Delivery>()
-  // One write per entry after the other: three holders answer at once.
-  const writing = new Map<number, Promise<unknown>>()
+  // Three holders answer at once.
+  const inTurn = createTurns<number>()
 
   function delivery(entry: Entry): Delivery {
     const { seq } = entry
@@ -116,17 +117,6 @@ export function createLedger(
     return next.final
   }
 
-  async function inTurn(entry: Entry, receipt: Receipt | undefined): Promise<boolean> {
-    const before = writing.get(entry.seq) ?? Promise.resolve()
-    const work = before.catch(() => undefined).then(() => write(entry, receipt))
-    writing.set(entry.seq, work)
-    try {
-      return await work
-    } finally {
-      if (writing.get(entry.seq) === work) writing.delete(entry.seq)
-    }
-  }
-
   const isFinal = (entry: Entry): boolean =>
     delivery(entry).final || options.isKept?.(entry) === true || isCertified(entry)
 
@@ -155,11 +145,11 @@ export function createLedger(
       for (const { seq } of entries) decoded.delete(seq)
     },
     async settle(entry) {
-      return isFinal(entry) || (await inTurn(entry, undefined))
+      return isFinal(entry) || (await inTurn(entry.seq, () => write(entry, undefined)))
     },
     async add(entry, receipt) {
       check(entry, receipt)
-      return await inTurn(entry, receipt)
+      return await inTurn(entry.seq, () => write(entry, receipt))
     },
   }
 }

@@ -13,12 +13,14 @@ import {
 } from '@weightless/core'
 import { keccak256 } from '@weightless/kernels'
 import { mapBounded, parseUploadStep, upload, type Client, type ReadAt, type UploadStep } from '@weightless/sdk'
+import { createAlarm } from '../alarm.ts'
 import type { Certificates } from '../erasure/certificates.ts'
 import { fail } from '../errors.ts'
 import type { EntryIndex } from '../flow/entries.ts'
 import { numberKey, numberOfKey, numberRange } from '../flow/keys.ts'
 import { parityTagsOf } from '../flow/parities.ts'
 import { createGate } from '../http/gate.ts'
+import { createTurns } from '../turns.ts'
 import type { Budget } from './budget.ts'
 import type { Ledger } from './ledger.ts'
 import type { SegmentReader } from './reader.ts'
@@ -79,9 +81,10 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
   const triedMs = new Map<number, number>()
   /** Entries that are owed parity and were tried in vain since the membership changed. */
   const rests = new Map<number, { readonly dueMs: number; readonly restMs: number }>()
-  /** What is under way for entries of the same bytes: they share their shards, and one parity will do. */
-  const underway = new Map<string, Promise<void>>()
-  let wake: () => void = () => undefined
+  /** Entries of the same bytes share their shards, and one parity will do. */
+  const inTurn = createTurns<string>()
+  const alarm = createAlarm(clock)
+  let isChanged = false
 
   function layoutFor(entry: Entry): ShardLayout | undefined {
     if (parityTagsOf(entry) !== undefined) return undefined
@@ -134,15 +137,7 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
     entry: Entry,
     options: { readonly signal: AbortSignal; readonly isBounded: boolean },
   ): Promise<void> {
-    const key = `${entry.root} ${entry.sizeBytes}`
-    const before = underway.get(key) ?? Promise.resolve()
-    const work = before.catch(() => undefined).then(() => attemptNow(entry, options))
-    underway.set(key, work)
-    try {
-      await work
-    } finally {
-      if (underway.get(key) === work) underway.delete(key)
-    }
+    await inTurn(`${entry.root} ${entry.sizeBytes}`, () => attemptNow(entry, options))
   }
 
   async function attemptNow(
@@ -238,7 +233,7 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
         const segment = await deps.reader.read(entry, at, { signal: scope })
         if (segment === undefined) throw fail('SEGMENT_MISSING', { root: entry.root, seq: entry.seq, index: at })
         const from = at * SEGMENT_SIZE_BYTES
-        copyInto(parts, segment.data.subarray(Math.max(0, start - from), end - from), Math.max(0, from - start))
+        scatter(parts, segment.data.subarray(Math.max(0, start - from), end - from), Math.max(0, from - start))
       })
       return Math.max(0, end - start)
     }
@@ -262,11 +257,13 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
     give,
     retry() {
       rests.clear()
-      wake()
+      isChanged = true
+      alarm.ring()
     },
     owedCount: () => owed().length,
     async run({ signal }) {
       while (!signal.aborted) {
+        isChanged = false
         for (const seq of owed()) {
           const entry = entries.bySeq(seq)
           const rest = rests.get(seq)
@@ -282,9 +279,8 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
           )
           if (signal.aborted) return
         }
-        const awake = new AbortController()
-        wake = () => awake.abort()
-        await clock.sleep(OWED_MS, { signal: AbortSignal.any([signal, awake.signal]) }).catch(() => undefined)
+        // What was tried before the membership changed is tried again.
+        if (!isChanged) await alarm.sleep(OWED_MS, { signal }).catch(() => undefined)
       }
     },
   }
@@ -307,7 +303,7 @@ const HOPELESS: ReadonlySet<string> = new Set([
 ])
 
 /** Puts bytes at a place of parts that follow one another. */
-function copyInto(parts: readonly Uint8Array[], bytes: Uint8Array, place: number): void {
+function scatter(parts: readonly Uint8Array[], bytes: Uint8Array, place: number): void {
   let at = place
   let rest = bytes
   for (const part of parts) {

@@ -1,5 +1,6 @@
 import type { Clock, Entry, Member } from '@weightless/core'
 import { placeHomes, placementOrder } from '@weightless/core'
+import { createAlarm } from '../alarm.ts'
 import type { MembershipView } from '../flow/membership.ts'
 import type { Ledger } from './ledger.ts'
 import type { Peers } from '../peers/peers.ts'
@@ -51,7 +52,7 @@ export function createReceiptSearch(options: { readonly replicas: number }, deps
   const asked = new Map<string, { readonly atMs: number; readonly work: Promise<void> }>()
   const shortSinceMs = new Map<string, number>()
   const watched: { readonly entry: Entry; readonly turn: number; readonly dueMs: number }[] = []
-  let wake: () => void = () => undefined
+  const alarm = createAlarm(clock)
 
   function ask(entry: Entry): Promise<void> {
     if (ledger.isFinal(entry)) return Promise.resolve()
@@ -119,22 +120,14 @@ export function createReceiptSearch(options: { readonly replicas: number }, deps
     watch(entry) {
       if (watched.length >= WATCHED_MAX) return
       watched.push({ entry, turn: 0, dueMs: clock.nowMs() + WATCH_DELAYS_MS[0] })
-      wake()
+      alarm.ring()
     },
     async run({ signal: over }) {
-      over.addEventListener('abort', () => wake(), { once: true })
       while (!over.aborted) {
         const dueMs = watched.reduce((least, one) => Math.min(least, one.dueMs), Infinity)
         const waitMs = dueMs - clock.nowMs()
         if (waitMs > 0) {
-          const awake = new AbortController()
-          const woken = new Promise<void>((resolve) => (wake = resolve))
-          const slept =
-            waitMs === Infinity
-              ? woken
-              : clock.sleep(waitMs, { signal: AbortSignal.any([over, awake.signal]) }).catch(() => undefined)
-          await Promise.race([woken, slept])
-          awake.abort()
+          await alarm.sleep(waitMs, { signal: over }).catch(() => undefined)
           continue
         }
         const due = watched.filter((one) => one.dueMs <= clock.nowMs()).slice(0, WATCH_WINDOW)

@@ -123,6 +123,23 @@ describe('certificates', () => {
     expect(await (await again.fetch(certificatePath(upload))).json()).toEqual(certificate)
   })
 
+  test('that come at the same time are put together: neither is lost', async () => {
+    const world = createTestWorld()
+    const { upload, nodes } = await spread(world)
+    const held = await receiptsOf(upload, nodes)
+    const certificates = [3, 4].map((left) =>
+      certificateOf(
+        upload,
+        held.filter((_, slot) => slot !== left),
+        nodes[0]!,
+      ),
+    )
+    const answers = await Promise.all(certificates.map((one) => putCertificate(upload, nodes[0]!, one)))
+    expect(answers.map(({ status }) => status)).toEqual([200, 200])
+    const kept = (await (await nodes[0]!.fetch(certificatePath(upload))).json()) as { receipts: readonly Receipt[] }
+    expect(kept.receipts.map(({ signer }) => signer).sort()).toEqual(nodes.map(({ signer }) => signer).sort())
+  })
+
   test('are kept when all nodes lose their power at once', async () => {
     const world = createTestWorld()
     const { upload, nodes } = await spread(world)

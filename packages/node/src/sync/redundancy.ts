@@ -14,7 +14,7 @@ import type { HeldShards } from '../erasure/heldShards.ts'
 import type { Follower } from '../flow/follow.ts'
 import type { MembershipView } from '../flow/membership.ts'
 import { parityTagsOf, type ParityIndex } from '../flow/parities.ts'
-import { createAlarm } from './alarm.ts'
+import { createAlarm } from '../alarm.ts'
 
 /** How many more losses of members an object survives. `unknown`: no certificate says. `lost`: too few slots are left. */
 export type RedundancyLevel = (typeof REDUNDANCY_LEVELS)[number]

@@ -1,5 +1,6 @@
 import type { Address, Clock, Entry, Home, Logger, Member, Root } from '@weightless/core'
 import { isFailure, layoutOf, REPLICA_COUNT, SEGMENT_SIZE_BYTES } from '@weightless/core'
+import { createAlarm } from '../alarm.ts'
 import { fail } from '../errors.ts'
 import { fail as failStore } from '../store/errors.ts'
 import type { Follower } from '../flow/follow.ts'
@@ -152,7 +153,7 @@ export function createSync(deps: SyncDeps): Sync {
   let bytesPerMs = 0
   let pausedUntilMs = 0
   let missedAgainMs = 0
-  let wake: () => void = () => undefined
+  const alarm = createAlarm(clock)
 
   function add(
     entry: Entry,
@@ -222,7 +223,7 @@ export function createSync(deps: SyncDeps): Sync {
           add(concerned, duty, { dueMs: clock.nowMs() + SYNC_SETTLE_MS })
       }
     }
-    if (pausedUntilMs > clock.nowMs() + SYNC_SETTLE_MS) wake()
+    if (pausedUntilMs > clock.nowMs() + SYNC_SETTLE_MS) alarm.ring()
   }
 
   /** Most new entries are whole by the time they are due: their writers have brought them. */
@@ -254,7 +255,7 @@ export function createSync(deps: SyncDeps): Sync {
     graceUntilMs = clock.nowMs() + deps.repairGraceMs
     for (const [seq, item] of missing)
       missing.set(seq, { ...item, dueMs: Math.min(item.dueMs, clock.nowMs() + LOOK_AGAIN_MS) })
-    wake()
+    alarm.ring()
   }
 
   async function run({ signal }: { readonly signal: AbortSignal }): Promise<void> {
@@ -297,16 +298,7 @@ export function createSync(deps: SyncDeps): Sync {
   /** Sleeps until it is time, something new is known, or the end. */
   async function pause(ms: number, signal: AbortSignal): Promise<void> {
     pausedUntilMs = clock.nowMs() + ms
-    const awake = new AbortController()
-    const woken = new Promise<void>((resolve) => (wake = resolve))
-    const scope = AbortSignal.any([signal, awake.signal])
-    const onAbort = (): void => wake()
-    signal.addEventListener('abort', onAbort, { once: true })
-    const slept = ms === Infinity ? woken : clock.sleep(Math.max(0, ms), { signal: scope }).catch(() => undefined)
-    await Promise.race([woken, slept])
-    signal.removeEventListener('abort', onAbort)
-    awake.abort()
-    signal.throwIfAborted()
+    await alarm.sleep(ms, { signal })
   }
 
   function launch(seq: number, signal: AbortSignal): void {
@@ -315,7 +307,7 @@ export function createSync(deps: SyncDeps): Sync {
     const work = turn(seq, AbortSignal.any([signal, over.signal])).finally(() => {
       running.delete(seq)
       works.delete(work)
-      wake()
+      alarm.ring()
     })
     works.add(work)
   }
@@ -523,7 +515,7 @@ export function createSync(deps: SyncDeps): Sync {
         const duty = canBeHeld(entry) ? duties.of(entry) : undefined
         if (duty !== undefined && missing.size < MISSING_MAX) add(entry, duty, { dueMs: clock.nowMs() })
       }
-      wake()
+      alarm.ring()
     },
     missed(entry) {
       const nowMs = clock.nowMs()
@@ -538,7 +530,7 @@ export function createSync(deps: SyncDeps): Sync {
             logger.warn('entry.missed', { seq: concerned.seq, root: concerned.root, missingBytes })
             add(concerned, duty, { dueMs: clock.nowMs() })
           }
-          wake()
+          alarm.ring()
         })
         .catch((error: unknown) => logger.warn('entry.unchecked', { seq: entry.seq, error }))
     },
@@ -550,7 +542,7 @@ export function createSync(deps: SyncDeps): Sync {
       const duty = canBeHeld(entry) ? (duties.of(entry) ?? (isIncomplete ? NOTHING_MISSING : undefined)) : undefined
       if (duty === undefined) missing.delete(entry.seq)
       else if (missing.size < MISSING_MAX) add(entry, duty, { dueMs: clock.nowMs() + SYNC_SETTLE_MS })
-      if (pausedUntilMs > clock.nowMs() + SYNC_SETTLE_MS) wake()
+      if (pausedUntilMs > clock.nowMs() + SYNC_SETTLE_MS) alarm.ring()
     },
     start(seq, range) {
       const entry = entryOf(seq)
@@ -562,7 +554,7 @@ export function createSync(deps: SyncDeps): Sync {
         { ...part, missingBytes: bytesMissing(entry, range) },
         { dueMs: clock.nowMs(), ...(range === undefined ? {} : { range }) },
       )
-      wake()
+      alarm.ring()
     },
     stop,
     async locate(seq, { signal: over, timeoutMs }) {
