@@ -66,6 +66,17 @@ describe('the command line', () => {
   })
 
   test.each([
+    ['up', '--code', '60+60'],
+    ['up', '--code', '4+2', '--nodes', '3'],
+    ['up', '--code', '4+2', '--nodes', '3', '--detach'],
+  ])('%j is a usage error that leaves nothing behind', async (...argv) => {
+    const { code, err } = await command(...argv)
+    expect(code).toBe(2)
+    expect(err).toContain('USAGE')
+    expect(await readdir(folder)).toEqual([])
+  })
+
+  test.each([
     ['tour'],
     ['kv', 'put', 'stream', 'key', '--value', 'x'],
     ['da', 'status'],

@@ -28,7 +28,7 @@ import {
 import { capLogs, LOG_BYTES_MAX } from './local/logCap.ts'
 import { createNetworkWriter, describeNetwork } from './local/networkWriter.ts'
 import { checkPorts, choosePorts, DEFAULT_PORT_BASE, LOOPBACK } from './local/ports.ts'
-import { chooseCode, nodeCountFor } from './local/networkCode.ts'
+import { checkNewNetwork, chooseCode, nodeCountFor } from './local/networkCode.ts'
 import { fundNodes } from './local/nodeFunds.ts'
 import { proveNetwork } from './local/proof.ts'
 import { gatewayConfig, type ChainFacts } from './local/roleConfig.ts'
@@ -200,6 +200,7 @@ async function claimDirectory(
   cleanups: Cleanup[],
 ): Promise<'new' | 'ours'> {
   const found = await inspectDirectory(layout.top, options)
+  if (found === 'new' || options.reset) checkNewNetwork(options)
   await mkdir(layout.logs, { recursive: true, mode: 0o700 })
   const lock = await lockDirectory(layout.top).catch((cause: unknown) => {
     if (!isFailure(cause, 'DIRECTORY_IN_USE')) throw cause

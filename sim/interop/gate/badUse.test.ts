@@ -216,6 +216,8 @@ describe('the command line', () => {
       [['up', '--code', '4-2'], 'USAGE'],
       [['put', file, '--code', '4'], 'USAGE'],
       [['put', file, '--code', '200+57'], 'USAGE'],
+      [['put', file, '--losses', '3'], 'USAGE'],
+      [['put', file, '--losses', '1', '--code', 'none'], 'USAGE'],
       [['kv', 'get', 'x'], 'NOT_BUILT'],
       [['da', 'put', 'x'], 'NOT_BUILT'],
       [['models'], 'NOT_BUILT'],

@@ -1,6 +1,6 @@
 import { constants } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
-import { isFailure, receiptKindOf, slotsOf, type Stage } from '@weightless/core'
+import { isFailure, parseCode, receiptKindOf, slotsOf, type Stage } from '@weightless/core'
 import { openFileSource, readPrivateKey, type KernelPool } from '@weightless/host'
 import {
   announce,
@@ -90,6 +90,14 @@ export async function putCommand(file: string, options: PutOptions, context: Con
   printer.result({ ...result, resumed, ms }, () => describe(result, resumed))
 }
 
+/** Throws `USAGE`. */
+function checkLosses(losses: number | undefined, code: string): void {
+  if (losses === undefined) return
+  if (code === 'none') throw fail('USAGE', { reason: '--losses goes with a code: --code k+m' })
+  const { m } = parseCode(code)
+  if (losses > m) throw fail('USAGE', { reason: `--losses is 0 to ${m} under the code ${code}`, value: losses })
+}
+
 /** The code that was asked for; else that of the network, as long as nodes enough for it answer. */
 async function chooseCode(
   client: Client,
@@ -98,6 +106,7 @@ async function chooseCode(
   { printer, signal }: Context,
 ): Promise<string | undefined> {
   const name = code ?? ofNetwork ?? 'none'
+  checkLosses(losses, name)
   if (name === 'none') return undefined
   if (code !== undefined || losses !== undefined || until === 'accepted') return name
   const { members } = await client.membership.read({ signal })

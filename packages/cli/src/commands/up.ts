@@ -5,6 +5,7 @@ import type { Context } from '../context.ts'
 import { fail } from '../errors.ts'
 import { inspectDirectory, layoutOfDirectory } from '../local/directory.ts'
 import { tailLines } from '../local/logLines.ts'
+import { checkNewNetwork } from '../local/networkCode.ts'
 import type { NetworkDescription } from '../networkFile.ts'
 import { table } from '../print.ts'
 import type { UpOptions } from '../program.ts'
@@ -53,7 +54,8 @@ async function upHere(options: UpOptions, context: Context): Promise<void> {
 /** The same command again, in a session of its own: its stdout is the answer, its stderr goes to the log. */
 async function upInBackground(options: UpOptions, context: Context): Promise<void> {
   const { dir, io, printer, signal } = context
-  await inspectDirectory(dir, options)
+  const found = await inspectDirectory(dir, options)
+  if (found === 'new' || options.reset) checkNewNetwork({ nodes: options.nodes, code: options.code })
   const layout = layoutOfDirectory(dir)
   await mkdir(layout.logs, { recursive: true, mode: 0o700 })
   const log = await open(layout.log('up'), 'a', 0o600)
@@ -155,7 +157,11 @@ function describeNetwork(network: NetworkDescription, dir: string): string {
   const { chain, storage, accounts } = network
   const rows = [
     ['chain', chain.rpcUrl, `chain id ${chain.chainId}`],
-    ['gateway and indexer', storage.gatewayUrl, ''],
+    [
+      'gateway and indexer',
+      storage.gatewayUrl,
+      `uploads: ${storage.code ?? 'three copies'}, unless they say otherwise`,
+    ],
     ...storage.nodes.map((node) => [node.id, node.url, node.pid === null ? 'down' : `pid ${node.pid}`]),
   ]
   const where = dir.endsWith('/.weightless') ? '' : ` --dir ${dir}`

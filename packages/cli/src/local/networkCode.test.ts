@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { affordableCode, chooseCode, nodeCountFor } from './networkCode.ts'
+import { affordableCode, checkNewNetwork, chooseCode, nodeCountFor } from './networkCode.ts'
 
 describe('the code of a network', () => {
   test.each([
@@ -36,6 +36,15 @@ describe('the code of a network', () => {
     ['24+8', 32],
   ])('%s gives a new network %i nodes', (code, nodeCount) => {
     expect(nodeCountFor(code)).toBe(nodeCount)
+  })
+
+  test.each([
+    [{ nodes: undefined, code: '60+60' }, /--nodes N/],
+    [{ nodes: 4, code: '4+2' }, /needs 5 storage nodes/],
+  ])('of a new network is checked before anything is made: %j', (asked, refusal) => {
+    expect(() => checkNewNetwork(asked)).toThrow(refusal)
+    checkNewNetwork({ nodes: 6, code: '4+2' })
+    checkNewNetwork({ nodes: 1, code: undefined })
   })
 
   test('with more slots than there can be nodes wants to be told how many', () => {

@@ -32,6 +32,14 @@ export function chooseCode(
   throw fail('USAGE', { reason: `--code ${asked} needs ${needed} storage nodes at least`, nodes: nodeCount })
 }
 
+/** Before anything is made: what a new network was asked for can be. Throws `USAGE`. */
+export function checkNewNetwork(asked: {
+  readonly nodes: number | undefined
+  readonly code: CodeName | undefined
+}): void {
+  chooseCode({ asked: asked.code, known: undefined }, asked.nodes ?? nodeCountFor(asked.code))
+}
+
 /** So many nodes must sign for any upload to be durable (DESIGN D9). */
 function holdersNeeded(code: CodeName): number {
   if (code === 'none') return 1

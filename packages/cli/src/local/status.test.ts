@@ -101,3 +101,13 @@ test('what objects survive is told, the worst first', () => {
     'Losses of nodes: 512 B lost, 4.00 KiB survive no more loss, 2.00 KiB survive 2 more, 1.00 KiB without a certificate\n',
   )
 })
+
+test('a node that has died and is a member still is counted as there, and that is said', () => {
+  const dead = { ...node, state: 'down', member: 'active' } as const
+  const storage = { ...status.storage, bytesByLosses: { '2': 2048 }, nodes: [node, dead] }
+  expect(describeStatus({ ...status, storage })).toContain(
+    'survive 2 more (1 down counted as there until marked stale)',
+  )
+  const nodes = [node, { ...dead, member: 'stale' } as const]
+  expect(describeStatus({ ...status, storage: { ...storage, nodes } })).not.toContain('counted as there')
+})

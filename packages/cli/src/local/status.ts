@@ -103,7 +103,7 @@ export function describeStatus(status: NetworkStatus): string {
     ...(chain.fault === null ? [] : [`The chain has stopped. ${chain.fault}`, '']),
     ...describeRoom(status.disk),
     ...describeRepairs(storage.nodes),
-    ...describeRedundancy(storage.bytesByLosses),
+    ...describeRedundancy(storage),
     `${storage.entryCount ?? '?'} entries in the log, ${formatBytes(status.disk.freeBytes)} free on disk, directory ${status.dir}`,
   ].join('\n')
 }
@@ -147,8 +147,10 @@ function describeRepairs(nodes: readonly NodeStatus[]): readonly string[] {
   return lines.length === 0 ? [] : [...lines, '']
 }
 
-/** Worst first. */
-function describeRedundancy(bytesByLosses: Readonly<Record<string, number>>): readonly string[] {
+/** Worst first. Nodes tell what the certificates of members say, and a node that has just died is a member still. */
+function describeRedundancy({ bytesByLosses, nodes }: NetworkStatus['storage']): readonly string[] {
+  const downCount = nodes.filter(({ state, member }) => state === 'down' && member === 'active').length
+  const caveat = downCount === 0 ? '' : ` (${downCount} down counted as there until marked stale)`
   const names = ['lost', ...Array.from({ length: 8 }, (_, losses) => String(losses)), '8+', 'unknown']
   const parts = names.flatMap((name) => {
     const bytes = bytesByLosses[name] ?? 0
@@ -157,7 +159,7 @@ function describeRedundancy(bytesByLosses: Readonly<Record<string, number>>): re
     if (name === 'unknown') return [`${formatBytes(bytes)} without a certificate`]
     return [`${formatBytes(bytes)} survive${name === '0' ? ' no more loss' : ` ${name} more`}`]
   })
-  return parts.length === 0 ? [] : [`Losses of nodes: ${parts.join(', ')}`]
+  return parts.length === 0 ? [] : [`Losses of nodes: ${parts.join(', ')}${caveat}`]
 }
 
 function describeState(role: RoleStatus): string {
