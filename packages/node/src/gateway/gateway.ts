@@ -1,5 +1,6 @@
 import type { Address, Clock, Entry, ErasureCode, Index, Kernels, Logger, Net, Root } from '@weightless/core'
 import { SEGMENT_SIZE_BYTES, UPLOAD_IDLE_MS } from '@weightless/core'
+import type { Client } from '@weightless/sdk'
 import { createCertificates } from '../erasure/certificates.ts'
 import { createFingerprints } from '../erasure/fingerprints.ts'
 import { createHeldShards } from '../erasure/heldShards.ts'
@@ -14,6 +15,7 @@ import { createSpareBuffers } from '../http/spareBuffers.ts'
 import { createEarly } from '../segments/early.ts'
 import { createShelf } from '../segments/shelf.ts'
 import type { SegmentStore } from '../store/store.ts'
+import { findCertificate } from '../sync/findCertificate.ts'
 import { zgsMethods } from '../zgs/compat.ts'
 import { createRpcEndpoint } from '../zgs/endpoint.ts'
 import { createGatewayBackend } from './backend.ts'
@@ -31,8 +33,6 @@ import { createReceiptSearch } from './receiptSearch.ts'
 import { createRestRoutes } from './rest.ts'
 import { createSegmentWindow } from './segmentWindow.ts'
 import { createShardReads } from './shardReads.ts'
-import { findCertificate } from '../sync/findCertificate.ts'
-import type { Client } from '@weightless/sdk'
 
 export type GatewayRoleOptions = {
   readonly version: string

@@ -1,4 +1,4 @@
-import type { Address, Clock, Entry, Index, Kernels, Logger, Net, ReceiptSigner, Root } from '@weightless/core'
+import type { Address, Clock, Entry, Index, Kernels, Logger, Member, Net, ReceiptSigner, Root } from '@weightless/core'
 import { SEGMENT_SIZE_BYTES } from '@weightless/core'
 import { announce } from '@weightless/sdk'
 import type { StorageMembership } from '../config.ts'
@@ -167,6 +167,12 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     isDropped: (entry) => isDroppedParity(index, entry),
   })
   const isWritable = (): boolean => !store.usage().readOnly
+  const others = (): readonly Member[] =>
+    membership.current().members.filter((member) => member.signer !== signer?.address)
+  const tell = async (entry: Entry, members: readonly Member[], signal: AbortSignal): Promise<void> => {
+    const certificate = certificates.get(entry)
+    if (certificate !== undefined) await spreadCertificate(entry, certificate, { members, signal }, { peers, logger })
+  }
   const searchCertificate: SyncDeps['findCertificate'] = async (entry, options) => {
     const found = await findCertificate(entry, options, { certificates, parities, peers, logger })
     if (found === 'found') redundancy.reconsider(entry)
@@ -201,14 +207,14 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       if (receipt === undefined) return
       if (!(await certificates.add(coded.data, { receipt, fingerprints: found }, { signal }))) return
       redundancy.reconsider(coded.data)
-      const members = membership.current().members.filter((member) => member.signer !== signer?.address)
-      await spreadCertificate(coded.data, certificates.get(coded.data)!, { members, signal }, { peers, logger })
+      await tell(coded.data, others(), signal)
     },
-    async tellHomes(entry, homes, { signal }) {
-      const certificate = certificates.get(entry)
-      const members = homes.map(({ member }) => member)
-      if (certificate !== undefined) await spreadCertificate(entry, certificate, { members, signal }, { peers, logger })
-    },
+    tellHomes: (entry, homes, { signal }) =>
+      tell(
+        entry,
+        homes.map(({ member }) => member),
+        signal,
+      ),
     wanted: rules.wanted,
     peers,
     pace,
@@ -231,8 +237,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
         )
       if (receipt === undefined || !(await certificates.add(entry, { receipt }, { signal }))) return
       redundancy.reconsider(entry)
-      const members = membership.current().members.filter((member) => member.signer !== signer?.address)
-      await spreadCertificate(entry, certificates.get(entry)!, { members, signal }, { peers, logger })
+      await tell(entry, others(), signal)
     },
   })
   const release = createRelease(
@@ -273,7 +278,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     duties,
     held,
     peers,
-    members: () => membership.current().members.filter((member) => member.signer !== signer?.address),
+    members: others,
     drop,
     clock,
     logger,

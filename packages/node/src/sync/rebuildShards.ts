@@ -1,6 +1,7 @@
 import type { PartialTree, SegmentRange, Shard } from '@weightless/core'
 import {
   BATCH_SEGMENTS_MAX,
+  extendedShard,
   invariant,
   layoutOf,
   partialTreeOf,
@@ -130,7 +131,7 @@ export async function rebuildShards(
   async function compute(wanted: ReadonlyMap<number, readonly number[]>): Promise<readonly ComputedShard[]> {
     const computed: ComputedShard[] = []
     for (const [stripe, helpers] of await gather(wanted)) {
-      const bySlot = new Map(helpers.map((shard) => [shard.slot, extended(shard.segment.data)]))
+      const bySlot = new Map(helpers.map((shard) => [shard.slot, extendedShard(shard.segment.data)]))
       const shards = Array.from({ length: code.k + code.m }, (_, slot) =>
         slot < code.k && !isPresent(slot, stripe) ? 'zero' : bySlot.get(slot),
       )
@@ -250,11 +251,4 @@ function* windowsOf<T>(byStripe: ReadonlyMap<number, T>, stripeCount: number): G
   invariant(stripeCount >= 1, 'a window has a stripe')
   const rows = [...byStripe].sort(([a], [b]) => a - b)
   for (let from = 0; from < rows.length; from += stripeCount) yield new Map(rows.slice(from, from + stripeCount))
-}
-
-function extended(data: Uint8Array): Uint8Array {
-  if (data.length === SEGMENT_SIZE_BYTES) return data
-  const shard = new Uint8Array(SEGMENT_SIZE_BYTES)
-  shard.set(data)
-  return shard
 }

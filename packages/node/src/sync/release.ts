@@ -54,7 +54,7 @@ export type ReleaseDeps = {
   readonly duties: Duties
   readonly held: HeldShards
   readonly fingerprints: Fingerprints
-  readonly certificates: Pick<Certificates, 'get'>
+  readonly certificates: Pick<Certificates, 'of'>
   readonly receipts: Pick<Receipts, 'get' | 'signShards'>
   readonly shelf: Pick<Shelf, 'isWhole' | 'has' | 'giveUp' | 'unmark'>
   readonly peers: Peers
@@ -322,7 +322,8 @@ export function createRelease(options: ReleaseOptions, deps: ReleaseDeps): Relea
   }
 
   function codeOf(entry: Entry): ErasureCode | undefined {
-    return deps.certificates.get(entry)?.code ?? undefined
+    const certified = deps.certificates.of(entry)
+    return certified?.copyCode ?? certified?.parity?.code
   }
 
   const othersOf = (): readonly Member[] => membership.current().members.filter(({ signer }) => signer !== deps.signer)
