@@ -1,15 +1,17 @@
 import {
   assembleCertificate,
   decodeBase64,
+  protectedHomes,
   type Address,
   type Certificate,
   type Entry,
   type HeldReceipt,
+  type Member,
   type Receipt,
 } from '@weightless/core'
 import type { CodedObject } from '../../../sim/compliance/codedObject.ts'
 import { CHAIN_ID, REGISTRY } from './testChain.ts'
-import { putBinary, type TestRole, type TestWorld } from './testRoles.ts'
+import { memberOf, putBinary, type TestRole, type TestWorld } from './testRoles.ts'
 
 export type CodedUpload = { readonly object: CodedObject; readonly data: Entry; readonly parity: Entry }
 export type Holder = TestRole & { readonly signer: Address }
@@ -87,4 +89,24 @@ export async function putCertificate(upload: CodedUpload, node: TestRole, certif
     body,
     headers: { 'content-length': String(new TextEncoder().encode(body).length) },
   })
+}
+
+/** What the name of a node is in its world. */
+export function nameOf(node: Holder): string {
+  return new URL(node.url).hostname.replace('.test', '')
+}
+
+export function membersOf(nodes: readonly Holder[]): readonly Member[] {
+  return nodes.map((node, i) => memberOf(i + 1, node))
+}
+
+/** The homes of the slots of an object among these nodes. */
+export function homesOf(
+  object: CodedObject,
+  nodes: readonly Holder[],
+  of: readonly Member[] = membersOf(nodes),
+): Map<number, Holder> {
+  const { root, layout } = object.data.tree
+  const placed = protectedHomes({ dataRoot: root, sizeBytes: layout.sizeBytes, code: object.layout.code }, of)
+  return new Map(placed.map(({ slot, member }) => [slot, nodes.find((node) => node.signer === member.signer)!]))
 }

@@ -7,7 +7,6 @@ import {
   verifyCertificate,
   type Certificate,
   type ErasureCode,
-  type Member,
   type Receipt,
 } from '@weightless/core'
 import { createChance } from '../../../../sim/chance.ts'
@@ -18,6 +17,9 @@ import { createMemoryIndexStore } from '../../../../sim/memoryIndex.ts'
 import {
   certificateOf,
   certificatePath,
+  homesOf,
+  membersOf,
+  nameOf,
   putCertificate,
   putSlots,
   receiptsOf,
@@ -44,24 +46,6 @@ afterEach(endWorlds)
 const SEGMENT = 262_144
 const SIZE_BYTES = 9 * SEGMENT + 1_000
 const code: ErasureCode = { k: 4, m: 2 }
-
-function membersOf(nodes: readonly Holder[]): readonly Member[] {
-  return nodes.map((node, i) => memberOf(i + 1, node))
-}
-
-/** The nodes in the order of their slots; `undefined` where a slot has no home. */
-function homesOf(object: CodedObject, nodes: readonly Holder[]): Map<number, Holder> {
-  const { root, layout } = object.data.tree
-  const placed = protectedHomes(
-    { dataRoot: root, sizeBytes: layout.sizeBytes, code: object.layout.code },
-    membersOf(nodes),
-  )
-  return new Map(placed.map(({ slot, member }) => [slot, nodes.find((node) => node.signer === member.signer)!]))
-}
-
-function nameOf(node: Holder): string {
-  return new URL(node.url).hostname.replace('.test', '')
-}
 
 async function syncOf(node: TestRole): Promise<SyncStatus> {
   return ((await (await node.fetch('/v1/status')).json()) as { sync: SyncStatus }).sync

@@ -3,11 +3,9 @@ import {
   encodeBase64,
   fingerprintRootOf,
   placeHomes,
-  protectedHomes,
   signReceipt,
   type Entry,
   type ErasureCode,
-  type Member,
 } from '@weightless/core'
 import { defaultErasureKernel } from '@weightless/kernels'
 import { createClient, downloadBytes } from '@weightless/sdk'
@@ -15,6 +13,9 @@ import { codedObjectOf, type CodedObject } from '../../../../sim/compliance/code
 import { objectOf } from '../../../../sim/compliance/storageNode.ts'
 import {
   certificateOf,
+  homesOf,
+  membersOf,
+  nameOf,
   putCertificate,
   putSlots,
   receiptsOf,
@@ -24,15 +25,7 @@ import {
 } from '../../test/codedUpload.ts'
 import { CHAIN_ID, FLOW, REGISTRY } from '../../test/testChain.ts'
 import { until } from '../../test/testClock.ts'
-import {
-  createTestWorld,
-  endWorlds,
-  keyOf,
-  memberOf,
-  putBinary,
-  type TestRole,
-  type TestWorld,
-} from '../../test/testRoles.ts'
+import { createTestWorld, endWorlds, keyOf, putBinary, type TestRole, type TestWorld } from '../../test/testRoles.ts'
 import { numberKey } from '../flow/keys.ts'
 import { RELEASE_SETTLE_MS, type ReleaseStatus } from './release.ts'
 
@@ -41,16 +34,6 @@ afterEach(endWorlds)
 const SEGMENT = 262_144
 const SIZE_BYTES = 9 * SEGMENT + 1_000
 const code: ErasureCode = { k: 4, m: 2 }
-
-const nameOf = (node: Holder): string => new URL(node.url).hostname.replace('.test', '')
-
-const membersOf = (nodes: readonly Holder[]): readonly Member[] => nodes.map((node, i) => memberOf(i + 1, node))
-
-function homesOf(object: CodedObject, nodes: readonly Holder[], of = membersOf(nodes)): Map<number, Holder> {
-  const { root, layout } = object.data.tree
-  const placed = protectedHomes({ dataRoot: root, sizeBytes: layout.sizeBytes, code: object.layout.code }, of)
-  return new Map(placed.map(({ slot, member }) => [slot, nodes.find((node) => node.signer === member.signer)!]))
-}
 
 async function putCopy(node: Holder, entry: Entry, object: CodedObject['data'], slot: number): Promise<void> {
   for (let at = 0; at < object.segments.length; at += 16)
