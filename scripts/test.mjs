@@ -4,7 +4,7 @@
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join, relative, resolve } from 'node:path'
 
 const top = resolve(import.meta.dirname, '..')
 const cache = join(top, '.cache', 'test')
@@ -52,6 +52,8 @@ const chosen = Object.entries(suites).filter(([name, suite]) => (asked.length > 
 
 const total = { passed: 0, failed: 0 }
 const rows = []
+/** The names of what failed, told once more at the end: whoever reads only the last page of a long run finds them there. */
+const failures = []
 for (const [name, suite] of chosen) {
   const started = performance.now()
   const result = suite.checks ? runChecks(suite.checks) : runVitest(name, suite.paths)
@@ -64,6 +66,7 @@ for (const [name, suite] of chosen) {
   process.stdout.write(`${rows.at(-1)}\n`)
 }
 process.stdout.write(`\nNode ${process.version}, ${availableParallelism()} cores\n${rows.join('\n')}\n`)
+for (const failure of failures) process.stdout.write(`FAILED ${failure}\n`)
 process.stdout.write(`${total.passed} passed, ${total.failed} failed\n`)
 process.exit(total.failed > 0 || total.passed === 0 ? 1 : 0)
 
@@ -74,6 +77,7 @@ function runChecks(commands) {
     if (done.status === 0) outcome.passed += 1
     else {
       outcome.failed += 1
+      failures.push(`${tool} ${args.join(' ')}`)
       process.stdout.write(`FAILED ${tool} ${args.join(' ')}\n${done.stdout}${done.stderr}\n`)
     }
   }
@@ -88,17 +92,32 @@ function runVitest(name, paths) {
     '--no-install',
     'vitest',
     'run',
-    '--reporter=dot',
+    '--reporter=default',
     '--reporter=json',
     `--outputFile.json=${report}`,
     ...paths,
   ]
   const done = spawnSync('npx', args, { cwd: top, stdio: ['ignore', 'inherit', 'inherit'] })
   try {
-    const { numPassedTests, numFailedTests, numFailedTestSuites } = JSON.parse(readFileSync(report, 'utf8'))
+    const { numPassedTests, numFailedTests, numFailedTestSuites, testResults } = JSON.parse(
+      readFileSync(report, 'utf8'),
+    )
+    failures.push(...testResults.flatMap((file) => failuresOf(name, file)))
     const broken = done.status !== 0 && numFailedTests === 0 ? Math.max(1, numFailedTestSuites) : 0
     return { passed: numPassedTests, failed: numFailedTests + broken + (numPassedTests + numFailedTests === 0 ? 1 : 0) }
   } catch {
+    failures.push(`${name}: no report`)
     return { passed: 0, failed: 1 }
   }
+}
+
+function failuresOf(suite, { name, status, message, assertionResults }) {
+  const file = relative(top, name)
+  const failed = assertionResults.filter((one) => one.status === 'failed')
+  if (failed.length === 0) return status === 'failed' ? [`${suite}: ${file}: ${firstLine(message)}`] : []
+  return failed.map((one) => `${suite}: ${file} :: ${one.fullName}: ${firstLine(one.failureMessages[0])}`)
+}
+
+function firstLine(text = '') {
+  return text.split('\n', 1)[0].slice(0, 300)
 }

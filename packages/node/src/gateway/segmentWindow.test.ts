@@ -1,13 +1,14 @@
 import { describe, expect, test } from 'vitest'
 import type { Entry, Root } from '@weightless/core'
 import { SEGMENT_SIZE_BYTES } from '@weightless/core'
-import { createTestClock, type TestClock } from '../../test/testClock.ts'
+import type { TestClock } from '../../test/testClock.ts'
+import { createVirtualClock } from '../../test/virtualClock.ts'
 import { createSegmentWindow, type SegmentWindow } from './segmentWindow.ts'
 
 const entry = { root: `0x${'11'.repeat(32)}` as Root, sizeBytes: 10 * SEGMENT_SIZE_BYTES } as Entry
 const proof = { siblings: [], lefts: [] }
 const filled = (value: number, sizeBytes = SEGMENT_SIZE_BYTES): Uint8Array => new Uint8Array(sizeBytes).fill(value)
-const windowOfTwo = (clock: TestClock = createTestClock()): SegmentWindow =>
+const windowOfTwo = (clock: TestClock = createVirtualClock()): SegmentWindow =>
   createSegmentWindow({ bytesMax: 2 * SEGMENT_SIZE_BYTES }, { clock })
 
 describe('segments between the spool and their holders', () => {
@@ -45,7 +46,7 @@ describe('segments between the spool and their holders', () => {
   })
 
   test('of an upload that stopped make room for others', () => {
-    const clock = createTestClock()
+    const clock = createVirtualClock()
     const window = windowOfTwo(clock)
     for (const index of [0, 1]) window.put(entry, { index, data: filled(index), proof })
     clock.jump(2_000)

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest'
 import { isFailure } from '@weightless/core'
-import { createTestClock } from '../../test/testClock.ts'
+import { createVirtualClock } from '../../test/virtualClock.ts'
 import { createGate } from './gate.ts'
 
 const never = new AbortController().signal
 const gateOf = (bytesMax: number, waitingMax = 100): ReturnType<typeof createGate> =>
-  createGate({ bytesMax, waitMsMax: 20_000, waitingMax }, { clock: createTestClock() })
+  createGate({ bytesMax, waitMsMax: 20_000, waitingMax }, { clock: createVirtualClock() })
 
 describe('the gate of request bodies', () => {
   test('lets in what fits, and the rest in the order of coming as bytes are given back', async () => {
@@ -75,12 +75,12 @@ describe('the gate of request bodies', () => {
 
 describe('the gate, of clients that are slow', () => {
   const pace = { windowMs: 2_000, wholeMs: 60_000 }
-  const paced = (bytesMax: number, clock = createTestClock()): ReturnType<typeof createGate> =>
+  const paced = (bytesMax: number, clock = createVirtualClock()): ReturnType<typeof createGate> =>
     createGate({ bytesMax, waitMsMax: 20_000, waitingMax: 100, pace }, { clock })
   const stalled = (bytes = 0) => ({ signal: never, movedBytes: () => bytes })
 
   test('a body that does not come loses its place to one that waits, and only then', async () => {
-    const clock = createTestClock()
+    const clock = createVirtualClock()
     const gate = paced(10, clock)
     const slow = await gate.enterWatched(10, stalled())
     await clock.sleep(10_000, {})
@@ -101,7 +101,7 @@ describe('the gate, of clients that are slow', () => {
   })
 
   test('a body that comes, and one that has come, keep their places', async () => {
-    const clock = createTestClock()
+    const clock = createVirtualClock()
     const gate = paced(60_000, clock)
     const startMs = clock.nowMs()
     // Twice the pace at which it would take a minute.
@@ -114,7 +114,7 @@ describe('the gate, of clients that are slow', () => {
   })
 
   test("an answer loses its place while it is the client's turn, and a place that was left is never watched again", async () => {
-    const clock = createTestClock()
+    const clock = createVirtualClock()
     const gate = paced(10, clock)
     const place = await gate.enterWatched(10, stalled())
     place.keep()
@@ -130,7 +130,7 @@ describe('the gate, of clients that are slow', () => {
   })
 
   test('a body that came fast and then stops loses its place too', async () => {
-    const clock = createTestClock()
+    const clock = createVirtualClock()
     const gate = paced(10, clock)
     const place = await gate.enterWatched(10, { signal: never, movedBytes: () => Math.min(9, clock.nowMs()) })
     await gate.enter(10, { signal: never })
@@ -154,7 +154,7 @@ describe('the gate, of clients that are slow', () => {
 })
 
 describe('the gate, of many that send at once', () => {
-  const burstOf = (clock = createTestClock()): ReturnType<typeof createGate> =>
+  const burstOf = (clock = createVirtualClock()): ReturnType<typeof createGate> =>
     createGate(
       {
         bytesMax: 30,

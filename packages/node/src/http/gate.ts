@@ -179,9 +179,10 @@ export function createGate(options: GateOptions, deps: { readonly clock: Clock }
   }
 
   function makeRoom(pace: NonNullable<GateOptions['pace']>): void {
+    const nowMs = clock.nowMs()
     for (const holder of holders) {
-      if (clock.nowMs() - holder.enteredMs >= STEP_MS) holder.slacken()
-      const heldMs = clock.nowMs() - holder.sinceMs
+      if (nowMs - holder.enteredMs >= STEP_MS) holder.slacken()
+      const heldMs = nowMs - holder.sinceMs
       if (heldMs < pace.windowMs) continue
       const isSlow = (holder.movedBytes() - holder.sinceBytes) * pace.wholeMs < holder.sizeBytes * heldMs
       if (!isSlow) restart(holder)

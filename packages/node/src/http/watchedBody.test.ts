@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest'
 import { isFailure } from '@weightless/core'
-import { createTestClock } from '../../test/testClock.ts'
+import { createVirtualClock } from '../../test/virtualClock.ts'
 import { ANSWER_PACE, createGate, type Gate, type Place } from './gate.ts'
 import { watchedBody } from './watchedBody.ts'
 
 const never = new AbortController().signal
 const gateOf = (bytesMax: number): Gate =>
-  createGate({ bytesMax, waitMsMax: 20_000, waitingMax: 100, pace: ANSWER_PACE }, { clock: createTestClock() })
+  createGate({ bytesMax, waitMsMax: 20_000, waitingMax: 100, pace: ANSWER_PACE }, { clock: createVirtualClock() })
 
 async function placeOf(gate: Gate): Promise<Place> {
   const place = await gate.enterWatched(10, { signal: never, movedBytes: () => 0 })
@@ -42,7 +42,7 @@ test('a reader that stops loses its place to one that waits, and its stream brea
 })
 
 test('a reader that goes on keeps its place, however slowly the bytes came into being', async () => {
-  const clock = createTestClock()
+  const clock = createVirtualClock()
   const gate = createGate({ bytesMax: 10, waitMsMax: 20_000, waitingMax: 100, pace: ANSWER_PACE }, { clock })
   const place = await placeOf(gate)
   await clock.sleep(10_000, {})

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { encodeBase64, SEGMENT_SIZE_BYTES } from '@weightless/core'
 import { silentLogger } from '../../../../sim/silentLogger.ts'
-import { createTestClock } from '../../test/testClock.ts'
+import { createVirtualClock } from '../../test/virtualClock.ts'
 import { plainBytes } from '../http/fastBytes.ts'
 import { createGate } from '../http/gate.ts'
 import { createSpareBuffers } from '../http/spareBuffers.ts'
@@ -10,7 +10,7 @@ import { createRpcEndpoint } from './endpoint.ts'
 
 /** An endpoint with one method, `take`, that sees what lies under "data" of its first parameter. */
 function endpointOf(take: (data: Uint8Array) => unknown): (data: readonly Uint8Array[]) => Promise<string> {
-  const clock = createTestClock()
+  const clock = createVirtualClock()
   const gate = createGate({ bytesMax: 2 ** 30, waitMsMax: 1_000, waitingMax: 10 }, { clock })
   const method: RpcMethod = async ([values], { dataOf }) =>
     (values as { data: unknown }[]).map((value) => take(dataOf(value.data)!))
