@@ -10,7 +10,8 @@ const top = resolve(import.meta.dirname, '..')
 const cache = join(top, '.cache', 'test')
 mkdirSync(cache, { recursive: true })
 
-/** `gate`: part of the plain test command. Commands of `checks` count as one test each. */
+/** `gate`: part of the plain test command. Commands of `checks` count as one test each. `alone`: each file starts networks of a dozen
+ *  processes, so one file at a time. */
 const suites = {
   check: { gate: true, checks: [['oxfmt', '--check', '.'], ['oxlint'], ['tsc', '-b']] },
   tidy: { gate: true, paths: ['sim/tidy.test.ts', 'sim/pages.test.ts'] },
@@ -22,7 +23,7 @@ const suites = {
   sdk: { gate: true, paths: ['packages/sdk'] },
   node: { gate: true, paths: ['packages/node'] },
   cli: { gate: true, paths: ['packages/cli'] },
-  crash: { gate: true, paths: ['sim/crash', 'sim/load'] },
+  crash: { gate: true, alone: true, paths: ['sim/crash', 'sim/load'] },
   fuzz: { gate: true, paths: ['sim/fuzz'] },
   sim: {
     gate: true,
@@ -36,9 +37,9 @@ const suites = {
       'sim/chain.anvil.test.ts',
     ],
   },
-  interop: { gate: true, paths: ['sim/interop/gate'] },
-  'interop-full': { gate: false, paths: ['sim/interop'] },
-  'kill-chain': { gate: false, paths: ['sim/kill/chain.test.ts'] },
+  interop: { gate: true, alone: true, paths: ['sim/interop/gate'] },
+  'interop-full': { gate: false, alone: true, paths: ['sim/interop'] },
+  'kill-chain': { gate: false, alone: true, paths: ['sim/kill/chain.test.ts'] },
 }
 
 const asked = process.argv.slice(2)
@@ -56,7 +57,7 @@ const rows = []
 const failures = []
 for (const [name, suite] of chosen) {
   const started = performance.now()
-  const result = suite.checks ? runChecks(suite.checks) : runVitest(name, suite.paths)
+  const result = suite.checks ? runChecks(suite.checks) : runVitest(name, suite)
   total.passed += result.passed
   total.failed += result.failed
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
@@ -85,7 +86,7 @@ function runChecks(commands) {
 }
 
 /** A suite that ends without a report, or without a single test, has failed. */
-function runVitest(name, paths) {
+function runVitest(name, { paths, alone = false }) {
   const report = join(cache, `${name}.json`)
   rmSync(report, { force: true })
   const args = [
@@ -95,6 +96,7 @@ function runVitest(name, paths) {
     '--reporter=default',
     '--reporter=json',
     `--outputFile.json=${report}`,
+    ...(alone ? ['--maxWorkers=1'] : []),
     ...paths,
   ]
   const done = spawnSync('npx', args, { cwd: top, stdio: ['ignore', 'inherit', 'inherit'] })
