@@ -5,7 +5,7 @@ import { DOWNLOAD_BATCH_SEGMENTS, planBatches, type BatchSpan } from './batches.
 const PIECE_BYTES: number = 4 * 1024 ** 2
 /** Pieces on their way or waiting for the reader, with the shards that they are computed from. */
 const WINDOW = 6
-const WINDOW_BYTES: number = 96 * 1024 ** 2
+const WINDOW_BYTES: number = 32 * 1024 ** 2
 
 /** A span of segments in pieces that end where stripes end, small ones first, and how many may be under way. */
 export function planPieces(
@@ -22,5 +22,5 @@ export function planPieces(
   })
   // What is wanted, and at worst as much again of shards to compute it from.
   const pieceBytes = max * SEGMENT_SIZE_BYTES * (k + Math.min(k, m))
-  return { plan, window: Math.max(1, Math.min(WINDOW, Math.floor(WINDOW_BYTES / pieceBytes))) }
+  return { plan, window: Math.max(2, Math.min(WINDOW, Math.floor(WINDOW_BYTES / pieceBytes))) }
 }

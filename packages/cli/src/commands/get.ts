@@ -20,12 +20,12 @@ export async function getCommand(roots: GetRoots, options: GetOptions, context: 
   const network = await readNetworkFile(dir)
   await using session = openClient(network)
   const progress = createProgress(io.stderr)
-  const read = (range: GetOptions['range'], lend = false): AsyncIterable<Uint8Array> =>
+  const read = (range: GetOptions['range']): AsyncIterable<Uint8Array> =>
     download(session.client, roots.length === 1 ? roots[0]! : [...roots], {
       signal,
       timeoutMs: options.timeout * 1000,
       range,
-      lend,
+      lend: true,
       onProgress: (event) => progress.update(event.doneBytes, event.totalBytes, event.phase),
     })
   try {
@@ -44,27 +44,23 @@ export async function getCommand(roots: GetRoots, options: GetOptions, context: 
   }
 }
 
-/** Written as fast as the reader reads: `write` answers false when it is behind. */
+/** Each piece is with the reader before the next is asked for, so its buffer may serve again. */
 async function toStream(parts: AsyncIterable<Uint8Array>, stream: Io['stdout'], signal: AbortSignal): Promise<void> {
   for await (const part of parts) {
     signal.throwIfAborted()
-    if (!stream.write(part)) await drained(stream, signal)
+    await written(stream, part, signal)
   }
 }
 
-function drained(stream: Io['stdout'], signal: AbortSignal): Promise<void> {
+/** A reader that has gone ends the command by its signal: what `write` says of it is not asked. */
+function written(stream: Io['stdout'], part: Uint8Array, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    const done = (): void => {
-      stream.off('drain', done)
+    const stop = (): void => reject(signal.reason)
+    signal.addEventListener('abort', stop, { once: true })
+    stream.write(part, () => {
       signal.removeEventListener('abort', stop)
       resolve()
-    }
-    const stop = (): void => {
-      stream.off('drain', done)
-      reject(signal.reason)
-    }
-    stream.once('drain', done)
-    signal.addEventListener('abort', stop, { once: true })
+    })
   })
 }
 
@@ -72,7 +68,7 @@ type Wanted = {
   readonly roots: GetRoots
   readonly range: GetOptions['range']
   readonly client: Client
-  read(range: GetOptions['range'], lend: true): AsyncIterable<Uint8Array>
+  read(range: GetOptions['range']): AsyncIterable<Uint8Array>
 }
 type Saved = {
   readonly sizeBytes: number
@@ -90,7 +86,7 @@ async function toFile({ roots, range, client, read }: Wanted, path: string, sign
     await part.keep(resumedBytes)
     let sizeBytes = resumedBytes
     // Each piece is in the file before the next is asked for, so its buffer may serve again.
-    for await (const bytes of read(resumedBytes === 0 ? range : { start: resumedBytes, end: undefined }, true)) {
+    for await (const bytes of read(resumedBytes === 0 ? range : { start: resumedBytes, end: undefined })) {
       await part.append(bytes)
       sizeBytes += bytes.length
     }
