@@ -1,7 +1,8 @@
 import type { Entry, ErasureCode, ShardLayout } from '@weightless/core'
 import { concat, fromHex, invariant, segmentOfShard, shardLayoutOf, type Shard } from '@weightless/core'
 import { fail } from '../errors.ts'
-import type { ParityEntry, ParityIndex } from '../flow/parities.ts'
+import type { EntryIndex } from '../flow/entries.ts'
+import { parityTagsOf, type ParityEntry, type ParityIndex } from '../flow/parities.ts'
 
 /** A data entry together with an entry that says it is its parity. Whether that is so has to be proven. */
 export type CodedEntry = {
@@ -15,6 +16,24 @@ export function codedEntryOf(data: Entry, { entry: parity, tags }: ParityEntry):
   const layout = shardLayoutOf(data.sizeBytes, tags.code)
   invariant(layout !== undefined, 'a parity that fits is of more than one segment')
   return { data, parity, code: tags.code, layout }
+}
+
+/** The object that an entry is the data or the parity of: of several the one that its writer submitted beside it, else the first.
+ *  A guess that saves work; it proves nothing. */
+export function likelyCodedEntry(
+  entry: Entry,
+  { entries, parities }: { readonly entries: Pick<EntryIndex, 'bySeq' | 'byRoot'>; readonly parities: ParityIndex },
+): CodedEntry | undefined {
+  const tags = parityTagsOf(entry)
+  if (tags === undefined) {
+    const [first] = parities.of(entry)
+    const parity = parities.named(entry, entry.seq + 1) ?? first
+    return parity && codedEntryOf(entry, parity)
+  }
+  const isData = (one: Entry | undefined): boolean => one?.root === tags.dataRoot && one.sizeBytes === tags.sizeBytes
+  const before = entries.bySeq(entry.seq - 1)
+  const data = isData(before) ? before : entries.byRoot(tags.dataRoot).find(isData)
+  return data && codedEntryOf(data, { entry, tags })
 }
 
 /** Throws `PARITY_MISMATCH` when that entry is no parity of this one. */

@@ -124,7 +124,14 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
       parities,
       held,
       // While the data is here, its own fingerprints count (docs/decisions/0013).
-      fingerprints: createFingerprints({ index, held, kernels, logger, enter: answers.enter }),
+      fingerprints: createFingerprints({
+        index,
+        held,
+        kernels,
+        logger,
+        codedOf: () => undefined,
+        enter: answers.enter,
+      }),
     },
   )
   const ledger = createLedger(

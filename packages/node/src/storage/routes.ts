@@ -10,6 +10,7 @@ import {
   SEGMENTS_BODY_BYTES_MAX,
   SLOT_COUNT_MAX,
 } from '@weightless/core'
+import type { Fingerprints } from '../erasure/fingerprints.ts'
 import { fail } from '../errors.ts'
 import { lookupByRoot } from '../flow/entries.ts'
 import { parityTagsOf } from '../flow/parities.ts'
@@ -40,6 +41,7 @@ export type StorageRoutesDeps = {
   readonly shelf: Shelf
   readonly receipts: Receipts
   readonly shards: ShardRoutes
+  readonly fingerprints: Pick<Fingerprints, 'note'>
   readonly bodies: Gate
   readonly reads: Gate
   readonly spares: SpareBuffers
@@ -62,7 +64,7 @@ export type RouteCall = {
 
 /** The binary routes of docs/wire.md. `undefined` for a path that is none of them. Throws what the routes answer as errors. */
 export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) => Promise<Response> | undefined {
-  const { follower, shelf, receipts, shards, bodies, reads, spares, bytes, clock } = deps
+  const { follower, shelf, receipts, shards, fingerprints, bodies, reads, spares, bytes, clock } = deps
   const { entries } = follower
 
   async function putSegments(root: Root, { request, url, source, signal }: RouteCall): Promise<Response> {
@@ -85,6 +87,7 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
         segments.map((segment) => segment.index),
       )
       await shelf.put(entry, segments, { signal })
+      await fingerprints.note(entry, segments, { signal })
       reuse()
     } finally {
       leave()

@@ -3,6 +3,7 @@ import { SEGMENT_SIZE_BYTES } from '@weightless/core'
 import { announce } from '@weightless/sdk'
 import type { StorageMembership } from '../config.ts'
 import { createCertificates } from '../erasure/certificates.ts'
+import { likelyCodedEntry, type CodedEntry } from '../erasure/codedEntry.ts'
 import { createFingerprints } from '../erasure/fingerprints.ts'
 import { createHeldShards } from '../erasure/heldShards.ts'
 import type { Commit, Follower } from '../flow/follow.ts'
@@ -126,7 +127,9 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
   )
   const reads = createGate({ ...gateOptions, bytesMax: READS_BYTES_MAX, pace: ANSWER_PACE }, { clock })
   const parities = createParityIndex({ index, entries: follower.entries })
-  const fingerprints = createFingerprints({ index, held, kernels, logger, enter: reads.enter })
+  const codedOf = (entry: Entry): CodedEntry | undefined =>
+    likelyCodedEntry(entry, { entries: follower.entries, parities })
+  const fingerprints = createFingerprints({ index, held, kernels, logger, codedOf, enter: reads.enter })
   const certificates = createCertificates(
     { chainId: options.chainId, registry: options.registry ?? NO_REGISTRY },
     { index, membership, parities, held, fingerprints },
@@ -432,6 +435,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       shelf,
       receipts,
       shards,
+      fingerprints,
       bodies,
       reads,
       spares,
