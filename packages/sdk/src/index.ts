@@ -11,6 +11,7 @@ export type { HolderInfo, InfoOptions, ListOptions, ObjectInfo, ProtectionInfo }
 export type { ProgressEvent } from './progress.ts'
 
 // One network, one user, one machine.
+export { certifyCopies } from './certify.ts'
 export { createClient } from './client.ts'
 export type { Client, ClientDeps, ClientOptions } from './client.ts'
 export { privateKeySigner } from './signer.ts'

@@ -4,6 +4,7 @@ import { createClient, privateKeySigner, submitEntries } from '@weightless/sdk'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { objectOfBytes } from '../../compliance/storageNode.ts'
 import { call, content, startNetwork, weightless, type Network } from '../network.ts'
+import { until } from '../processes.ts'
 import { downloadWithNew, officialRoot, uploadWithNew, uploadWithOld } from '../officialClients.ts'
 
 // What the unmodified official SDKs upload to `weightless up` survives the loss of any two of its six storage nodes.
@@ -49,10 +50,12 @@ test(
     await submitBogusParity(objects[2]!.bytes)
     const roots: string[] = []
     for (const { bytes, uploadWith } of objects) roots.push((await uploadWith(network, 2, bytes)).rootHash)
-    // An object of one segment has copies, of which official clients need no certificate.
-    for (const root of roots.slice(0, 3)) {
-      const info = JSON.parse((await weightless(network, ['info', root, '--json'])).stdout.toString())
-      expect(info.protection).toMatchObject({ certificate: { code }, lossesSurvivedNow: 2 })
+    // An object of one segment has copies; its certificate follows when official clients have long been told that it is final.
+    for (const root of roots) {
+      const protection = async (): Promise<unknown> =>
+        JSON.parse((await weightless(network, ['info', root, '--json'])).stdout.toString()).protection
+      await until(`${root} is certified`, 30_000, async () => (await protection()) != null)
+      expect(await protection()).toMatchObject({ certificate: { code }, lossesSurvivedNow: 2 })
     }
     const { nodes, gatewayUrl } = network.file.storage
     for (const { pid, dataDir } of [nodes[1]!, nodes[4]!]) {

@@ -42,7 +42,7 @@ export type DispersalDeps = {
   readonly membership: MembershipView
   readonly peers: Peers
   /** What gets parity is not copied, as long as that can be had. */
-  readonly parity?: Pick<ParityGiver, 'covers' | 'give'> | undefined
+  readonly parity?: Pick<ParityGiver, 'covers' | 'give' | 'certify'> | undefined
   readonly clock: Clock
   readonly logger: Logger
   /** Called when an entry has become final. */
@@ -216,6 +216,7 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
       if (isDelivered) {
         forget([entry])
         deps.onFinal(entry)
+        await deps.parity?.certify(entry, { signal })
         return
       }
       const attempt = (attempts.get(entry.seq) ?? 0) + 1

@@ -7,14 +7,16 @@ import {
   type Entry,
   type ErasureCode,
   type Net,
+  type Receipt,
   type Root,
   type Submission,
 } from '@weightless/core'
-import { privateKeySigner } from '@weightless/sdk'
+import { privateKeySigner, upload } from '@weightless/sdk'
 import { describe, expect, test } from 'vitest'
 import { createChance } from '../../../../sim/chance.ts'
 import { codedObjectOf, type CodedObject } from '../../../../sim/compliance/codedObject.ts'
 import {
+  content,
   createFakeNetwork as createNetwork,
   isDown,
   keyOf,
@@ -38,6 +40,8 @@ type Options = {
   /** What an earlier process has left. */
   readonly store?: MemoryIndexStore
   readonly net?: Net
+  /** Of copies. */
+  readonly receipts?: readonly Receipt[]
 }
 
 /** A gateway's parity giver on a network where an official client's data entry is, and nothing of it at any node. */
@@ -61,7 +65,10 @@ function gatewayOn(network: FakeNetwork, object: CodedObject, options: Options =
           return {} as never
         },
       },
-      ledger: { isCertified: ({ root }) => taken.some(({ entry }) => entry.root === root) },
+      ledger: {
+        isCertified: ({ root }) => taken.some(({ entry }) => entry.root === root),
+        counted: () => options.receipts ?? [],
+      },
       reader: {
         read: async (_, at) => {
           readCount += 1
@@ -124,6 +131,24 @@ describe('what an official client has uploaded', () => {
     expect([data, parity].map((entry) => giver.covers(entry!))).toEqual([true, false])
     expect(giver.covers({ ...data!, sizeBytes: S })).toBe(false)
     expect(giver.covers({ ...data!, sizeBytes: 2 ** 50 })).toBe(false)
+  })
+
+  test('of one segment has a certificate of its copies, by the code, with its holders too', async () => {
+    const network = createFakeNetwork()
+    const object = codedObjectOf(5 * S, 2, code)
+    const { seq, receipts } = await upload(network.client(), content(1_000, 1))
+    const entry = entriesOf(network).find((one) => one.seq === seq)!
+    const { giver, taken } = gatewayOn(network, object, { receipts })
+    await giver.certify(entry, { signal: never })
+    expect(taken).toHaveLength(1)
+    expect(taken[0]).toMatchObject({ entry: { seq }, certificate: { dataRoot: entry.root, code, parity: null } })
+    expect(network.nodes.filter((node) => node.certified(seq) !== undefined)).toHaveLength(3)
+    // Once is enough, and what nobody has signed for gets none.
+    await giver.certify(entry, { signal: never })
+    expect(taken).toHaveLength(1)
+    const poor = gatewayOn(network, object, { receipts: [] })
+    await poor.giver.certify(entry, { signal: never })
+    expect(poor.taken).toHaveLength(0)
   })
 
   test('that a stranger has submitted a bogus parity for gets the right one', async () => {

@@ -12,7 +12,15 @@ import {
   type ShardLayout,
 } from '@weightless/core'
 import { keccak256 } from '@weightless/kernels'
-import { mapBounded, parseUploadStep, upload, type Client, type ReadAt, type UploadStep } from '@weightless/sdk'
+import {
+  certifyCopies,
+  mapBounded,
+  parseUploadStep,
+  upload,
+  type Client,
+  type ReadAt,
+  type UploadStep,
+} from '@weightless/sdk'
 import { createAlarm } from '../alarm.ts'
 import type { Certificates } from '../erasure/certificates.ts'
 import { fail } from '../errors.ts'
@@ -33,6 +41,9 @@ export type ParityGiver = {
   /** `certified`: done. `later`: not now, try again soon. `copies`: it takes too long, or is not to be had: whole copies are to be made
    *  now; the parity is owed, and given when it can be. */
   give(entry: Entry, options: { readonly signal: AbortSignal }): Promise<'certified' | 'later' | 'copies'>
+  /** Gives an entry of one segment, whose copies are signed for, a certificate that says how many of them there are to be: those who
+   *  repair it go by that. One that cannot be had now is not tried again: the copies are there without it. */
+  certify(entry: Entry, options: { readonly signal: AbortSignal }): Promise<void>
   /** The membership changed: what is owed is tried at once. */
   retry(): void
   owedCount(): number
@@ -50,7 +61,7 @@ export type ParityGiverDeps = {
   readonly client: Client
   readonly entries: Pick<EntryIndex, 'bySeq'>
   readonly certificates: Pick<Certificates, 'take'>
-  readonly ledger: Pick<Ledger, 'isCertified'>
+  readonly ledger: Pick<Ledger, 'isCertified' | 'counted'>
   readonly reader: Pick<SegmentReader, 'read'>
   readonly budget: Budget
   readonly index: Index
@@ -70,6 +81,8 @@ const TURN_MS = 2_000
 const CODING_BYTES_MAX = 64 * 1024 ** 2
 const WAITING_MAX = 4096
 const WAIT_MS_MAX = 600_000
+/** Holders that do not take a certificate in this time do without it. */
+const CERTIFY_MS_MAX = 30_000
 /** Segments read at once from where they are. */
 const READ_WINDOW = 4
 
@@ -174,6 +187,21 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
     }
   }
 
+  async function certify(entry: Entry, { signal }: { readonly signal: AbortSignal }): Promise<void> {
+    const { root, seq, sizeBytes } = entry
+    const receipts = ledger.counted(entry)
+    const isCopied = parityTagsOf(entry) === undefined && sizeBytes <= SEGMENT_SIZE_BYTES
+    if (!isCopied || receipts.length === 0 || ledger.isCertified(entry)) return
+    const scope = AbortSignal.any([signal, clock.deadline(CERTIFY_MS_MAX)])
+    try {
+      const { certificate } = await certifyCopies(client, { root, seq, sizeBytes, code, receipts }, { signal: scope })
+      await certificates.take(entry, certificate, { signal: scope })
+    } catch (error) {
+      signal.throwIfAborted()
+      logger.warn('copies.notCertified', { seq, root, error })
+    }
+  }
+
   /** Whatever would be refused after all bytes were read is refused before. */
   async function checkHope(entry: Entry, signal: AbortSignal): Promise<void> {
     const { dataSlotCount, paritySizeBytes } = layoutFor(entry)!
@@ -255,6 +283,7 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
   return {
     covers: (entry) => layoutFor(entry) !== undefined,
     give,
+    certify,
     retry() {
       rests.clear()
       isChanged = true
