@@ -27,7 +27,7 @@ import { createMemoryIndexStore, type MemoryIndexStore } from '../../../../sim/m
 import { silentLogger } from '../../../../sim/silentLogger.ts'
 import { createTestClock } from '../../test/testClock.ts'
 import { createBudget } from './budget.ts'
-import { COPIES_AFTER_MS, createParityGiver, PARITY_BYTES_PER_MS, turnsOf } from './parity.ts'
+import { COPIES_AFTER_MS, createParityGiver, OWED_MS_MIN, PARITY_BYTES_PER_MS, turnsOf } from './parity.ts'
 
 const S = SEGMENT_SIZE_BYTES
 const code: ErasureCode = { k: 4, m: 2 }
@@ -243,6 +243,7 @@ describe('where parity is not to be had', () => {
     expect(giver.owedCount()).toBe(1)
     network.chain.mine()
     const over = new AbortController()
+    clock.jump(OWED_MS_MIN)
     const done = giver.run({ signal: over.signal })
     await expect.poll(() => giver.owedCount()).toBe(0)
     expect([entriesOf(network).length, taken.length]).toEqual([2, 1])
@@ -254,15 +255,37 @@ describe('where parity is not to be had', () => {
     const network = createFakeNetwork()
     const object = codedObjectOf(9 * S, 6, code)
     const [entry] = submitted(network, object.data.submission)
-    const { giver, taken } = gatewayOn(network, object)
+    const { giver, clock, taken } = gatewayOn(network, object)
     for (const node of network.nodes.slice(0, 2)) node.fault = isDown
     expect(await giver.give(entry!, { signal: never })).toBe('copies')
     expect([sentCount(network), giver.owedCount()]).toEqual([0, 1])
     for (const node of network.nodes) node.fault = undefined
     const over = new AbortController()
+    clock.jump(OWED_MS_MIN)
     const done = giver.run({ signal: over.signal })
     await expect.poll(() => giver.owedCount()).toBe(0)
     expect(taken).toHaveLength(1)
+    over.abort()
+    await done
+  })
+
+  test('because nodes are away, who waits already tries again after half a minute, and not before', async () => {
+    const network = createFakeNetwork()
+    const object = codedObjectOf(9 * S, 8, code)
+    const [entry] = submitted(network, object.data.submission)
+    const { giver, clock, readCount } = gatewayOn(network, object)
+    const over = new AbortController()
+    const done = giver.run({ signal: over.signal })
+    for (const node of network.nodes.slice(0, 2)) node.fault = isDown
+    expect(await giver.give(entry!, { signal: never })).toBe('copies')
+    for (const node of network.nodes) node.fault = undefined
+    clock.jump(OWED_MS_MIN / 2)
+    for (let turn = 0; turn < 20; turn++) await new Promise((next) => setImmediate(next))
+    expect(giver.owedCount()).toBe(1)
+    const before = readCount()
+    clock.jump(OWED_MS_MIN / 2)
+    await expect.poll(() => giver.owedCount()).toBe(0)
+    expect(readCount()).toBeGreaterThan(before)
     over.abort()
     await done
   })

@@ -73,8 +73,8 @@ export type ParityGiverDeps = {
  *  over a slow line, it has copies. */
 export const COPIES_AFTER_MS = 30_000
 export const PARITY_BYTES_PER_MS = 4_096
-/** How often is looked for parity that is owed, and due: each try that fails doubles the time to the next one of its entry. */
-const OWED_MS = 600_000
+/** Parity that is owed is tried again after so long, and each try that fails doubles the time to the next one of its entry. */
+export const OWED_MS_MIN = 30_000
 const OWED_MS_MAX = 86_400_000
 const TURN_MS = 2_000
 /** Data and parity of all that is coded at once; one large object alone takes as much. */
@@ -126,8 +126,24 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
       await index.transaction([{ key: numberKey('parityOwed', entry.seq), value: new Uint8Array(0) }], {
         durability: 'written',
       })
+      rest(entry.seq)
+      alarm.ring()
       return 'copies' as const
     }
+  }
+
+  /** Resolves to how long it rests. */
+  function rest(seq: number): number {
+    const before = rests.get(seq)
+    const restMs = before === undefined ? OWED_MS_MIN : Math.min(OWED_MS_MAX, 2 * before.restMs)
+    rests.set(seq, { dueMs: clock.nowMs() + restMs, restMs })
+    return restMs
+  }
+
+  function untilDueMs(): number {
+    let dueMs = Infinity
+    for (const one of rests.values()) dueMs = Math.min(dueMs, one.dueMs)
+    return Math.max(0, dueMs - clock.nowMs())
   }
 
   /** Until copies are made instead. */
@@ -293,23 +309,27 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
     async run({ signal }) {
       while (!signal.aborted) {
         isChanged = false
-        for (const seq of owed()) {
+        const seqs = owed()
+        for (const seq of rests.keys()) if (!seqs.includes(seq)) rests.delete(seq)
+        for (const seq of seqs) {
           const entry = entries.bySeq(seq)
-          const rest = rests.get(seq)
-          if (entry === undefined || (rest !== undefined && rest.dueMs > clock.nowMs())) continue
+          if ((rests.get(seq)?.dueMs ?? 0) > clock.nowMs()) continue
+          if (entry === undefined) {
+            // A reorganisation may bring it again.
+            rest(seq)
+            continue
+          }
           await attempt(entry, { signal, isBounded: false }).then(
             () => rests.delete(seq),
             (error: unknown) => {
               if (signal.aborted) return
-              const restMs = Math.min(OWED_MS_MAX, 2 * (rest?.restMs ?? OWED_MS / 2))
-              rests.set(seq, { dueMs: clock.nowMs() + restMs, restMs })
-              logger.info('parity.stillOwed', { seq, restMs, error })
+              logger.info('parity.stillOwed', { seq, restMs: rest(seq), error })
             },
           )
           if (signal.aborted) return
         }
         // What was tried before the membership changed is tried again.
-        if (!isChanged) await alarm.sleep(OWED_MS, { signal }).catch(() => undefined)
+        if (!isChanged) await alarm.sleep(untilDueMs(), { signal }).catch(() => undefined)
       }
     },
   }
