@@ -20,6 +20,7 @@ import { askShardHomes } from '../sync/askHomes.ts'
 import { createDuties } from '../sync/duty.ts'
 import { fetchShards } from '../sync/fetchShards.ts'
 import { findCertificate } from '../sync/findCertificate.ts'
+import { createHandOff } from '../sync/handOff.ts'
 import { createOrphanParity, isDroppedParity } from '../sync/orphanParity.ts'
 import { createPace } from '../sync/pace.ts'
 import { createRedundancy } from '../sync/redundancy.ts'
@@ -146,6 +147,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     onCertificate(entry) {
       sync.reconsider(entry)
       release.reconsider(entry)
+      handOff.reconsider(entry)
       redundancy.reconsider(entry)
     },
   })
@@ -262,6 +264,26 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       findCertificate: searchCertificate,
     },
   )
+  const handOff = createHandOff(
+    { chainId: options.chainId, registry: options.registry ?? NO_REGISTRY },
+    {
+      follower,
+      membership,
+      duties,
+      parities,
+      held,
+      fingerprints,
+      receipts,
+      shelf,
+      peers,
+      pace,
+      clock,
+      logger,
+      signer: signer?.address,
+      isDraining: () => deps.standing?.()?.status === 'draining',
+      findCertificate: searchCertificate,
+    },
+  )
   const redundancy = createRedundancy({
     follower,
     membership,
@@ -355,6 +377,28 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     'Entries of which more may be here than belongs here.',
     () => release.status().waitingEntryCount,
   )
+  metrics.gaugesOf(
+    'weightless_handoff_state',
+    '1 for what the hand-off of a node that drains has come to.',
+    'state',
+    () => ({ none: 0, moving: 0, stuck: 0, done: 0, [handOff.status().state]: 1 }),
+  )
+  metrics.gaugeOf(
+    'weightless_handoff_left_bytes',
+    'Bytes on a node that drains which their new homes have not signed for yet.',
+    () => handOff.status().leftBytes,
+  )
+  metrics.gaugeOf('weightless_handoff_left_entries', 'Such objects.', () => handOff.status().leftEntryCount)
+  metrics.gaugeOf(
+    'weightless_handoff_handed_off_bytes',
+    'Bytes on a node that drains which their new homes have signed for.',
+    () => handOff.status().handedOffBytes,
+  )
+  metrics.gaugeOf(
+    'weightless_handoff_homeless_bytes',
+    'Bytes of objects with more slots or copies than there are members for them.',
+    () => handOff.status().homelessBytes,
+  )
   metrics.gaugeOf(
     'weightless_scrub_read_bytes',
     'Bytes of the pass that reads all that is held, 0 between two.',
@@ -405,6 +449,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     store: store.usage(),
     sync: sync.status(),
     release: release.status(),
+    handOff: handOff.status(),
     scrub: scrub.status(),
     redundancy: redundancy.status(),
     chain: describeChain(follower.state()),
@@ -505,6 +550,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
           sweep(signal),
           sync.run({ signal }),
           release.run({ signal }),
+          handOff.run({ signal }),
           scrub.run({ signal }),
           redundancy.run({ signal }),
         ])

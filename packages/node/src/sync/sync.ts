@@ -93,7 +93,11 @@ export type SyncDeps = {
   /** Asks others for a certificate by which the entry is kept by shards, and keeps it. */
   readonly findCertificate: (
     entry: Entry,
-    options: { readonly members: readonly Member[]; readonly signal: AbortSignal },
+    options: {
+      readonly members: readonly Member[]
+      readonly draining?: readonly Member[] | undefined
+      readonly signal: AbortSignal
+    },
   ) => Promise<'found' | 'none'>
   readonly fetchShards: (part: ShardsPart, options: FetchShardsOptions) => Promise<FetchResult>
   /** Asks these homes of an object what they have signed, for the certificate that is kept. */
@@ -337,9 +341,11 @@ export function createSync(deps: SyncDeps): Sync {
 
   async function fetchPart(entry: Entry, item: Item, signal: AbortSignal): Promise<FetchResult> {
     const members = othersOf(membership.current().members)
+    const draining = othersOf(membership.draining())
     const seq = entry.seq
     // A copy is made only of what nobody can show to be safe without it.
-    if (item.why !== 'asked' && duties.mayBeProven(entry)) await deps.findCertificate(entry, { members, signal })
+    if (item.why !== 'asked' && duties.mayBeProven(entry))
+      await deps.findCertificate(entry, { members, draining, signal })
     const duty = item.why === 'asked' ? ({ kind: 'whole' } as const) : duties.of(entry)
     // Known before it is fetched, so that a turn that fails is told as what it is.
     const left = missing.get(seq)
@@ -352,6 +358,7 @@ export function createSync(deps: SyncDeps): Sync {
       case 'shards':
         return await deps.fetchShards(duty, {
           members,
+          draining,
           onSources: (count) => onSources(seq, count),
           onStored: (shardCount, sizeBytes) => onStored(seq, shardCount, sizeBytes),
           mayCompute: (slot) => clock.nowMs() >= graceUntilMs || duties.hasSignedSlot(entry, slot),
@@ -362,6 +369,7 @@ export function createSync(deps: SyncDeps): Sync {
           entry,
           {
             members,
+            draining,
             replicas: REPLICA_COUNT,
             wants: wantsOf(entry, item.range),
             onSources: (sources) => onSources(seq, sources.length),
