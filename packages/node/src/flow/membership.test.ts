@@ -44,11 +44,14 @@ describe('members that drain', () => {
   })
 
   test('do not drain on a chain that took it back', () => {
-    const log = createMembershipLog([change(memberOf(1), 'joins', 1), change(memberOf(1), 'drains', 5)])
+    const log = createMembershipLog([change(memberOf(1), 'joins', 3), change(memberOf(1), 'drains', 5)])
     expect(log.draining()).toEqual([memberOf(1)])
     log.rollBack(4)
     expect(log.draining()).toEqual([])
     expect(log.current().members).toEqual([memberOf(1)])
+    log.append([change(memberOf(1), 'drains', 5)])
+    log.rollBack(2)
+    expect(log.draining()).toEqual([])
   })
 
   test('are at most so many, the newest', () => {
