@@ -72,6 +72,7 @@ export {
   readOwnMember,
   readRegistryRules,
   readVersion,
+  readWithdrawableStake,
   registerMember,
   updateMember,
   withdrawStake,
