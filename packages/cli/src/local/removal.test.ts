@@ -15,6 +15,7 @@ const node = {
   handOff,
   syncState: 'complete',
   unavailableEntryCount: 0,
+  missingBytes: 0,
   isRedundancyKnown: true,
   registryVersion: 6,
 } as Partial<NodeStatus> as NodeStatus
@@ -60,6 +61,7 @@ describe('a node that is down', () => {
     [{ registryVersion: 5 }],
     [{ syncState: 'looking' }],
     [{ syncState: 'fetching' }],
+    [{ syncState: 'waiting', missingBytes: 5 }],
     [{ isRedundancyKnown: false }],
     [{ syncState: null, registryVersion: null }],
   ])('may not while another one is %o', (other) => {

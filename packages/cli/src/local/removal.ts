@@ -28,5 +28,7 @@ export function removalOf(status: NetworkStatus, id: string): Removal {
   const lostBytes = bytesByLosses['lost'] ?? 0
   const unavailableEntryCount = others.reduce((sum, one) => sum + (one.unavailableEntryCount ?? 0), 0)
   if (lostBytes > 0 || unavailableEntryCount > 0) return { kind: 'needed', lostBytes, unavailableEntryCount }
+  // What can be computed from others is computed first: until then what lies there dead is one loss more that is survived.
+  if (others.some(({ missingBytes }) => missingBytes !== 0)) return moving
   return { kind: 'safe', handOff: null }
 }
