@@ -59,9 +59,14 @@ test('a node is stuck only when nothing that is left has homes enough, and done 
   fc.assert(
     fc.property(verdicts, fc.boolean(), fc.boolean(), (left, isDraining, hasLooked) => {
       const state = handOffStateOf({ isDraining, hasLooked, verdicts: left })
-      if (!isDraining) return void expect(state).toBe('none')
-      if (!hasLooked || left.includes('waiting')) return void expect(state).toBe('moving')
-      expect(state).toBe(left.includes('homeless') ? 'stuck' : 'done')
+      const expected = !isDraining
+        ? 'none'
+        : !hasLooked || left.includes('waiting')
+          ? 'moving'
+          : left.includes('homeless')
+            ? 'stuck'
+            : 'done'
+      expect(state).toBe(expected)
     }),
     runs(),
   )
