@@ -196,7 +196,7 @@ export function createRelease(options: ReleaseOptions, deps: ReleaseDeps): Relea
   }
 
   async function releaseShards(coded: CodedEntry, signal: AbortSignal): Promise<Outcome> {
-    const { data, code, layout } = coded
+    const { data, code } = coded
     const { version, members } = membership.current()
     const me = self()
     const homes = protectedHomes({ dataRoot: data.root, sizeBytes: data.sizeBytes, code }, members)
