@@ -144,6 +144,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     spares,
     bytes,
     clock,
+    onAsked: (entry) => sync.asked(entry),
     onCertificate(entry) {
       sync.reconsider(entry)
       release.reconsider(entry)
@@ -485,6 +486,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       logger,
       checkWanted: rules.checkWanted,
       onMissed: (entry) => sync.missed(entry),
+      onAsked: (entry) => sync.asked(entry),
       status,
     }),
     isReady,

@@ -145,6 +145,31 @@ describe('a node that drains', () => {
     expect(Buffer.from(await readBack(world, left, upload)).equals(bytesOf(upload))).toBe(true)
   })
 
+  test('is asked again soon by homes that gave up on finding what only it has, once it is back', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(5)
+    const copied = objectOf(2 * SEGMENT, 30)
+    const [entry] = world.chain.submit(copied.submission)
+    for (const node of nodes) await node.caughtUp()
+    const leaver = copiesOf(entry!, nodes)[0]!
+    world.faults.set(leaver.url, unreachable)
+    await putBinary(leaver, entry!, copied.segments, 0)
+    const left = drain(world, nodes, leaver)
+    const homes = copiesOf(entry!, nodes, left)
+    const isTriedIn = (node: Holder): boolean => node.sync!.job(entry!.seq)?.state === 'unavailable'
+    // By then they try once an hour.
+    for (let hour = 0; hour < 14; hour++) {
+      world.clock.jump(3_600_001)
+      await until(() => homes.every(isTriedIn), 'they have tried in vain')
+      for (let turn = 0; turn < 20; turn++) await new Promise((next) => setTimeout(next))
+    }
+    await until(() => homes.every(isTriedIn), 'they have tried in vain')
+    world.faults.clear()
+    const fromMs = world.clock.nowMs()
+    await comesTo(world, leaver, 'done')
+    expect(world.clock.nowMs() - fromMs).toBeLessThan(1_800_000)
+  })
+
   test('is stuck where a slot has no home left, says how much, and goes on when a node joins', async () => {
     const world = createTestWorld()
     const nodes = await world.members(6)

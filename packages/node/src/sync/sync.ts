@@ -25,6 +25,9 @@ export type Sync = {
   lost(root: Root): void
   /** Somebody asked for a segment that is not here: one that belongs here and is not on the list is fetched at once. */
   missed(entry: Entry): void
+  /** Somebody asks whether this node has the entry, as one does that has it: if nobody had it when it was last searched, it is searched
+   *  again soon. */
+  asked(entry: Entry): void
   /** A certificate of this entry is here: what belongs on this node may be something else now. */
   reconsider(entry: Entry): void
   /** Fetches an entry, or a range of its segments, whether it belongs here or not. Throws `ENTRY_UNKNOWN`. */
@@ -122,6 +125,8 @@ const LOOK_ENTRIES = 64
 const LOOK_AGAIN_MS = 250
 /** A question for what is not here costs a placement at most so often: anybody may ask. */
 const MISSED_MS = 100
+/** Anybody may ask, and a search is some thirty questions. */
+const ASKED_AGAIN_MS = 30_000
 /** How often a store without room is asked again. */
 const FULL_RETRY_MS = 30_000
 /** Weight of the newest fetch in the pace. */
@@ -137,6 +142,8 @@ type Item = Missing & {
   readonly range: Span | undefined
   readonly sourceCount: number
   readonly lastResult: FetchResult | 'failed' | undefined
+  /** When that was; `undefined` as it. */
+  readonly triedMs?: number | undefined
 }
 type Running = { readonly over: AbortController; state: 'searching' | 'fetching'; next: number }
 
@@ -463,7 +470,7 @@ export function createSync(deps: SyncDeps): Sync {
     // Room comes when somebody makes it: looking for it costs little.
     const isFull = result === 'failed' && hindrance === 'STORE_FULL'
     const dueMs = isFull ? nowMs + FULL_RETRY_MS : retryAtMs(attempts, nowMs)
-    missing.set(seq, { ...item, attempts, lastResult: result, dueMs })
+    missing.set(seq, { ...item, attempts, lastResult: result, triedMs: nowMs, dueMs })
     logger.info('sync.delayed', { seq, result, attempts })
   }
 
@@ -541,6 +548,17 @@ export function createSync(deps: SyncDeps): Sync {
           alarm.ring()
         })
         .catch((error: unknown) => logger.warn('entry.unchecked', { seq: entry.seq, error }))
+    },
+    asked(entry) {
+      const nowMs = clock.nowMs()
+      for (const { seq } of duties.concerning(entry)) {
+        const item = missing.get(seq)
+        if (item === undefined || running.has(seq) || item.dueMs <= nowMs) continue
+        const isUnavailable = item.lastResult === 'noSource' || item.lastResult === 'lacking'
+        if (!isUnavailable || nowMs - (item.triedMs ?? nowMs) < ASKED_AGAIN_MS) continue
+        missing.set(seq, { ...item, dueMs: nowMs })
+        alarm.ring()
+      }
     },
     reconsider(entry) {
       // What lies ahead of the look is met by it, and a turn that is under way looks again when it ends.
