@@ -260,6 +260,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       logger,
       signer: signer?.address,
       isWritable,
+      isDraining: () => handOff.isDraining(),
       onReleased: (entry) => redundancy.reconsider(entry),
       isUnderWay: (seq) => ['searching', 'fetching'].includes(sync.job(seq)?.state ?? ''),
       findCertificate: searchCertificate,

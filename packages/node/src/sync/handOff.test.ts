@@ -179,6 +179,13 @@ describe('a node that drains', () => {
     const stuck = await comesTo(world, leaver, 'stuck')
     const heldBytes = segmentCount(upload, leaver) * SEGMENT
     expect(stuck).toMatchObject({ leftBytes: heldBytes, leftEntryCount: 1, homelessBytes: heldBytes })
+    // However long it takes: nothing is given up meanwhile, though its own slot has a home that has it.
+    for (let hour = 0; hour < 3; hour++) {
+      world.clock.jump(3_600_001)
+      for (let turn = 0; turn < 50; turn++) await new Promise((next) => setTimeout(next))
+    }
+    expect(await handOffOf(leaver)).toEqual(stuck)
+    expect(segmentCount(upload, leaver) * SEGMENT).toBe(heldBytes)
     await world.members(1)
     expect(await comesTo(world, leaver, 'done')).toMatchObject({ leftBytes: 0, homelessBytes: 0 })
   })

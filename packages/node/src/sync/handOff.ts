@@ -19,7 +19,7 @@ import {
 
 /**
  * Tells a node that drains what of all that it holds its homes of now have not signed for (docs/erasure.md 12). It moves nothing: the new
- * homes fetch, from this node too; and it gives nothing up: that is the release's. What is known here is asked anew after a restart and
+ * homes fetch, from this node too. Nor is anything given up while a node drains. What is known here is asked anew after a restart and
  * after each change of the membership.
  */
 export type HandOff = {
@@ -27,6 +27,7 @@ export type HandOff = {
   run(options: { readonly signal: AbortSignal }): Promise<void>
   /** A certificate of this entry is new. */
   reconsider(entry: Entry): void
+  isDraining(): boolean
   status(): HandOffStatus
 }
 
@@ -303,6 +304,7 @@ export function createHandOff(options: HandOffOptions, deps: HandOffDeps): HandO
       for (const object of objectsOf(entry)) note(object, 0)
       alarm.ring()
     },
+    isDraining,
     status,
   }
 }

@@ -63,6 +63,8 @@ export type ReleaseDeps = {
   readonly logger: Logger
   readonly signer: Address | undefined
   readonly isWritable: () => boolean
+  /** A node that drains goes with all that it has: until then that is one holder more, also where members are too few for all slots. */
+  readonly isDraining: () => boolean
   /** Less of an entry is here than before. */
   readonly onReleased: (entry: Entry) => void
   /** Whether the sync works on this entry. */
@@ -109,7 +111,8 @@ export function createRelease(options: ReleaseOptions, deps: ReleaseDeps): Relea
       settledMs = clock.nowMs() + RELEASE_SETTLE_MS
       for (;;) {
         const nowMs = clock.nowMs()
-        if (nowMs < settledMs) await alarm.sleep(settledMs - nowMs, { signal })
+        if (deps.isDraining()) await alarm.sleep(RELEASE_SETTLE_MS, { signal })
+        else if (nowMs < settledMs) await alarm.sleep(settledMs - nowMs, { signal })
         else if (!(await stepOrFail(signal))) await alarm.sleep(untilDue(), { signal })
       }
     } catch (error) {
