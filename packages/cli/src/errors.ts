@@ -77,6 +77,21 @@ export const cliErrors = {
     blame: 'caller',
     next: 'See the ids of the storage nodes with `weightless status`.',
   },
+  NODE_DRAIN_STUCK: {
+    retryable: true,
+    blame: 'caller',
+    next: 'Add a node with `weightless node add`: the drain goes on by itself. Fewer nodes than an object has slots would leave it less safe.',
+  },
+  NODE_DRAIN_UNFINISHED: {
+    retryable: true,
+    blame: 'none',
+    next: 'The drain goes on: look at `weightless status`, and run the same command again later or with a longer --timeout.',
+  },
+  NODE_DATA_NEEDED: {
+    retryable: true,
+    blame: 'caller',
+    next: 'Start it with `weightless node start ID`: it hands off what only it has. `weightless node rm ID --force` gives that up.',
+  },
   NODE_LIMIT: { retryable: false, blame: 'caller', next: 'Remove a node with `weightless node rm ID` first.' },
   FUNDING_FAILED: { retryable: true, blame: 'self', next: 'Read the log of the chain with `weightless logs chain`.' },
   ROLE_UNKNOWN: { retryable: false, blame: 'caller', next: 'Name one of the roles listed here.' },

@@ -149,16 +149,14 @@ function createProgram(printer: Printer, io: Io, verdict: { code: 0 | 1 }): Comm
   const node = command('node', 'storage nodes of the local network, or roles on a real machine')
   action(
     command('add', 'add a storage node', node)
-      .option('--replace <id>', 'take the place of this node, which is drained and leaves')
-      .addOption(timeout('60')),
-    async (context, options: { replace?: string; timeout: number }) =>
+      .option('--replace <id>', 'take the place of this node, which hands off what it has, leaves and is removed')
+      .option('--timeout <seconds>', 'give up after this long (default: 60, with --replace 3600)', parseSeconds),
+    async (context, options: { replace?: string; timeout?: number }) =>
       (await import('./commands/node.ts')).nodeAddCommand(options, context),
   )
   for (const [name, description] of [
     ['start', 'start a storage node that is down'],
     ['stop', 'stop a storage node; it stays down until it is started'],
-    ['drain', 'take a storage node out of the active set: nobody writes to it or asks it any more'],
-    ['rm', 'stop a storage node, let it leave the registry, and remove its data'],
   ] as const) {
     action(
       command(name, description, node).argument('<id>', 'such as node-0').addOption(timeout('60')),
@@ -166,6 +164,24 @@ function createProgram(printer: Printer, io: Io, verdict: { code: 0 | 1 }): Comm
         (await import('./commands/node.ts')).nodeChangeCommand(name, id, options, context),
     )
   }
+  action(
+    command('drain', 'take a storage node out of the active set, and wait until others have all that it has', node)
+      .argument('<id>', 'such as node-0')
+      .option('--no-wait', 'return at once; `weightless status` says when it is safe to remove')
+      .addOption(timeout('3600'))
+      .addHelpText('after', '\nWhatever ends this command, the drain goes on.'),
+    async (context, id: string, options: { wait: boolean; timeout: number }) =>
+      (await import('./commands/node.ts')).nodeDrainCommand(id, options, context),
+  )
+  action(
+    command('rm', 'drain a storage node, let it leave the registry with its stake, and remove its data', node)
+      .argument('<id>', 'such as node-0')
+      .option('--force', 'at once, with what only this node has', false)
+      .addOption(timeout('3600'))
+      .addHelpText('after', '\nRefused, with nothing removed, while something would be lost with the node.'),
+    async (context, id: string, options: { force: boolean; timeout: number }) =>
+      (await import('./commands/node.ts')).nodeRemoveCommand(id, options, context),
+  )
   action(
     command('run', 'run the roles of a configuration file in the foreground', node)
       .requiredOption('--config <file>', "our TOML, or the official storage node's TOML")

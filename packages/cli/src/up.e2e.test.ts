@@ -477,7 +477,7 @@ describe('when processes die', () => {
     })
     expect(network().storage.nodes.map((node) => node.id)).toEqual(['node-0', 'node-1', 'node-2', 'node-4'])
     expect(await readdir(join(dir, 'nodes'))).not.toContain('node-3')
-    expect(await json('node', 'drain', 'node-0')).toMatchObject({ state: 'draining' })
+    expect(await json('node', 'drain', 'node-0', '--no-wait')).toMatchObject({ state: 'draining' })
     expect((await weightless(['get', roots.large])).bytes.equals(large)).toBe(true)
   })
 

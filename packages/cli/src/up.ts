@@ -34,7 +34,9 @@ import { proveNetwork } from './local/proof.ts'
 import { gatewayConfig, type ChainFacts } from './local/roleConfig.ts'
 import { createRoleProcess, type RoleProcess } from './local/roleProcess.ts'
 import { readStatus } from './local/readStatus.ts'
+import { removalOf, type Removal } from './local/removal.ts'
 import { readState, writeState, type CodeName, type NetworkState } from './local/state.ts'
+import type { NetworkStatus } from './local/status.ts'
 import { openStorageNodes, type StorageNode, type StorageNodes } from './local/storageNodes.ts'
 import { removeNetworkFile, type NetworkDescription } from './networkFile.ts'
 
@@ -73,6 +75,8 @@ const REGISTERED_MS_MAX = 30_000
 const STEP_MS = 25
 /** What a node has when it is funded again pays for days of heartbeats. */
 const FUNDS_STEP_MS = 600_000
+/** How often it is looked whether the registry lets a node leave that was removed. */
+const LEAVE_STEP_MS = 15_000
 /** A role that fails in a loop writes some MB a second; looking at ten files takes no time. */
 const LOG_CAP_STEP_MS = 5_000
 
@@ -250,6 +254,7 @@ async function newPorts(known: NetworkState | undefined, options: LocalNetworkOp
     Array.from({ length: options.nodes ?? nodeCountFor(options.code) }, (_, index) => `node-${index}`)
   const ports = await choosePorts({ portBase, nodeIndexes: ids.map((id) => Number(id.slice('node-'.length))) })
   return {
+    leaving: known?.leaving ?? [],
     portBase,
     chainPort: ports.chain,
     gatewayPort: ports.gateway,
@@ -269,24 +274,45 @@ function controlOf({ parts, layout, state, clock }: Stage, stopping: AbortContro
     if (parts.nodes === undefined || !parts.ready) throw fail('NETWORK_STARTING', { phase: parts.phase })
     return parts.nodes
   }
+  const status = (options: { readonly signal: AbortSignal }): Promise<NetworkStatus> =>
+    readStatus(
+      {
+        ...parts,
+        dir: layout.top,
+        chainId: CHAIN_ID,
+        chainUrl: urlOf(state.chainPort),
+        gatewayUrl: urlOf(state.gatewayPort),
+        nodes: parts.nodes?.list() ?? [],
+        leaving: parts.nodes?.leaving() ?? [],
+        readRegistryVersion: parts.nodes?.readRegistryVersion,
+      },
+      { clock },
+      options,
+    )
   return {
     stop: () => stopping.abort(fail('INTERRUPTED', { reason: 'weightless down' })),
-    status: (options) =>
-      readStatus(
-        {
-          ...parts,
-          dir: layout.top,
-          chainId: CHAIN_ID,
-          chainUrl: urlOf(state.chainPort),
-          gatewayUrl: urlOf(state.gatewayPort),
-          nodes: parts.nodes?.list() ?? [],
-        },
-        { clock },
-        options,
-      ),
+    status,
     addNode: (options) => nodes().add(options),
-    changeNode: (id, verb, options) => nodes().change(id, verb, options),
+    async changeNode(id, verb, { force, signal }) {
+      if (verb === 'rm' && !force) {
+        await nodes().change(id, 'drain', { signal })
+        refuseUnsafe(id, removalOf(await status({ signal }), id))
+      }
+      return await nodes().change(id, verb, { signal })
+    },
   }
+}
+
+/** Throws while something would be lost with the node. */
+function refuseUnsafe(id: string, removal: Removal): void {
+  const { kind } = removal
+  if (kind === 'safe') return
+  if (kind === 'needed') {
+    const { lostBytes, unavailableEntryCount } = removal
+    throw fail('NODE_DATA_NEEDED', { id, lostBytes, unavailableEntryCount })
+  }
+  const { leftBytes, homelessBytes } = removal.handOff ?? {}
+  throw fail(kind === 'stuck' ? 'NODE_DRAIN_STUCK' : 'NODE_DRAIN_UNFINISHED', { id, leftBytes, homelessBytes })
 }
 
 async function openAdminDoor(control: NetworkControl, { layout, state, cleanups }: Stage): Promise<void> {
@@ -341,7 +367,13 @@ async function openNodes(
       logger.warn('nodes.unfunded', { error }),
     )
   }, FUNDS_STEP_MS)
-  cleanups.push(async () => clearInterval(timer))
+  const leaveTimer = setInterval(() => {
+    if (nodes.leaving().length > 0) nodes.settleLeaving({ signal }).catch(() => undefined)
+  }, LEAVE_STEP_MS)
+  cleanups.push(async () => {
+    clearInterval(timer)
+    clearInterval(leaveTimer)
+  })
   return nodes
 }
 

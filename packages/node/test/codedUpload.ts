@@ -9,8 +9,10 @@ import {
   type Member,
   type Receipt,
 } from '@weightless/core'
+import { createClient, downloadBytes } from '@weightless/sdk'
 import type { CodedObject } from '../../../sim/compliance/codedObject.ts'
-import { CHAIN_ID, REGISTRY } from './testChain.ts'
+import { CHAIN_ID, FLOW, REGISTRY } from './testChain.ts'
+import { until } from './testClock.ts'
 import { memberOf, putBinary, type TestRole, type TestWorld } from './testRoles.ts'
 
 export type CodedUpload = { readonly object: CodedObject; readonly data: Entry; readonly parity: Entry }
@@ -109,4 +111,49 @@ export function homesOf(
   const { root, layout } = object.data.tree
   const placed = protectedHomes({ dataRoot: root, sizeBytes: layout.sizeBytes, code: object.layout.code }, of)
   return new Map(placed.map(({ slot, member }) => [slot, nodes.find((node) => node.signer === member.signer)!]))
+}
+
+/** All these nodes have a certificate of what these holders sign. */
+export async function tellAll(
+  upload: CodedUpload,
+  holders: readonly Holder[],
+  nodes: readonly Holder[],
+): Promise<void> {
+  const certificate = certificateOf(upload, await receiptsOf(upload, holders), nodes[0]!)
+  for (const node of nodes) {
+    const answer = await putCertificate(upload, node, certificate)
+    if (answer.status !== 200) throw new Error(await answer.text())
+  }
+}
+
+/** Of data and parity. */
+export const segmentCount = ({ data, parity }: CodedUpload, node: Holder): number =>
+  node.store.presence(data.root).heldCount + node.store.presence(parity.root).heldCount
+
+export function slotSegments({ object }: CodedUpload, slot: number): number {
+  return object.shardsOf(slot).segments.length
+}
+
+export async function readBack(
+  world: TestWorld,
+  nodes: readonly Holder[],
+  { data }: Pick<CodedUpload, 'data'>,
+): Promise<Uint8Array> {
+  const client = createClient(
+    {
+      network: { rpcUrl: 'http://chain.test/', chainId: CHAIN_ID, flow: FLOW, registry: REGISTRY },
+      storageNodes: nodes.map(({ url }) => url),
+    },
+    { net: world.net, clock: world.clock },
+  )
+  return await downloadBytes(client, { root: data.root, seq: data.seq })
+}
+
+/** Time goes on by hours until it is so: whoever waited longest is tried again. */
+export async function eventually(world: TestWorld, isSo: () => boolean, what: string): Promise<void> {
+  let turn = 0
+  await until(() => {
+    if (!isSo() && ++turn % 100 === 0) world.clock.jump(3_600_001)
+    return isSo()
+  }, what)
 }

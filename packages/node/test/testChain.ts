@@ -30,8 +30,10 @@ export type TestChain = {
   handle(request: Request): Promise<Response>
   /** All submissions in one block. */
   submit(...submissions: readonly Submission[]): readonly Entry[]
-  /** Changes of members in one block; `undefined` takes a member out of the active set. */
-  change(...changes: readonly { readonly id: number; readonly member: Member | undefined }[]): void
+  /** Changes of members in one block; `undefined` takes a member out of the active set: marked stale, or because it drains. */
+  change(
+    ...changes: readonly { readonly id: number; readonly member: Member | undefined; readonly isDraining?: boolean }[]
+  ): void
   /** Empty blocks. */
   advance(count: number): void
   heads(options: { readonly signal: AbortSignal }): AsyncIterable<ChainHead>
@@ -191,7 +193,7 @@ export function createTestChain(): TestChain {
     },
     change(...changes) {
       mine((blockNumber) => {
-        for (const { id, member } of changes) {
+        for (const { id, member, isDraining } of changes) {
           const before = members.get(id)
           // Nobody who is not there leaves.
           if (member === undefined && before === undefined) continue
@@ -201,7 +203,13 @@ export function createTestChain(): TestChain {
           memberHashes.push(membershipHash([...members.values()]))
           logs.push({
             blockNumber,
-            log: memberLog({ version, id, member: member ?? before!, isActive: member !== undefined, blockNumber }),
+            log: memberLog({
+              version,
+              id,
+              member: member ?? before!,
+              status: member !== undefined ? 1 : isDraining === true ? 3 : 2,
+              blockNumber,
+            }),
           })
         }
       })
@@ -271,7 +279,8 @@ function memberLog(facts: {
   readonly version: number
   readonly id: number
   readonly member: Member
-  readonly isActive: boolean
+  /** Of the contract. */
+  readonly status: number
   readonly blockNumber: number
 }): Record<string, unknown> {
   const event = storageRegistryAbi.find((item) => item.type === 'event' && item.name === 'MemberChanged')!
@@ -284,7 +293,7 @@ function memberLog(facts: {
       eventName: 'MemberChanged',
       args: { version: BigInt(facts.version), id: facts.id },
     } as never),
-    data: encodeAbiParameters(plain as never, [signer, endpoint, domain, weight, facts.isActive ? 1 : 2] as never),
+    data: encodeAbiParameters(plain as never, [signer, endpoint, domain, weight, facts.status] as never),
     blockNumber: quantity(facts.blockNumber),
     transactionHash: hashOf(`member ${facts.version}`),
     logIndex: '0x0',

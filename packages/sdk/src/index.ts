@@ -73,6 +73,7 @@ export {
   readOwnMember,
   readRegistryRules,
   readVersion,
+  readWithdrawableStake,
   registerMember,
   updateMember,
   withdrawStake,

@@ -199,6 +199,24 @@ export function withdrawStake(
   return transactor.send({ to: registry, data, valueWei: 0n }, options)
 }
 
+/** Stakes of members that `owner` owned and that have left, which `withdrawStake` pays out. */
+export async function readWithdrawableStake(
+  rpc: Rpc,
+  registry: Address,
+  owner: Address,
+  options: Abortable,
+): Promise<bigint> {
+  return read(registry, async () => {
+    const data = encodeFunctionData({
+      abi: storageRegistryAbi,
+      functionName: 'withdrawableStakeOf',
+      args: [owner],
+    })
+    const result = await call(rpc, registry, data, options)
+    return decodeFunctionResult({ abi: storageRegistryAbi, functionName: 'withdrawableStakeOf', data: result })
+  })
+}
+
 /** Takes a member out of the active set whose heartbeat is older than the registry's grace. Anyone may. */
 export function markStale(
   transactor: Transactor,

@@ -20,9 +20,9 @@ function door(): {
       calls.push(`add ${String(replace)}`)
       return change
     },
-    changeNode: async (id, verb) => {
+    changeNode: async (id, verb, { force }) => {
       if (id === 'node-9') throw fail('NODE_UNKNOWN', { id })
-      calls.push(`${verb} ${id}`)
+      calls.push(`${verb} ${id}${force ? ' by force' : ''}`)
       return change
     },
   }
@@ -49,6 +49,8 @@ describe('the admin door', () => {
     ['POST', '/v1/nodes/node-0/start', undefined, 'start node-0'],
     ['POST', '/v1/nodes/node-0/drain', undefined, 'drain node-0'],
     ['POST', '/v1/nodes/node-0/rm', undefined, 'rm node-0'],
+    ['POST', '/v1/nodes/node-0/rm', '{"force":false}', 'rm node-0'],
+    ['POST', '/v1/nodes/node-0/rm', '{"force":true}', 'rm node-0 by force'],
   ])('%s %s %s reaches the network', async (method, path, body, call) => {
     const { calls, ask } = door()
     const response = await ask(method, path, body === undefined ? {} : { body })
@@ -80,6 +82,7 @@ describe('the admin door', () => {
     ['POST', '/v1/nodes/..%2f..%2fx/rm', undefined],
     ['POST', '/v1/nodes', 'not json'],
     ['POST', '/v1/nodes', '{"replace":7}'],
+    ['POST', '/v1/nodes/node-0/rm', '{"force":"yes"}'],
     ['POST', '/v1/nodes', '"node-1"x'],
   ])('%s %s %j is refused and changes nothing', async (method, path, body) => {
     const { calls, ask } = door()

@@ -3,14 +3,20 @@ import type { Failure } from '@weightless/core'
 import { LOCAL_NODES_MAX } from '../arguments.ts'
 import { fail } from '../errors.ts'
 import { toFailure } from '../print.ts'
-import type { NetworkStatus } from './status.ts'
+import type { HandOffStatus, NetworkStatus } from './status.ts'
 
 /** What may be asked of a running `up`. Ids are checked by the network itself. */
 export type NetworkControl = {
   stop(): void
   status(options: { readonly signal: AbortSignal }): Promise<NetworkStatus>
   addNode(options: { readonly replace: string | undefined; readonly signal: AbortSignal }): Promise<NodeChange>
-  changeNode(id: string, change: NodeVerb, options: { readonly signal: AbortSignal }): Promise<NodeChange>
+  /** `rm` throws `NODE_DRAIN_UNFINISHED`, `NODE_DRAIN_STUCK` or `NODE_DATA_NEEDED` while something would be lost with the node, unless it
+   *  is forced. */
+  changeNode(
+    id: string,
+    change: NodeVerb,
+    options: { readonly force: boolean; readonly signal: AbortSignal },
+  ): Promise<NodeChange>
 }
 export type NodeVerb = 'start' | 'stop' | 'drain' | 'rm'
 export type NodeChange = {
@@ -19,6 +25,14 @@ export type NodeChange = {
   readonly pid: number | null
   readonly state: string
   readonly replaced?: string
+  /** The one that it takes the place of, which has yet to hand off what it has. */
+  readonly draining?: string
+  /** What a node that drains has handed off, and what is left. */
+  readonly handOff?: HandOffStatus
+  /** Of a node that was removed: the stake that its account has again, or when the registry lets it leave, in unix seconds by the chain;
+   *  `null` when that is not known yet. `up` sees to it. */
+  readonly withdrawnWei?: string
+  readonly leavesAtS?: number | null
 }
 
 /** admin.json, mode 600: how the command line of the same user finds the running network. */
@@ -56,28 +70,31 @@ async function route(request: Request, control: NetworkControl): Promise<unknown
     return { stopping: true }
   }
   if (request.method === 'POST' && pathname === '/v1/nodes') {
-    return control.addNode({ replace: await readReplace(request), signal })
+    return control.addNode({ replace: (await readBody(request)).replace, signal })
   }
   const match = /^\/v1\/nodes\/([a-z0-9-]{1,64})\/([a-z]{1,16})$/.exec(pathname)
   const verb = VERBS.find((one) => one === match?.[2])
   if (request.method === 'POST' && match !== null && verb !== undefined)
-    return control.changeNode(match[1]!, verb, { signal })
+    return control.changeNode(match[1]!, verb, { force: (await readBody(request)).force === true, signal })
   throw fail('ADMIN_REQUEST_INVALID', { method: request.method, path: pathname.slice(0, 80) })
 }
 
-async function readReplace(request: Request): Promise<string | undefined> {
+type Body = { readonly replace?: string | undefined; readonly force?: boolean | undefined }
+
+async function readBody(request: Request): Promise<Body> {
   const length = Number(request.headers.get('content-length') ?? 0)
   if (!(length <= ADMIN_BODY_BYTES_MAX))
     throw fail('ADMIN_REQUEST_INVALID', { reason: 'body too large', nodesMax: LOCAL_NODES_MAX })
   const text = await request.text()
-  if (text === '') return undefined
+  if (text === '') return {}
   try {
-    const { replace } = JSON.parse(text) as { replace?: unknown }
-    if (replace === undefined || (typeof replace === 'string' && replace.length <= 64)) return replace
+    const { replace, force } = JSON.parse(text) as { replace?: unknown; force?: unknown }
+    const isId = replace === undefined || (typeof replace === 'string' && replace.length <= 64)
+    if (isId && (force === undefined || typeof force === 'boolean')) return { replace, force }
   } catch {
     // Answered below, like every other shape that is not ours.
   }
-  throw fail('ADMIN_REQUEST_INVALID', { reason: 'the body is {"replace": ID} or empty' })
+  throw fail('ADMIN_REQUEST_INVALID', { reason: 'the body is {"replace": ID}, {"force": true} or empty' })
 }
 
 function statusOf(failure: Failure): number {

@@ -4,7 +4,7 @@ import { preview, type Abortable, type Clock } from '@weightless/core'
 import { processUsage } from '../processUsage.ts'
 import type { RoleProcess } from './roleProcess.ts'
 import { roomOf } from './room.ts'
-import type { NetworkStatus, NodeStatus, RoleStatus } from './status.ts'
+import type { HandOffStatus, LeavingNode, NetworkStatus, NodeStatus, RoleStatus } from './status.ts'
 import type { StorageNode } from './storageNodes.ts'
 
 /** What `up` holds of its network, however far its start has come. */
@@ -19,6 +19,9 @@ export type NetworkParts = {
   readonly gatewayUrl: string
   readonly gateway?: RoleProcess | undefined
   readonly nodes: readonly StorageNode[]
+  readonly leaving: readonly LeavingNode[]
+  /** Of the membership, by the chain; `undefined` before there is one. */
+  readonly readRegistryVersion?: ((options: Abortable) => Promise<number>) | undefined
 }
 
 /** A status is asked by a person: a node that needs longer is shown without its numbers. */
@@ -33,7 +36,7 @@ export async function readStatus(
 ): Promise<NetworkStatus> {
   const { chain, gateway } = parts
   const scope = AbortSignal.any([deps.clock.deadline(STATUS_MS_MAX), ...(signal === undefined ? [] : [signal])])
-  const [chainStatus, gatewayStatus, disk, ...told] = await Promise.all([
+  const [chainStatus, gatewayStatus, disk, registryVersion, ...told] = await Promise.all([
     roleStatus({
       url: parts.chainUrl,
       pid: chain?.pid,
@@ -42,6 +45,7 @@ export async function readStatus(
     }),
     roleStatus(gateway ?? { url: parts.gatewayUrl, pid: undefined, state: 'down', restarts: 0 }),
     statfs(parts.dir),
+    parts.readRegistryVersion?.({ signal: scope }).catch(() => null) ?? null,
     ...parts.nodes.map((node) => toldStatus(node, scope)),
   ])
   const freeBytes = disk.bavail * disk.bsize
@@ -64,6 +68,8 @@ export async function readStatus(
     gateway: gatewayStatus,
     storage: {
       entryCount: known.length === 0 ? null : Math.max(...known),
+      registryVersion,
+      leaving: parts.leaving,
       bytesByLosses: sumOf(told.map(({ bytesByLosses }) => bytesByLosses)),
       nodes,
     },
@@ -109,12 +115,32 @@ async function toldStatus(node: StorageNode, signal: AbortSignal): Promise<ToldS
     etaSeconds: whole(sync?.etaSeconds),
     repairHindrance: typeof sync?.hindrance === 'string' ? preview(sync.hindrance) : null,
     scrubbedMs: whole(scrub?.lastFullPassMs),
+    handOff: handOffOf(told?.handOff),
+    syncState: typeof sync?.state === 'string' ? preview(sync.state) : null,
+    unavailableEntryCount: whole(sync?.unavailableEntryCount),
+    isRedundancyKnown: told?.redundancy?.state === 'known',
+    registryVersion: whole(told?.registryVersion),
     chainFault: typeof chain?.message === 'string' ? chain.message : null,
     member,
     heartbeatsLeft: whole(told?.member?.heartbeatsLeft),
     memberFault: typeof told?.member?.fault?.message === 'string' ? told.member.fault.message : null,
   }
   return { status, bytesByLosses: numbersOf(told?.redundancy?.bytes) }
+}
+
+const HAND_OFF_STATES = ['none', 'moving', 'stuck', 'done'] as const
+
+function handOffOf(told: Told['handOff']): HandOffStatus | null {
+  const state = HAND_OFF_STATES.find((one) => one === told?.state)
+  if (state === undefined) return null
+  return {
+    state,
+    leftBytes: whole(told?.leftBytes) ?? 0,
+    leftEntryCount: whole(told?.leftEntryCount) ?? 0,
+    handedOffBytes: whole(told?.handedOffBytes) ?? 0,
+    homelessBytes: whole(told?.homelessBytes) ?? 0,
+    unfinishedBytes: whole(told?.unfinishedBytes) ?? 0,
+  }
 }
 
 function numbersOf(value: unknown): Readonly<Record<string, number>> {
@@ -138,7 +164,9 @@ type Told = {
   } | null
   readonly sync?: { readonly [name: string]: unknown }
   readonly scrub?: { readonly lastFullPassMs?: unknown }
-  readonly redundancy?: { readonly bytes?: unknown }
+  readonly redundancy?: { readonly state?: unknown; readonly bytes?: unknown }
+  readonly registryVersion?: unknown
+  readonly handOff?: { readonly [name: string]: unknown }
 }
 
 /** `undefined` when the node does not answer. */

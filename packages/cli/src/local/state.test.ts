@@ -16,6 +16,10 @@ const state: NetworkState = {
     { id: 'node-0', port: 1004, draining: false },
     { id: 'node-2', port: 1005, draining: true },
   ],
+  leaving: [
+    { id: 'node-1', leavesAtS: 1_790_000_000 },
+    { id: 'node-3', leavesAtS: null },
+  ],
 }
 
 let layout: Layout
@@ -31,6 +35,12 @@ test('what a network remembers reads back as it was, for this user only', async 
   await writeState(layout, state)
   expect(await readState(layout)).toEqual(state)
   expect((await stat(layout.state)).mode & 0o077).toBe(0)
+})
+
+test('a directory from before it was waited for has nobody that leaves', async () => {
+  const { leaving: _, ...old } = state
+  await writeState(layout, old as NetworkState)
+  expect(await readState(layout)).toEqual({ ...state, leaving: [] })
 })
 
 test.each([

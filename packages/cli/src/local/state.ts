@@ -3,6 +3,7 @@ import { parseCode } from '@weightless/core'
 import { writeFileAtomic } from '@weightless/host'
 import { fail } from '../errors.ts'
 import type { Layout } from './directory.ts'
+import type { LeavingNode } from './status.ts'
 
 /** What a local network remembers between starts, beside the data of its roles. */
 export type NetworkState = {
@@ -16,6 +17,8 @@ export type NetworkState = {
   /** Number of the next node: numbers are never used twice, because a registry remembers its members. */
   readonly nextNode: number
   readonly nodes: readonly NodeState[]
+  /** Removed, and not let go by the registry yet: their keys are kept until they have left. */
+  readonly leaving: readonly LeavingNode[]
 }
 /** `4+2`, or `none`: three copies. */
 export type CodeName = string
@@ -55,7 +58,11 @@ function stateOf(value: unknown): NetworkState {
   // A directory from before there were codes has three copies of everything.
   const { code = 'none' } = value as Partial<NetworkState>
   if (code !== 'none') parseCode(code)
-  for (const { id } of nodes) if (!/^node-\d{1,15}$/.test(id)) throw new TypeError('not the id of a node')
+  // Nor does one from before it was waited for.
+  const { leaving = [] } = value as Partial<NetworkState>
+  for (const { leavesAtS } of leaving) if (leavesAtS !== null) requireWhole(leavesAtS, 0, Number.MAX_SAFE_INTEGER)
+  for (const { id } of [...nodes, ...leaving])
+    if (!/^node-\d{1,15}$/.test(id)) throw new TypeError('not the id of a node')
   return {
     portBase,
     chainPort,
@@ -64,6 +71,7 @@ function stateOf(value: unknown): NetworkState {
     code,
     nextNode,
     nodes: nodes.map(({ id, port, draining }) => ({ id, port, draining })),
+    leaving: leaving.map(({ id, leavesAtS }) => ({ id, leavesAtS })),
   }
 }
 

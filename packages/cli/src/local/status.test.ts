@@ -19,6 +19,11 @@ const node: NodeStatus = {
   etaSeconds: null,
   repairHindrance: null,
   scrubbedMs: null,
+  handOff: null,
+  syncState: 'complete',
+  unavailableEntryCount: 0,
+  isRedundancyKnown: true,
+  registryVersion: 6,
   chainFault: null,
   member: 'active',
   heartbeatsLeft: null,
@@ -33,7 +38,7 @@ const status: NetworkStatus = {
   dir: '.weightless',
   chain: { ...role, chainId: 31337, headBlock: 4, finalizedBlock: 4, fault: null },
   gateway: role,
-  storage: { entryCount: 4, bytesByLosses: {}, nodes: [node] },
+  storage: { entryCount: 4, bytesByLosses: {}, registryVersion: 6, leaving: [], nodes: [node] },
   disk: { freeBytes: 10 * 1024 ** 3, room: 'enough' },
 }
 
@@ -110,4 +115,35 @@ test('a node that has died and is a member still is counted as there, and that i
   )
   const nodes = [node, { ...dead, member: 'stale' } as const]
   expect(describeStatus({ ...status, storage: { ...storage, nodes } })).not.toContain('counted as there')
+})
+
+test.each([
+  ['moving', 'draining, 120 MiB to hand off'],
+  ['stuck', 'draining, stuck: add a node'],
+  ['done', 'drained: safe to remove'],
+  ['none', 'draining'],
+] as const)('a node that drains and whose hand-off is %s is told', (state, words) => {
+  const handOff = {
+    state,
+    leftBytes: 120 * 1024 ** 2,
+    leftEntryCount: 3,
+    handedOffBytes: 0,
+    homelessBytes: 0,
+    unfinishedBytes: 0,
+  }
+  const draining = { ...node, state: 'draining', handOff } as const
+  const text = describeStatus({ ...status, storage: { ...status.storage, nodes: [draining] } })
+  expect(text).toMatch(new RegExp(`${words}  +7`))
+})
+
+test('a node that was removed and may not leave yet is told with the time of the chain', () => {
+  const leaving = [
+    { id: 'node-4', leavesAtS: 1_790_000_000 },
+    { id: 'node-5', leavesAtS: null },
+  ]
+  const text = describeStatus({ ...status, storage: { ...status.storage, leaving } })
+  expect(text).toContain(
+    'node-4 is removed and leaves the registry at 2026-09-21T14:13:20.000Z; its stake follows then',
+  )
+  expect(text).toContain('node-5 is removed and leaves the registry later')
 })

@@ -25,6 +25,10 @@ export type NetworkStatus = {
     readonly entryCount: number | null
     /** Bytes of objects by how many more nodes may be lost (`0`, `1`, … `8+`, `lost`, `unknown`), as far as nodes answer. */
     readonly bytesByLosses: Readonly<Record<string, number>>
+    /** Version of the membership by the chain; `null` while it does not answer. */
+    readonly registryVersion: number | null
+    /** Nodes that were removed while the registry did not let them leave yet; `up` sees to it. */
+    readonly leaving: readonly LeavingNode[]
     readonly nodes: readonly NodeStatus[]
   }
   readonly disk: { readonly freeBytes: number; readonly room: Room }
@@ -38,6 +42,9 @@ export type RoleStatus = {
   readonly restarts: number
   readonly rssBytes: number | null
 }
+
+/** `leavesAtS`: unix seconds by the chain; `null` when that was not known yet. */
+export type LeavingNode = { readonly id: string; readonly leavesAtS: number | null }
 
 /** `waiting`: it failed and is started again after a pause. `draining`: it runs, and is out of the active set. */
 export type RoleState = 'starting' | 'running' | 'draining' | 'waiting' | 'down'
@@ -64,6 +71,16 @@ export type NodeStatus = RoleStatus & {
   readonly repairHindrance: string | null
   /** When all that it holds was last read and found good or repaired; `null` before the first time. */
   readonly scrubbedMs: number | null
+  /** What a node that drains has yet to hand off; `null` while it does not answer. */
+  readonly handOff: HandOffStatus | null
+  /** What it works on: `complete`, `fetching`, `looking`, `starting`, or `waiting` for what nobody has. */
+  readonly syncState: string | null
+  /** Entries that it misses and that no node has. */
+  readonly unavailableEntryCount: number | null
+  /** Whether its part of `bytesByLosses` is complete. */
+  readonly isRedundancyKnown: boolean
+  /** Version of the membership that it sees. */
+  readonly registryVersion: number | null
   /** Why it cannot follow the chain, with the next step; `null` while it does. */
   readonly chainFault: string | null
   /** What the registry says of it; `null` while the chain does not answer. */
@@ -72,6 +89,19 @@ export type NodeStatus = RoleStatus & {
   readonly heartbeatsLeft: number | null
   /** Why its last transaction failed, with the next step. */
   readonly memberFault: string | null
+}
+
+export type HandOffStatus = {
+  /** `none`: it does not drain. `stuck`: only another node that joins can go on. `done`: nothing would be lost with it. */
+  readonly state: 'none' | 'moving' | 'stuck' | 'done'
+  /** What its new homes have not signed for yet. */
+  readonly leftBytes: number
+  readonly leftEntryCount: number
+  readonly handedOffBytes: number
+  /** Of what is left: objects with more slots or copies than there are nodes for them. */
+  readonly homelessBytes: number
+  /** Uploads that nobody completed: they hold nothing up. */
+  readonly unfinishedBytes: number
 }
 
 export function describeStatus(status: NetworkStatus): string {
@@ -83,7 +113,7 @@ export function describeStatus(status: NetworkStatus): string {
     ['gateway', describeState(gateway), pid(gateway), rss(gateway), '', '', gateway.url],
     ...storage.nodes.map((node) => [
       node.id,
-      `${describeState(node)}${describeMember(node)}${node.readOnly === true ? `, read-only${node.brokenBy === null ? '' : `: ${node.brokenBy}`}` : ''}${isFull(node) ? ', full' : ''}${describeMissing(node)}`,
+      `${node.state === 'draining' ? describeDrain(node) : describeState(node)}${describeMember(node)}${node.readOnly === true ? `, read-only${node.brokenBy === null ? '' : `: ${node.brokenBy}`}` : ''}${isFull(node) ? ', full' : ''}${describeMissing(node)}`,
       pid(node),
       rss(node),
       String(node.segmentCount ?? '?'),
@@ -104,6 +134,10 @@ export function describeStatus(status: NetworkStatus): string {
     ...describeRoom(status.disk),
     ...describeRepairs(storage.nodes),
     ...describeRedundancy(storage),
+    ...storage.leaving.map(
+      ({ id, leavesAtS }) =>
+        `${id} is removed and leaves the registry ${describeTime(leavesAtS)}; its stake follows then`,
+    ),
     `${storage.entryCount ?? '?'} entries in the log, ${formatBytes(status.disk.freeBytes)} free on disk, directory ${status.dir}`,
   ].join('\n')
 }
@@ -160,6 +194,25 @@ function describeRedundancy({ bytesByLosses, nodes }: NetworkStatus['storage']):
     return [`${formatBytes(bytes)} survive${name === '0' ? ' no more loss' : ` ${name} more`}`]
   })
   return parts.length === 0 ? [] : [`Losses of nodes: ${parts.join(', ')}${caveat}`]
+}
+
+/** A time of the chain. */
+export function describeTime(seconds: number | null): string {
+  return seconds === null ? 'later' : `at ${new Date(seconds * 1000).toISOString()}`
+}
+
+/** What stands for `draining` while more is known. */
+function describeDrain({ handOff }: NodeStatus): string {
+  switch (handOff?.state) {
+    case 'done':
+      return 'drained: safe to remove'
+    case 'stuck':
+      return 'draining, stuck: add a node'
+    case 'moving':
+      return `draining, ${formatBytes(handOff.leftBytes)} to hand off`
+    default:
+      return 'draining'
+  }
 }
 
 function describeState(role: RoleStatus): string {

@@ -12,10 +12,9 @@ import { createPrivateKey, freePorts, readPrivateKey, systemRandom, writeFileAto
 import {
   createTransactor,
   drainMember,
-  leaveMember,
   privateKeySigner,
   readOwnMember,
-  withdrawStake,
+  readVersion,
   type OwnMember,
   type Rpc,
   type Transactor,
@@ -24,12 +23,13 @@ import { LOCAL_NODES_MAX } from '../arguments.ts'
 import { fail } from '../errors.ts'
 import type { NodeChange, NodeVerb } from './admin.ts'
 import type { Layout } from './directory.ts'
+import { leaveRegistry } from './leaving.ts'
 import { fundNodes } from './nodeFunds.ts'
 import { LOOPBACK, nodePort } from './ports.ts'
 import { storageConfig, type ChainFacts } from './roleConfig.ts'
 import { createRoleProcess, type RoleProcess } from './roleProcess.ts'
 import { writeState, type NetworkState, type NodeState } from './state.ts'
-import type { RoleState } from './status.ts'
+import type { LeavingNode, RoleState } from './status.ts'
 
 /** The storage nodes of a local network: each a process, a key, a port and a data directory. */
 export type StorageNodes = {
@@ -38,8 +38,16 @@ export type StorageNodes = {
   startAll(
     options: { readonly onFailure: 'throw' | 'goOn' } & Abortable,
   ): Promise<readonly { readonly id: string; readonly error: unknown }[]>
+  /** A node to be replaced that is down is removed at once; one that lives is drained, for whoever asked to wait for and remove. */
   add(options: { readonly replace: string | undefined } & Abortable): Promise<NodeChange>
+  /** `rm` removes the node as it is: whether anything would be lost with it is for the caller to look at first. */
   change(id: string, verb: NodeVerb, options: Abortable): Promise<NodeChange>
+  /** Those that were removed while the registry did not let them leave. */
+  leaving(): readonly LeavingNode[]
+  /** Lets those leave whose time has come. */
+  settleLeaving(options: Abortable): Promise<void>
+  /** Version of the membership by the chain. */
+  readRegistryVersion(options: Abortable): Promise<number>
   stopAll(): Promise<void>
 }
 
@@ -70,6 +78,10 @@ export type StorageNodesDeps = {
   readonly logger: Logger
   readonly onChange: () => void
 }
+
+/** A new node says who it is within a block. */
+const MEMBER_MS_MAX = 30_000
+const MEMBER_STEP_MS = 50
 
 type Held = { readonly address: Address; readonly wallet: Transactor; readonly process: RoleProcess }
 
@@ -122,13 +134,16 @@ export async function openStorageNodes(
       },
       deps,
     )
-    const wallet = createTransactor(
+    const one: Held = { address: addressOfPrivateKey(key), wallet: walletOf(key), process }
+    held.set(node.id, one)
+    return one
+  }
+
+  function walletOf(key: Uint8Array): Transactor {
+    return createTransactor(
       { chainId: chain.chainId, signer: privateKeySigner(key) },
       { ...deps, random: systemRandom },
     )
-    const one: Held = { address: addressOfPrivateKey(key), wallet, process }
-    held.set(node.id, one)
-    return one
   }
 
   function find(id: string): { readonly node: NodeState; readonly one: Held } {
@@ -159,21 +174,66 @@ export async function openStorageNodes(
     await save({ ...state, nodes: state.nodes.map((node) => (node.id === id ? { ...node, draining: true } : node)) })
   }
 
-  async function remove(id: string, abortable: Abortable): Promise<void> {
+  /** Resolves to the stake that came back, or when the registry lets it come. */
+  async function remove(id: string, abortable: Abortable): Promise<Pick<NodeChange, 'withdrawnWei' | 'leavesAtS'>> {
     await drain(id, abortable)
     const { one } = find(id)
     await one.process.stop()
-    try {
-      await leaveMember(one.wallet, registry, abortable)
-      await withdrawStake(one.wallet, registry, abortable)
-    } catch (error) {
-      // The registry may want the member to wait; it is out of the active set either way.
-      deps.logger.warn('member.notLeft', { id, error })
-    }
     await rm(layout.node(id), { recursive: true, force: true })
     await rm(layout.config(id), { force: true })
     held.delete(id)
-    await save({ ...state, nodes: state.nodes.filter((node) => node.id !== id) })
+    const nodes = state.nodes.filter((node) => node.id !== id)
+    // Remembered first: whatever ends this process, a later one lets it leave.
+    await save({ ...state, nodes, leaving: [...state.leaving, { id, leavesAtS: null }] })
+    return await letLeave(id, one.wallet, abortable)
+  }
+
+  async function letLeave(
+    id: string,
+    wallet: Transactor,
+    abortable: Abortable,
+  ): Promise<Pick<NodeChange, 'withdrawnWei' | 'leavesAtS'>> {
+    const others = state.leaving.filter((one) => one.id !== id)
+    try {
+      const leave = await leaveRegistry(wallet, registry, deps, abortable)
+      if (leave.kind === 'later') {
+        const { leavesAtS } = leave
+        await save({ ...state, leaving: [...others, { id, leavesAtS }] })
+        return { leavesAtS }
+      }
+      await save({ ...state, leaving: others })
+      deps.logger.info('member.left', { id, withdrawnWei: leave.withdrawnWei })
+      return { withdrawnWei: leave.withdrawnWei.toString() }
+    } catch (error) {
+      abortable.signal?.throwIfAborted()
+      // The node is gone and its stake waits: tried again as long as this is not done.
+      deps.logger.warn('member.notLeft', { id, error })
+      return { leavesAtS: null }
+    }
+  }
+
+  async function settleLeaving(abortable: Abortable): Promise<void> {
+    for (const { id } of state.leaving) {
+      abortable.signal?.throwIfAborted()
+      try {
+        await letLeave(id, walletOf(await readPrivateKey(layout.key(id))), abortable)
+      } catch (error) {
+        abortable.signal?.throwIfAborted()
+        deps.logger.warn('member.notLeft', { id, error })
+      }
+    }
+  }
+
+  /** Placement counts on members: before another one drains, the new one is one. */
+  async function untilMember(id: string, abortable: Abortable): Promise<void> {
+    const { one } = find(id)
+    const deadlineMs = deps.clock.nowMs() + MEMBER_MS_MAX
+    for (;;) {
+      const member = await readOwnMember(deps.rpc, registry, one.address, abortable)
+      if (member?.status === 'active') return
+      if (deps.clock.nowMs() > deadlineMs) throw fail('ROLE_NOT_READY', { role: id, reason: 'it is not registered' })
+      await deps.clock.sleep(MEMBER_STEP_MS, abortable)
+    }
   }
 
   function changed(id: string, extra: Partial<NodeChange> = {}): NodeChange {
@@ -220,8 +280,11 @@ export async function openStorageNodes(
         if (replace !== undefined) find(replace)
         const { id } = await add({ signal: scope })
         if (replace === undefined) return changed(id)
-        await remove(replace, { signal: scope })
-        return changed(id, { replaced: replace })
+        if (find(replace).one.process.pid === undefined)
+          return changed(id, { replaced: replace, ...(await remove(replace, { signal: scope })) })
+        await untilMember(id, { signal: scope })
+        await drain(replace, { signal: scope })
+        return changed(id, { draining: replace })
       }),
     change: (id, verb, abortable) =>
       inTurn(async () => {
@@ -232,11 +295,13 @@ export async function openStorageNodes(
         } else if (verb === 'stop') await one.process.stop()
         else if (verb === 'drain') await drain(id, abortable)
         else {
-          await remove(id, abortable)
-          return { id, url: urlOf(node), pid: null, state: 'removed' }
+          return { id, url: urlOf(node), pid: null, state: 'removed', ...(await remove(id, abortable)) }
         }
         return changed(id)
       }),
+    leaving: () => state.leaving,
+    settleLeaving: (abortable) => inTurn(() => settleLeaving(abortable)),
+    readRegistryVersion: (abortable) => readVersion(deps.rpc, registry, abortable),
     stopAll: async () => {
       await Promise.all([...held.values()].map((one) => one.process.stop()))
     },

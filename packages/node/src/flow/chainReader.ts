@@ -27,8 +27,9 @@ export type LogEvent =
 
 /** topic0 of the registry's one event about its active set. */
 const MEMBER_CHANGED_TOPIC: Hex = toEventSelector('MemberChanged(uint64,uint32,address,string,bytes32,uint256,uint8)')
-/** `MemberStatus.Active` of the registry. */
+/** `MemberStatus` of the registry. */
 const ACTIVE = 1
+const DRAINING = 3
 const LOG_DATA_BYTES_MAX = 4096
 
 export function createChainReader(
@@ -73,16 +74,16 @@ function decodeMemberLog(log: unknown): MemberChange {
     const raw = log as { readonly topics: [Hex, ...Hex[]]; readonly data: unknown; readonly blockNumber: unknown }
     const data = toHex(parseHex(raw.data, { name: 'data', sizeBytesMax: LOG_DATA_BYTES_MAX }))
     const { args } = decodeEventLog({ abi: storageRegistryAbi, eventName: 'MemberChanged', topics: raw.topics, data })
-    const { version, id, signer, endpoint, domain, weight, status } = args
+    const { version, id, endpoint, weight, status } = args
+    const signer = parseAddress(args.signer)
+    const member = { id, signer, endpoint, domain: args.domain.toLowerCase() as Hex, weight }
     return {
       version: Number(version),
       blockNumber: count(raw.blockNumber, 'blockNumber'),
       id,
-      signer: parseAddress(signer),
-      member:
-        status === ACTIVE
-          ? { id, signer: parseAddress(signer), endpoint, domain: domain.toLowerCase() as Hex, weight }
-          : undefined,
+      signer,
+      member: status === ACTIVE ? member : undefined,
+      draining: status === DRAINING ? member : undefined,
     }
   } catch (cause) {
     throw fail('MEMBERSHIP_MISMATCH', { reason: 'an event of the registry cannot be read' }, { cause })

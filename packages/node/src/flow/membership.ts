@@ -9,6 +9,8 @@ export type MemberChange = {
   readonly signer: Address
   /** `undefined`: the member is not in the active set after this change. */
   readonly member: Member | undefined
+  /** What it was, of one that drains: it takes no duty any more, and still serves what it has. */
+  readonly draining?: Member | undefined
 }
 
 /** The active set over time: a fold over the registry's events, or one fixed list. */
@@ -20,6 +22,9 @@ export type MembershipView = {
   versionAtBlock(blockNumber: number): number
   /** The first version since which the member with this signer has been active without interruption; `undefined` when it is not. */
   activeSince(signer: string): number | undefined
+  /** Those that drained last, newest first: they may have what nobody else has yet. Who has left for good since then, only his silence
+   *  tells. */
+  draining(): readonly Member[]
 }
 
 export type MembershipLog = MembershipView & {
@@ -34,6 +39,9 @@ export type MembershipLog = MembershipView & {
 /** Names the registry where there is none. */
 export const NO_REGISTRY: Address = `0x${'00'.repeat(20)}` as Address
 
+/** Asked beside the members, so few of them: the registry does not say in its events when one of them has gone. */
+export const DRAINING_MAX = 8
+
 /** Membership that never changes: the source `static`, and `solo` with no members at all. */
 export function fixedMembership(members: readonly Member[]): MembershipView {
   const membership: Membership = { version: 0, members: [...members].sort((a, b) => a.id - b.id) }
@@ -42,6 +50,7 @@ export function fixedMembership(members: readonly Member[]): MembershipView {
     at: (version) => (version === 0 ? membership : undefined),
     versionAtBlock: () => 0,
     activeSince: (signer) => (members.some((member) => member.signer === signer) ? 0 : undefined),
+    draining: () => [],
   }
 }
 
@@ -49,6 +58,8 @@ export function createMembershipLog(changes: readonly MemberChange[]): Membershi
   const history: MemberChange[] = []
   const active = new Map<number, Member>()
   const since = new Map<string, number>()
+  /** Oldest first. */
+  const draining = new Map<number, Member>()
   let current: Membership = { version: 0, members: [] }
 
   const append = (more: readonly MemberChange[]): void => {
@@ -57,6 +68,7 @@ export function createMembershipLog(changes: readonly MemberChange[]): Membershi
       const before = active.get(change.id)
       if (before !== undefined && before.signer !== change.member?.signer) since.delete(before.signer)
       apply(active, change)
+      noteDraining(draining, change)
       if (change.member !== undefined && !since.has(change.member.signer))
         since.set(change.member.signer, change.version)
     }
@@ -73,6 +85,7 @@ export function createMembershipLog(changes: readonly MemberChange[]): Membershi
       history.length = 0
       active.clear()
       since.clear()
+      draining.clear()
       append(kept)
       return true
     },
@@ -102,6 +115,7 @@ export function createMembershipLog(changes: readonly MemberChange[]): Membershi
       return history[low - 1]?.version ?? 0
     },
     activeSince: (signer) => since.get(signer),
+    draining: () => [...draining.values()].reverse(),
   }
 }
 
@@ -110,24 +124,48 @@ function apply(members: Map<number, Member>, change: MemberChange): void {
   else members.set(change.id, change.member)
 }
 
+/** Who comes back under the same key or at the same address drains no more. */
+function noteDraining(draining: Map<number, Member>, change: MemberChange): void {
+  const { id, member } = change
+  draining.delete(id)
+  if (member !== undefined)
+    for (const [other, { signer, endpoint }] of draining)
+      if (signer === member.signer || endpoint === member.endpoint) draining.delete(other)
+  if (change.draining === undefined) return
+  draining.set(id, change.draining)
+  if (draining.size > DRAINING_MAX) draining.delete(draining.keys().next().value!)
+}
+
 /** In ascending order of id, the order of the registry's hash (docs/decisions/0005). */
 function listed(members: ReadonlyMap<number, Member>): readonly Member[] {
   return [...members.values()].sort((a, b) => a.id - b.id)
 }
 
 export function encodeMemberChange(change: MemberChange): Uint8Array {
-  const { member } = change
+  const { member, draining, ...rest } = change
   return new TextEncoder().encode(
-    JSON.stringify({ ...change, member: member && { ...member, weight: member.weight.toString() } }),
+    JSON.stringify({ ...rest, member: member && textOf(member), draining: draining && textOf(draining) }),
   )
+}
+
+type StoredMember = Omit<Member, 'weight'> & { readonly weight: string }
+
+function textOf(member: Member): StoredMember {
+  return { ...member, weight: member.weight.toString() }
+}
+
+function memberOfText(stored: StoredMember | undefined): Member | undefined {
+  return stored && { ...stored, weight: BigInt(stored.weight) }
 }
 
 export function readMemberChanges(index: Index): readonly MemberChange[] {
   const rows = index.range(numberRange('member', 0, Number.MAX_SAFE_INTEGER))
   return [...rows].map(({ value }) => {
-    const stored = JSON.parse(new TextDecoder().decode(value)) as Omit<MemberChange, 'member'> & {
-      readonly member?: Omit<Member, 'weight'> & { readonly weight: string }
+    const stored = JSON.parse(new TextDecoder().decode(value)) as Omit<MemberChange, 'member' | 'draining'> & {
+      readonly member?: StoredMember
+      /** Absent in rows from before it was kept. */
+      readonly draining?: StoredMember
     }
-    return { ...stored, member: stored.member && { ...stored.member, weight: BigInt(stored.member.weight) } }
+    return { ...stored, member: memberOfText(stored.member), draining: memberOfText(stored.draining) }
   })
 }

@@ -92,6 +92,8 @@ export function createMemberKeeper(options: RegistrationOptions, deps: MemberKee
     for (;;) {
       const head = await heads.next({ signal })
       if (wasActive && !isActive()) return
+      // A reorganisation took its drain back.
+      if (!speaks && isActive()) return
       wasActive = isActive()
       if (!speaks) continue
       const at = { headTimeS: head.timeS, lastHeartbeatS: lastHeartbeatS!, lastTryS, graceS }

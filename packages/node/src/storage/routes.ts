@@ -52,6 +52,8 @@ export type StorageRoutesDeps = {
   readonly checkWanted: (entry: Entry, indexes: readonly number[]) => void
   /** Somebody asked for a segment of this entry that is not here. */
   readonly onMissed: (entry: Entry) => void
+  /** Somebody asked for the receipt of an entry that is not all here. */
+  readonly onAsked: (entry: Entry) => void
   readonly status: () => object
 }
 
@@ -142,6 +144,7 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
     const entry = entryOf(root, requiredQuery(url.searchParams, 'seq', SEQ_RANGE))
     const slot = requiredQuery(url.searchParams, 'slot', SLOT_RANGE)
     if (!(await shelf.finish(entry, { signal }))) {
+      deps.onAsked(entry)
       throw fail('ENTRY_INCOMPLETE', { root, seq: entry.seq, missingSegmentCount: finite(shelf.missingCount(entry)) })
     }
     const receipt: Receipt | undefined = await receipts.sign(entry, slot)

@@ -37,6 +37,8 @@ export type ShardRoutesDeps = {
   readonly clock: Clock
   /** A certificate of this entry was taken in. */
   readonly onCertificate: (entry: Entry) => void
+  /** Somebody asked for shards of this entry that are not all here. */
+  readonly onAsked: (entry: Entry) => void
   readonly certificates: Certificates
   readonly bodies: Gate
   readonly spares: SpareBuffers
@@ -71,6 +73,7 @@ export function createShardRoutes(deps: ShardRoutesDeps): ShardRoutes {
     const slots = askedSlots(coded, url.searchParams) ?? held.wholeSlots(coded)
     const found = slots.length > 0 ? await fingerprints.of(coded, slots, { signal }) : undefined
     if (found === undefined) {
+      deps.onAsked(data)
       const missingShardCount = slots.length > 0 ? held.missingCount(coded, slots) : undefined
       // What an upload that goes on does not send again.
       const heldStripeCount = slots.length === 1 ? held.contiguousCount(coded, slots[0]!) : undefined

@@ -21,6 +21,7 @@ import { askShardHomes } from '../sync/askHomes.ts'
 import { createDuties } from '../sync/duty.ts'
 import { fetchShards } from '../sync/fetchShards.ts'
 import { findCertificate } from '../sync/findCertificate.ts'
+import { createHandOff } from '../sync/handOff.ts'
 import { createOrphanParity, isDroppedParity } from '../sync/orphanParity.ts'
 import { createPace } from '../sync/pace.ts'
 import { createRedundancy } from '../sync/redundancy.ts'
@@ -146,9 +147,11 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     spares,
     bytes,
     clock,
+    onAsked: (entry) => sync.asked(entry),
     onCertificate(entry) {
       sync.reconsider(entry)
       release.reconsider(entry)
+      handOff.reconsider(entry)
       redundancy.reconsider(entry)
     },
   })
@@ -260,8 +263,29 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       logger,
       signer: signer?.address,
       isWritable,
+      isDraining: () => handOff.isDraining(),
       onReleased: (entry) => redundancy.reconsider(entry),
       isUnderWay: (seq) => ['searching', 'fetching'].includes(sync.job(seq)?.state ?? ''),
+      findCertificate: searchCertificate,
+    },
+  )
+  const handOff = createHandOff(
+    { chainId: options.chainId, registry: options.registry ?? NO_REGISTRY },
+    {
+      follower,
+      membership,
+      duties,
+      parities,
+      held,
+      fingerprints,
+      receipts,
+      shelf,
+      peers,
+      pace,
+      clock,
+      logger,
+      signer: signer?.address,
+      isDraining: () => deps.standing?.()?.status === 'draining',
       findCertificate: searchCertificate,
     },
   )
@@ -358,6 +382,28 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     'Entries of which more may be here than belongs here.',
     () => release.status().waitingEntryCount,
   )
+  metrics.gaugesOf(
+    'weightless_handoff_state',
+    '1 for what the hand-off of a node that drains has come to.',
+    'state',
+    () => ({ none: 0, moving: 0, stuck: 0, done: 0, [handOff.status().state]: 1 }),
+  )
+  metrics.gaugeOf(
+    'weightless_handoff_left_bytes',
+    'Bytes on a node that drains which their new homes have not signed for yet.',
+    () => handOff.status().leftBytes,
+  )
+  metrics.gaugeOf('weightless_handoff_left_entries', 'Such objects.', () => handOff.status().leftEntryCount)
+  metrics.gaugeOf(
+    'weightless_handoff_handed_off_bytes',
+    'Bytes on a node that drains which their new homes have signed for.',
+    () => handOff.status().handedOffBytes,
+  )
+  metrics.gaugeOf(
+    'weightless_handoff_homeless_bytes',
+    'Bytes of objects with more slots or copies than there are members for them.',
+    () => handOff.status().homelessBytes,
+  )
   metrics.gaugeOf(
     'weightless_scrub_read_bytes',
     'Bytes of the pass that reads all that is held, 0 between two.',
@@ -408,6 +454,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     store: store.usage(),
     sync: sync.status(),
     release: release.status(),
+    handOff: handOff.status(),
     scrub: scrub.status(),
     redundancy: redundancy.status(),
     chain: describeChain(follower.state()),
@@ -444,6 +491,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       logger,
       checkWanted: rules.checkWanted,
       onMissed: (entry) => sync.missed(entry),
+      onAsked: (entry) => sync.asked(entry),
       status,
     }),
     isReady,
@@ -509,6 +557,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
           sweep(signal),
           sync.run({ signal }),
           release.run({ signal }),
+          handOff.run({ signal }),
           scrub.run({ signal }),
           redundancy.run({ signal }),
         ])

@@ -18,9 +18,10 @@ export type FetchDeps = {
   readonly pace: Pace
   readonly logger: Logger
 }
-/** `members` without this node. */
+/** `members` and `draining` without this node. */
 export type FetchOptions = {
   readonly members: readonly Member[]
+  readonly draining?: readonly Member[] | undefined
   readonly replicas: number
   readonly wants: (index: number) => boolean
   readonly onSources: (sources: readonly Source[]) => void
@@ -65,7 +66,7 @@ export async function fetchEntry(entry: Entry, options: FetchOptions, deps: Fetc
 /** Those who say that they hold any of it, whole ones first. */
 export async function findSources(
   entry: Entry,
-  options: Pick<FetchOptions, 'members' | 'replicas' | 'signal'>,
+  options: Pick<FetchOptions, 'members' | 'draining' | 'replicas' | 'signal'>,
   deps: Pick<FetchDeps, 'peers'>,
 ): Promise<readonly Source[]> {
   const { signal } = options
@@ -91,14 +92,15 @@ export async function findSources(
   return [...sources.filter(({ complete }) => complete), ...sources.filter(({ complete }) => !complete)]
 }
 
-/** Homes, then the order of placement; those that failed a moment ago last, liars not at all. */
+/** Homes, those that drain, then the order of placement; those that failed a moment ago last, liars not at all. */
 function askingOrder(
   entry: Entry,
-  { members, replicas }: Pick<FetchOptions, 'members' | 'replicas'>,
+  { members, draining = [], replicas }: Pick<FetchOptions, 'members' | 'draining' | 'replicas'>,
   peers: Peers,
 ): readonly Member[] {
   const homes = placeHomes({ key: entry.root, slotCount: replicas }, members).map((home) => home.member)
-  const order = [...homes, ...placementOrder({ key: entry.root, slot: 0 }, members)]
+  const leaving = draining.filter((member) => !peers.isAvoided(member))
+  const order = [...homes, ...leaving, ...placementOrder({ key: entry.root, slot: 0 }, members)]
   const able = order.filter(
     (member, i) =>
       order.indexOf(member) === i && peers.of(member) !== undefined && peers.standing(member).state !== 'banned',

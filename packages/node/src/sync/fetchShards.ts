@@ -7,9 +7,10 @@ import { readRun, type ShardRun } from './shardReader.ts'
 import { findShardSources } from './shardSources.ts'
 
 export type FetchShardsDeps = RebuildDeps
-/** `members` without this node. */
+/** `members` and `draining` without this node. */
 export type FetchShardsOptions = {
   readonly members: readonly Member[]
+  readonly draining?: readonly Member[] | undefined
   readonly onSources: (count: number) => void
   readonly onStored: (shardCount: number, sizeBytes: number) => void
   /** Whether shards of this slot that nobody has may be computed now: whoever had them may come back. */

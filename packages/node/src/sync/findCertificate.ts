@@ -28,13 +28,18 @@ export type FindCertificateDeps = {
 }
 
 /** Asks other members, a few at a time, until one has a certificate that is verified here and says that the object is kept by
- *  shards. Every certificate that is verified is kept, whatever it says. `members` without this node. */
+ *  shards. Every certificate that is verified is kept, whatever it says. `members` and `draining` without this node. */
 export async function findCertificate(
   entry: Entry,
-  { members, signal }: { readonly members: readonly Member[]; readonly signal: AbortSignal },
+  options: {
+    readonly members: readonly Member[]
+    readonly draining?: readonly Member[] | undefined
+    readonly signal: AbortSignal
+  },
   { certificates, parities, peers, logger }: FindCertificateDeps,
 ): Promise<'found' | 'none'> {
-  const { asked, sizeBytesMax } = whomToAsk(entry, members, parities)
+  const { signal } = options
+  const { asked, sizeBytesMax } = whomToAsk(entry, options, parities)
   const able = asked.filter((member) => !peers.isAvoided(member) && peers.of(member) !== undefined)
   const ask = async (member: Member, scope: AbortSignal): Promise<Certificate | undefined> => {
     try {
@@ -68,7 +73,10 @@ export async function findCertificate(
 
 function whomToAsk(
   entry: Entry,
-  members: readonly Member[],
+  {
+    members,
+    draining = [],
+  }: { readonly members: readonly Member[]; readonly draining?: readonly Member[] | undefined },
   parities: ParityIndex,
 ): { readonly asked: readonly Member[]; readonly sizeBytesMax: number } {
   const homes: Member[] = []
@@ -82,7 +90,7 @@ function whomToAsk(
     shardCount = Math.max(shardCount, count)
     if (codeCount === PARITIES_LOOKED_MAX) break
   }
-  const order = [...homes, ...placementOrder({ key: entry.root, slot: 0 }, members)]
+  const order = [...homes, ...draining, ...placementOrder({ key: entry.root, slot: 0 }, members)]
   return {
     asked: order.filter((member, i) => order.findIndex(({ id }) => id === member.id) === i).slice(0, ASKED_MAX),
     // Each slot held twice, in base64.

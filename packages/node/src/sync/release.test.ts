@@ -8,22 +8,25 @@ import {
   type ErasureCode,
 } from '@weightless/core'
 import { defaultErasureKernel } from '@weightless/kernels'
-import { createClient, downloadBytes } from '@weightless/sdk'
 import { codedObjectOf, type CodedObject } from '../../../../sim/compliance/codedObject.ts'
 import { objectOf } from '../../../../sim/compliance/storageNode.ts'
 import {
   certificateOf,
+  eventually,
   homesOf,
   membersOf,
   nameOf,
   putCertificate,
   putSlots,
+  readBack,
   receiptsOf,
+  segmentCount,
+  slotSegments,
   submitCoded,
+  tellAll,
   type CodedUpload,
   type Holder,
 } from '../../test/codedUpload.ts'
-import { CHAIN_ID, FLOW, REGISTRY } from '../../test/testChain.ts'
 import { until } from '../../test/testClock.ts'
 import { createTestWorld, endWorlds, keyOf, putBinary, type TestRole, type TestWorld } from '../../test/testRoles.ts'
 import { numberKey } from '../flow/keys.ts'
@@ -52,31 +55,8 @@ async function protectedCopies(world: TestWorld, nodes: readonly Holder[], uploa
   return { copies, homes, holders: [...homes.values()] }
 }
 
-async function tellAll(upload: CodedUpload, holders: readonly Holder[], nodes: readonly Holder[]): Promise<void> {
-  const certificate = certificateOf(upload, await receiptsOf(upload, holders), nodes[0]!)
-  for (const node of nodes) expect((await putCertificate(upload, node, certificate)).status).toBe(200)
-}
-
 async function releaseOf(node: TestRole): Promise<ReleaseStatus> {
   return ((await (await node.fetch('/v1/status')).json()) as { release: ReleaseStatus }).release
-}
-
-const segmentCount = ({ data, parity }: CodedUpload, node: Holder): number =>
-  node.store.presence(data.root).heldCount + node.store.presence(parity.root).heldCount
-
-function slotSegments({ object }: CodedUpload, slot: number): number {
-  return object.shardsOf(slot).segments.length
-}
-
-async function readBack(world: TestWorld, nodes: readonly Holder[], { data }: CodedUpload): Promise<Uint8Array> {
-  const client = createClient(
-    {
-      network: { rpcUrl: 'http://chain.test/', chainId: CHAIN_ID, flow: FLOW, registry: REGISTRY },
-      storageNodes: nodes.map(({ url }) => url),
-    },
-    { net: world.net, clock: world.clock },
-  )
-  return await downloadBytes(client, { root: data.root, seq: data.seq })
 }
 
 const bytesOf = ({ object }: CodedUpload): Buffer =>
@@ -89,15 +69,6 @@ async function settled(world: TestWorld, nodes: readonly Holder[]): Promise<void
     for (let turn = 0; turn < 20; turn++) await new Promise((next) => setTimeout(next))
     for (const node of nodes) await node.caughtUp()
   }
-}
-
-/** Time goes on by hours until it is so: whoever waited longest is tried again. */
-async function eventually(world: TestWorld, isSo: () => boolean, what: string): Promise<void> {
-  let turn = 0
-  await until(() => {
-    if (!isSo() && ++turn % 100 === 0) world.clock.jump(3_600_001)
-    return isSo()
-  }, what)
 }
 
 describe('copies of an object that is kept by shards', () => {

@@ -1,6 +1,5 @@
 import type { Address, Clock, Entry, Logger, Member } from '@weightless/core'
 import {
-  fingerprintsBySlot,
   isFailure,
   layoutOf,
   placeHomes,
@@ -9,7 +8,6 @@ import {
   shardCountOf,
   slotsOf,
   type ErasureCode,
-  type HeldReceipt,
   type Root,
 } from '@weightless/core'
 import type { Certificates } from '../erasure/certificates.ts'
@@ -23,10 +21,11 @@ import type { Shelf } from '../segments/shelf.ts'
 import type { Receipts } from '../storage/receipts.ts'
 import { REMOVED_SEGMENTS_MAX } from '../store/store.ts'
 import { createAlarm } from '../alarm.ts'
-import { askCopyHomes, askShardHomes, certifyHeld } from './askHomes.ts'
+import { askCopyHomes } from './askHomes.ts'
+import { askSurplus } from './askSurplus.ts'
 import type { Duties } from './duty.ts'
 import type { Pace } from './pace.ts'
-import { copiesNeededOf, isSurplusCopy, surplusOf } from './surplus.ts'
+import { copiesNeededOf, isSurplusCopy } from './surplus.ts'
 
 /**
  * Gives up what a node holds of an entry beyond its duty (docs/erasure.md 12): a whole copy of an object that is kept by shards, a shard
@@ -64,6 +63,8 @@ export type ReleaseDeps = {
   readonly logger: Logger
   readonly signer: Address | undefined
   readonly isWritable: () => boolean
+  /** A node that drains goes with all that it has: until then that is one holder more, also where members are too few for all slots. */
+  readonly isDraining: () => boolean
   /** Less of an entry is here than before. */
   readonly onReleased: (entry: Entry) => void
   /** Whether the sync works on this entry. */
@@ -110,7 +111,8 @@ export function createRelease(options: ReleaseOptions, deps: ReleaseDeps): Relea
       settledMs = clock.nowMs() + RELEASE_SETTLE_MS
       for (;;) {
         const nowMs = clock.nowMs()
-        if (nowMs < settledMs) await alarm.sleep(settledMs - nowMs, { signal })
+        if (deps.isDraining()) await alarm.sleep(RELEASE_SETTLE_MS, { signal })
+        else if (nowMs < settledMs) await alarm.sleep(settledMs - nowMs, { signal })
         else if (!(await stepOrFail(signal))) await alarm.sleep(untilDue(), { signal })
       }
     } catch (error) {
@@ -197,32 +199,15 @@ export function createRelease(options: ReleaseOptions, deps: ReleaseDeps): Relea
   }
 
   async function releaseShards(coded: CodedEntry, signal: AbortSignal): Promise<Outcome> {
-    const { data, code, layout } = coded
+    const { data, code } = coded
     const { version, members } = membership.current()
     const me = self()
     const homes = protectedHomes({ dataRoot: data.root, sizeBytes: data.sizeBytes, code }, members)
     const own = homes.filter(({ member }) => member.id === me?.id).map(({ slot }) => slot)
     const some = held.someSlots(coded)
     if (some.every((slot) => own.includes(slot)) || duties.isShared(coded)) return 'done'
-    const others = homes.filter(({ member }) => member.id !== me?.id)
-    const asking = { ...options, registryVersion: version, signal }
-    const { answers, claims } = await askShardHomes(coded, others, asking, deps)
-    const known = await ownFingerprints(coded, signal)
-    const ownReceipt = await signOwn(coded, own, signal)
-    const receipts = [
-      ...claims.map(({ receipt, fingerprints }) => ({ receipt, fingerprints })),
-      ...(ownReceipt === undefined ? [] : [ownReceipt]),
-    ]
-    const facts = receipts.length === 0 ? undefined : certifyHeld(coded, receipts, known, options, deps).facts
-    const surplus = surplusOf({
-      layout,
-      homes: homes.map(({ slot, member }) => ({ slot, id: member.id })),
-      self: me?.id,
-      held: some,
-      whole: held.wholeSlots(coded),
-      answers,
-      certified: (facts?.holders ?? []).map(({ member, slots }) => ({ id: member.id, slots })),
-    })
+    const asked = { ...options, membership: { version, members }, self: me, signal }
+    const { surplus, claims } = await askSurplus(coded, asked, deps)
     if (surplus.kind === 'keep') {
       logger.debug('release.kept', { seq: data.seq, why: surplus.why })
       return surplus.why === 'nothing' ? 'done' : 'later'
@@ -237,23 +222,6 @@ export function createRelease(options: ReleaseOptions, deps: ReleaseDeps): Relea
     }
     deps.onReleased(data)
     return outcome
-  }
-
-  async function ownFingerprints(coded: CodedEntry, signal: AbortSignal): Promise<ReadonlyMap<number, Uint8Array>> {
-    const slots = held.wholeSlots(coded).filter((slot) => slot < coded.code.k)
-    const found = slots.length === 0 ? undefined : await fingerprints.of(coded, slots, { signal, pace: deps.pace })
-    return found === undefined ? new Map<number, Uint8Array>() : fingerprintsBySlot(coded.layout, slots, found)
-  }
-
-  async function signOwn(
-    coded: CodedEntry,
-    own: readonly number[],
-    signal: AbortSignal,
-  ): Promise<HeldReceipt | undefined> {
-    if (own.length === 0) return undefined
-    const found = await fingerprints.of(coded, own, { signal, pace: deps.pace })
-    const receipt = found && deps.receipts.signShards(coded, own, found)
-    return receipt && { receipt, fingerprints: found }
   }
 
   /** Removes the shards of a slot that are here, unless the membership changes meanwhile. */

@@ -23,15 +23,26 @@ const ASKED_MAX: number = SLOT_COUNT_MAX
 const ASK_WINDOW = 4
 const ASK_TIMEOUT_MS = 3_000
 
-/** Asks all members, homes first. `members` without this node. */
+/** Asks all members, homes first; then those that drain, who are no homes and may be the only ones to have it. Both without this node. */
 export async function findShardSources(
   coded: CodedEntry,
-  { members, signal }: { readonly members: readonly Member[]; readonly signal: AbortSignal },
+  options: {
+    readonly members: readonly Member[]
+    readonly draining?: readonly Member[] | undefined
+    readonly signal: AbortSignal
+  },
   { peers }: { readonly peers: Peers },
 ): Promise<ShardSources> {
+  const { members, draining = [], signal } = options
   const { data, parity, code, layout } = coded
   const homes = protectedHomes({ dataRoot: data.root, sizeBytes: data.sizeBytes, code }, members)
-  const order = [...homes.map(({ member }) => member), ...placementOrder({ key: data.root, slot: 0 }, members)]
+  // One that drained and does not answer has left, as a rule.
+  const leaving = draining.filter((member) => !peers.isAvoided(member))
+  const order = [
+    ...homes.map(({ member }) => member),
+    ...leaving,
+    ...placementOrder({ key: data.root, slot: 0 }, members),
+  ]
   const asked = order
     .filter((member, i) => order.findIndex(({ id }) => id === member.id) === i)
     .filter((member) => peers.of(member) !== undefined && peers.standing(member).state !== 'banned')

@@ -6,7 +6,7 @@ export type SurplusState = {
   readonly layout: ShardLayout
   /** Under the membership in force; slots without a home have none. */
   readonly homes: readonly { readonly slot: number; readonly id: number }[]
-  /** `undefined` for a node that is no member, or drains: it has no duty at all. */
+  /** `undefined` for a node that is no member: it has no duty at all. */
   readonly self: number | undefined
   /** Slots of which some shard is here, and those of which every one is. */
   readonly held: readonly number[]

@@ -25,6 +25,9 @@ export type Sync = {
   lost(root: Root): void
   /** Somebody asked for a segment that is not here: one that belongs here and is not on the list is fetched at once. */
   missed(entry: Entry): void
+  /** Somebody asks whether this node has the entry, as one does that has it: if nobody had it when it was last searched, it is searched
+   *  again soon. */
+  asked(entry: Entry): void
   /** A certificate of this entry is here: what belongs on this node may be something else now. */
   reconsider(entry: Entry): void
   /** Fetches an entry, or a range of its segments, whether it belongs here or not. Throws `ENTRY_UNKNOWN`. */
@@ -93,7 +96,11 @@ export type SyncDeps = {
   /** Asks others for a certificate by which the entry is kept by shards, and keeps it. */
   readonly findCertificate: (
     entry: Entry,
-    options: { readonly members: readonly Member[]; readonly signal: AbortSignal },
+    options: {
+      readonly members: readonly Member[]
+      readonly draining?: readonly Member[] | undefined
+      readonly signal: AbortSignal
+    },
   ) => Promise<'found' | 'none'>
   readonly fetchShards: (part: ShardsPart, options: FetchShardsOptions) => Promise<FetchResult>
   /** Asks these homes of an object what they have signed, for the certificate that is kept. */
@@ -118,6 +125,8 @@ const LOOK_ENTRIES = 64
 const LOOK_AGAIN_MS = 250
 /** A question for what is not here costs a placement at most so often: anybody may ask. */
 const MISSED_MS = 100
+/** Anybody may ask, and a search is some thirty questions. */
+const ASKED_AGAIN_MS = 30_000
 /** How often a store without room is asked again. */
 const FULL_RETRY_MS = 30_000
 /** Weight of the newest fetch in the pace. */
@@ -133,6 +142,8 @@ type Item = Missing & {
   readonly range: Span | undefined
   readonly sourceCount: number
   readonly lastResult: FetchResult | 'failed' | undefined
+  /** When that was; `undefined` as it. */
+  readonly triedMs?: number | undefined
 }
 type Running = { readonly over: AbortController; state: 'searching' | 'fetching'; next: number }
 
@@ -337,9 +348,11 @@ export function createSync(deps: SyncDeps): Sync {
 
   async function fetchPart(entry: Entry, item: Item, signal: AbortSignal): Promise<FetchResult> {
     const members = othersOf(membership.current().members)
+    const draining = othersOf(membership.draining())
     const seq = entry.seq
     // A copy is made only of what nobody can show to be safe without it.
-    if (item.why !== 'asked' && duties.mayBeProven(entry)) await deps.findCertificate(entry, { members, signal })
+    if (item.why !== 'asked' && duties.mayBeProven(entry))
+      await deps.findCertificate(entry, { members, draining, signal })
     const duty = item.why === 'asked' ? ({ kind: 'whole' } as const) : duties.of(entry)
     // Known before it is fetched, so that a turn that fails is told as what it is.
     const left = missing.get(seq)
@@ -352,6 +365,7 @@ export function createSync(deps: SyncDeps): Sync {
       case 'shards':
         return await deps.fetchShards(duty, {
           members,
+          draining,
           onSources: (count) => onSources(seq, count),
           onStored: (shardCount, sizeBytes) => onStored(seq, shardCount, sizeBytes),
           mayCompute: (slot) => clock.nowMs() >= graceUntilMs || duties.hasSignedSlot(entry, slot),
@@ -362,6 +376,7 @@ export function createSync(deps: SyncDeps): Sync {
           entry,
           {
             members,
+            draining,
             replicas: REPLICA_COUNT,
             wants: wantsOf(entry, item.range),
             onSources: (sources) => onSources(seq, sources.length),
@@ -455,7 +470,7 @@ export function createSync(deps: SyncDeps): Sync {
     // Room comes when somebody makes it: looking for it costs little.
     const isFull = result === 'failed' && hindrance === 'STORE_FULL'
     const dueMs = isFull ? nowMs + FULL_RETRY_MS : retryAtMs(attempts, nowMs)
-    missing.set(seq, { ...item, attempts, lastResult: result, dueMs })
+    missing.set(seq, { ...item, attempts, lastResult: result, triedMs: nowMs, dueMs })
     logger.info('sync.delayed', { seq, result, attempts })
   }
 
@@ -533,6 +548,17 @@ export function createSync(deps: SyncDeps): Sync {
           alarm.ring()
         })
         .catch((error: unknown) => logger.warn('entry.unchecked', { seq: entry.seq, error }))
+    },
+    asked(entry) {
+      const nowMs = clock.nowMs()
+      for (const { seq } of duties.concerning(entry)) {
+        const item = missing.get(seq)
+        if (item === undefined || running.has(seq) || item.dueMs <= nowMs) continue
+        const isUnavailable = item.lastResult === 'noSource' || item.lastResult === 'lacking'
+        if (!isUnavailable || nowMs - (item.triedMs ?? nowMs) < ASKED_AGAIN_MS) continue
+        missing.set(seq, { ...item, dueMs: nowMs })
+        alarm.ring()
+      }
     },
     reconsider(entry) {
       // What lies ahead of the look is met by it, and a turn that is under way looks again when it ends.
