@@ -26,8 +26,27 @@ export function createTestClock(speed = SPEED): TestClock {
     }
   }
 
+  return clockOf({
+    nowMs,
+    later,
+    jump(ms) {
+      jumpedMs += ms
+      for (const one of Array.from(waiting)) if (one.dueMs <= nowMs()) one.wake()
+    },
+  })
+}
+
+/** `later` does the work after so long, unless it is called off by what it returns. */
+export function clockOf({
+  nowMs,
+  later,
+  jump,
+}: Pick<TestClock, 'nowMs' | 'jump'> & {
+  later(ms: number, work: () => void): () => void
+}): TestClock {
   return {
     nowMs,
+    jump,
     sleep: (ms, { signal }) =>
       new Promise((resolve, reject) => {
         if (signal?.aborted) {
@@ -50,10 +69,6 @@ export function createTestClock(speed = SPEED): TestClock {
       const controller = new AbortController()
       later(ms, () => controller.abort(new DOMException('the time is over', 'TimeoutError')))
       return controller.signal
-    },
-    jump(ms) {
-      jumpedMs += ms
-      for (const one of Array.from(waiting)) if (one.dueMs <= nowMs()) one.wake()
     },
   }
 }

@@ -1,4 +1,4 @@
-import type { TestClock } from './testClock.ts'
+import { clockOf, type TestClock } from './testClock.ts'
 
 /** Time that passes only when nothing else is left to do, from one thing that waits to the next: nothing depends on how busy the
  *  machine is. For work without sockets and files, whose answers nobody here can see coming. */
@@ -28,35 +28,7 @@ export function createVirtualClock(): TestClock {
     isPassing = false
   }
 
-  return {
-    nowMs: () => nowMs,
-    sleep: (ms, { signal }) =>
-      new Promise((resolve, reject) => {
-        if (signal?.aborted) {
-          reject(signal.reason)
-          return
-        }
-        const stop = (): void => {
-          cancel()
-          reject(signal!.reason)
-        }
-        const cancel = later(ms, () => {
-          signal?.removeEventListener('abort', stop)
-          resolve()
-        })
-        signal?.addEventListener('abort', stop, { once: true })
-      }),
-    deadline(ms) {
-      // As strict as the platform is.
-      if (!Number.isInteger(ms) || ms < 0) throw new RangeError(`a delay of ${ms} ms`)
-      const controller = new AbortController()
-      later(ms, () => controller.abort(new DOMException('the time is over', 'TimeoutError')))
-      return controller.signal
-    },
-    jump(ms) {
-      nowMs += ms
-    },
-  }
+  return clockOf({ nowMs: () => nowMs, later, jump: (ms) => void (nowMs += ms) })
 }
 
 /** Promise jobs that follow from what has happened are done, and what Node's streams put behind them. */
