@@ -1,18 +1,37 @@
 import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
+/** A world replaces what it uses of the platform (sim/platform.ts), so its tests share no process with others. */
+const worlds = [
+  'sim/seeds/**/*.test.ts',
+  'sim/planted*.test.ts',
+  'sim/trustThePeer.test.ts',
+  'sim/forgetTheReorg.test.ts',
+]
+const none = ['**/node_modules/**', '**/dist/**']
+
 export default defineConfig({
   resolve: { conditions: ['source'] },
   ssr: { resolve: { conditions: ['source'] } },
   test: {
-    include: ['packages/*/src/**/*.test.ts', 'sim/**/*.test.ts'],
-    exclude: ['**/node_modules/**', '**/dist/**'],
     // The official SDKs print every step: only what belongs to a failure is shown.
     silent: 'passed-only',
-    // By itself it leaves one core idle, and loads every module again for every file. Files share modules, none of which keeps state.
+    // By itself it leaves one core idle.
     maxWorkers: Math.min(availableParallelism(), 4),
-    isolate: false,
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    projects: [
+      { extends: true, test: { name: 'worlds', include: worlds, exclude: none } },
+      {
+        extends: true,
+        // Modules are loaded once for all files: none of them keeps state.
+        test: {
+          name: 'all others',
+          include: ['packages/*/src/**/*.test.ts', 'sim/**/*.test.ts'],
+          exclude: [...none, ...worlds],
+          isolate: false,
+        },
+      },
+    ],
   },
 })
