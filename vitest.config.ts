@@ -4,6 +4,7 @@ import { defineConfig } from 'vitest/config'
 /** A world replaces what it uses of the platform (sim/platform.ts), so its tests share no process with others. */
 const worlds = [
   'sim/seeds/**/*.test.ts',
+  'sim/determinism.test.ts',
   'sim/planted*.test.ts',
   'sim/trustThePeer.test.ts',
   'sim/forgetTheReorg.test.ts',
