@@ -9,9 +9,17 @@ import type { Network } from './network.ts'
 
 const binary = resolve(import.meta.dirname, '../../packages/cli/bin/weightless.js')
 const PART_BYTES = 1024 ** 2
-/** Told by the process itself at its end: what the system says of others is gone by then. */
-const TELL_PEAK =
-  'import{writeFileSync as w}from"node:fs";process.on("exit",()=>w(process.env.PEAK_FILE,String(process.resourceUsage().maxRSS)))'
+/** Told by the process itself at its end: what the system says of others is gone by then. Where there is one, by the mark of its own
+ *  memory: the other one of Linux goes on from that of the process that started it. */
+const TELL_PEAK = `
+import { readFileSync, writeFileSync } from "node:fs"
+process.on("exit", () => {
+  let peakKb = process.resourceUsage().maxRSS
+  try {
+    peakKb = Number(/^VmHWM:\\s+(\\d+) kB/m.exec(readFileSync("/proc/self/status", "utf8"))[1])
+  } catch {}
+  writeFileSync(process.env.PEAK_FILE, String(peakKb))
+})`
 
 export type PipeRun = { readonly peakBytes: number; readonly ms: number; readonly sha256: string }
 
@@ -55,10 +63,14 @@ function start(args: readonly string[]): { readonly child: ChildProcess; readonl
   const folder = mkdtempSync(join(tmpdir(), 'weightless-peak-'))
   const peakFile = join(folder, 'peak')
   const started = performance.now()
-  const child = spawn(process.execPath, ['--import', `data:text/javascript,${TELL_PEAK}`, binary, ...args], {
-    stdio: ['pipe', 'pipe', 'pipe'],
-    env: { ...process.env, PEAK_FILE: peakFile },
-  })
+  const child = spawn(
+    process.execPath,
+    ['--import', `data:text/javascript,${encodeURIComponent(TELL_PEAK)}`, binary, ...args],
+    {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      env: { ...process.env, PEAK_FILE: peakFile },
+    },
+  )
   let said = ''
   child.stderr.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-2_000)))
   const ended = new Promise<number | null>((done) => child.once('close', done)).then((code): Ended => {
