@@ -388,6 +388,14 @@ describe('repair', () => {
     const world = createTestWorld()
     const object = codedObjectOf(21 * SEGMENT, 5, code)
     const { homes, upload } = await uploaded(world, 6, object)
+    let readCount = 0
+    for (const { url } of homes.values())
+      world.faults.set(url, (request) => {
+        const asked = new URL(request.url)
+        if (request.method === 'GET' && asked.pathname.endsWith('/segments'))
+          readCount += Number(asked.searchParams.get('count'))
+        return undefined
+      })
     await homes.get(4)!.kill()
     await homes.get(5)!.kill()
     const [a, b] = [await world.storage(nameOf(homes.get(4)!)), await world.storage(nameOf(homes.get(5)!))]
@@ -395,6 +403,9 @@ describe('repair', () => {
     await until(async () => (await slotsAt(upload, b)) === bitmapOf([5]), 'slot 5 is back')
     await expectShards(upload, a, 4)
     await expectShards(upload, b, 5)
+    // Each reads the data once: the other parity, for the proofs of its own, is computed from what it has read.
+    expect(readCount).toBeGreaterThanOrEqual(2 * 21)
+    expect(readCount).toBeLessThan(3 * 21)
   })
 
   test('all holders of data are lost and parity is enough', async () => {

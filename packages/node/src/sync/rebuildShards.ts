@@ -69,11 +69,17 @@ export async function rebuildShards(
     return planStripe(layout, { stripe, slots: wanted }, { preferred: [...here, ...certain], avoided: possible })
   }
 
+  /** Shards that came for the stripes that are worked on: what else of them is lost is computed from the same ones, for its part of the
+   *  proof. */
+  let came = new Map<number, Map<number, ProvenShard>>()
+
   /** The shards from which these stripes are computed, by stripe; those that cannot be had are left out. */
   async function gather(
     wanted: ReadonlyMap<number, readonly number[]>,
   ): Promise<ReadonlyMap<number, readonly ProvenShard[]>> {
-    const have = new Map<number, Map<number, ProvenShard>>([...wanted.keys()].map((stripe) => [stripe, new Map()]))
+    const have = new Map<number, Map<number, ProvenShard>>(
+      [...wanted.keys()].map((stripe) => [stripe, came.get(stripe) ?? new Map()]),
+    )
     const lost = new Set<number>()
     for (;;) {
       const needs: Shard[] = []
@@ -205,6 +211,7 @@ export async function rebuildShards(
   let leftCount = 0
   for (const window of windowsOf(missing, windowStripes)) {
     signal.throwIfAborted()
+    came = new Map([...window.keys()].map((stripe) => [stripe, new Map()]))
     const computed = await compute(window)
     let storedCount = 0
     for (const kind of ['data', 'parity'] as const) {
