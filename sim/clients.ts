@@ -10,7 +10,7 @@ import {
   type Net,
   type Root,
 } from '@weightless/core'
-import { inlineKernels } from '@weightless/kernels'
+import { simKernels } from './kernels.ts'
 import {
   announce,
   announceCertificate,
@@ -47,7 +47,7 @@ export type UserDeps = {
 }
 
 export function userOf(process: Process, deps: UserDeps): Client {
-  const kernels = gatedKernels(inlineKernels({ pause: () => Promise.resolve() }), process)
+  const kernels = gatedKernels(simKernels(), process)
   return createClient(
     {
       network: { rpcUrl: deps.rpcUrl, chainId: deps.chainId, flow: deps.flow, registry: deps.registry },

@@ -32,6 +32,8 @@ export function codedPlanOf(seed: number, options: PlanOptions): Plan {
   const ownClients = 1 + chance.below(2)
   const officialClients = 1
   const faultMs = 8_000 + chance.below(22_000)
+  // Heartbeats cost as much as everything else: most worlds have few.
+  const isBusy = createChance(seed ^ 0xbea7).below(4) === 0
   const share = (most: number): number => (isGood ? 0 : chance.next() * most)
   const isGood = chance.below(4) === 0
   // What every certificate promises; copies of the gateway and of our users bear as much.
@@ -53,7 +55,8 @@ export function codedPlanOf(seed: number, options: PlanOptions): Plan {
     objects,
     faultMs,
     blockMs: chance.below(2) === 0 ? 20 : 200 + chance.below(2_000),
-    headPollMs: 500 + chance.below(3_000),
+    headPollMs: 1_000 + chance.below(4_000),
+    graceSeconds: isBusy ? 30 : 120,
     finalityDepth: reorgDepthMax + chance.below(2),
     net: { loss: share(0.08), duplication: share(0.08), delay: share(0.05), cut: share(0.05), corruption: share(0.05) },
     liar,
@@ -176,7 +179,7 @@ function planLosses(
     const joinCount = how === 'gone' && isReplaced ? machines.length : 0
     const joining = Array.from({ length: joinCount }, () => nextMachine++)
     if (how === 'gone') here = [...here.filter((at) => !machines.includes(at)), ...joining]
-    const faultMs = 20_000 + chance.below(60_000)
+    const faultMs = 10_000 + chance.below(30_000)
     losses.push({
       machines,
       how,

@@ -17,6 +17,8 @@ export type Plan = {
   readonly faultMs: number
   readonly blockMs: number
   readonly headPollMs: number
+  /** Of the registry: members speak twice in that time. */
+  readonly graceSeconds: number
   readonly finalityDepth: number
   readonly net: {
     readonly loss: number
@@ -117,6 +119,7 @@ export function planOf(seed: number, options: PlanOptions): Plan {
     faultMs,
     blockMs: chance.below(2) === 0 ? 20 : 200 + chance.below(2_000),
     headPollMs: 500 + chance.below(3_000),
+    graceSeconds: 30,
     finalityDepth: reorgDepthMax + chance.below(2),
     net: { loss: share(0.08), duplication: share(0.08), delay: share(0.05), cut: share(0.05), corruption: share(0.05) },
     liar,

@@ -1,5 +1,5 @@
 import { isFailure } from '@weightless/core'
-import { inlineKernels } from '@weightless/kernels'
+import { simKernels } from './kernels.ts'
 import { startRoles, type RolesConfig, type RunningRoles } from '@weightless/node'
 import { createChance, type Chance } from './chance.ts'
 import type { VirtualTime } from './clock.ts'
@@ -116,7 +116,7 @@ export function createMachine(options: MachineOptions, deps: MachineDeps): SimMa
         random: process.random,
         net: net.from(process),
         disk: gatedDisk(planted?.nodeDisk?.(view) ?? view, process, delayMs),
-        kernels: gatedKernels(inlineKernels({ pause: () => Promise.resolve() }), process),
+        kernels: gatedKernels(simKernels(), process),
         machine: {
           lockDirectory: () => process.gate('lock', async () => ({ release: async () => undefined })),
           readPrivateKey: () => process.gate('read key', async () => options.privateKey),

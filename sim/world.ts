@@ -7,6 +7,7 @@ import { codedPlanOf } from './codedPlan.ts'
 import { planOf, type Plan } from './faults.ts'
 import { createSimNet } from './net.ts'
 import type { Planted } from './planted.ts'
+import { useLightPlatform } from './platform.ts'
 import { createTrace } from './trace.ts'
 import { parityOfGateway } from './world/acks.ts'
 import { audit } from './world/audit.ts'
@@ -59,6 +60,7 @@ let worldCount = 0
 
 // A process of ours may wait for many things at once under one signal; here many processes are one.
 EventEmitter.defaultMaxListeners = 1_000_000
+useLightPlatform()
 
 export async function runWorld(options: WorldOptions): Promise<WorldResult> {
   const { seed, planted, calmMsMax = CALM_MS_MAX } = options
@@ -70,7 +72,7 @@ export async function runWorld(options: WorldOptions): Promise<WorldResult> {
   const trace = createTrace(time.nowMs, options.tell)
   const net = createSimNet({ time, trace, chance: createChance(seed ^ 0x5eed) })
   const chance = createChance(seed ^ 0x3141)
-  const chain = createSimChain({ finalityDepth: plan.finalityDepth })
+  const chain = createSimChain({ finalityDepth: plan.finalityDepth, graceSeconds: plan.graceSeconds })
   const checker = createChecker(trace)
   const world: World = {
     worldId,
