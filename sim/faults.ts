@@ -29,6 +29,10 @@ export type Plan = {
   }
   /** A storage node that answers wrongly. */
   readonly liar: number | undefined
+  /** What it lies about: any of its answers, or that it has, and has repaired, what it has not. */
+  readonly lies: 'answers' | 'repairs'
+  /** The gateway answers wrongly, and nothing that it alone says counts. */
+  readonly gatewayLies: boolean
   readonly faults: readonly PlannedFault[]
   /** Before anybody else comes. */
   readonly attacks: readonly PlannedAttack[]
@@ -85,6 +89,8 @@ export type PlannedFault = { readonly atMs: number } & (
   | { readonly kind: 'skew'; readonly machine: number; readonly ms: number }
   | { readonly kind: 'reorg'; readonly depth: number }
   | { readonly kind: 'price'; readonly percent: number }
+  /** A node that is well leaves, as its operator wants it. */
+  | { readonly kind: 'drain'; readonly machine: number }
 )
 export type PlanOptions = {
   /** Blocks that a reorganisation may take away; 0: none happens. */
@@ -123,6 +129,8 @@ export function planOf(seed: number, options: PlanOptions): Plan {
     finalityDepth: reorgDepthMax + chance.below(2),
     net: { loss: share(0.08), duplication: share(0.08), delay: share(0.05), cut: share(0.05), corruption: share(0.05) },
     liar,
+    lies: 'answers',
+    gatewayLies: false,
     faults: planFaults(chance, { nodeCount, ownClients, officialClients, faultMs, damaged, damageable, reorgDepthMax }),
     attacks: [],
     losses: [],
