@@ -63,7 +63,7 @@ export function codedPlanOf(seed: number, options: PlanOptions): Plan {
     finalityDepth: reorgDepthMax + chance.below(2),
     net: { loss: share(0.08), duplication: share(0.08), delay: share(0.05), cut: share(0.05), corruption: share(0.05) },
     liar,
-    lies: createChance(seed ^ 0x11e5).below(2) === 0 ? 'answers' : 'repairs',
+    lies: (['answers', 'answers', 'copies', 'madeUp'] as const)[createChance(seed ^ 0x11e5).below(4)]!,
     gatewayLies,
     faults: withFault(
       planFaults(chance, { nodeCount, ownClients, officialClients, faultMs, damaged, damageable, reorgDepthMax }),

@@ -29,8 +29,9 @@ export type Plan = {
   }
   /** A storage node that answers wrongly. */
   readonly liar: number | undefined
-  /** What it lies about: any of its answers, or that it has, and has repaired, what it has not. */
-  readonly lies: 'answers' | 'repairs'
+  /** What it lies about: any of its answers; or that it has, and has repaired, what it has not, with fingerprints that it `copies`
+   *  where it can, or makes up. */
+  readonly lies: 'answers' | 'copies' | 'madeUp'
   /** The gateway answers wrongly, and nothing that it alone says counts. */
   readonly gatewayLies: boolean
   readonly faults: readonly PlannedFault[]

@@ -30,11 +30,12 @@ import type { Trace } from './trace.ts'
 /**
  * The network as a member uses it that repairs dishonestly: whatever it is asked, it says that it has it, and signs for it. Its
  * receipts are of the right form and under its own key; their fingerprints are made up, or copied from what honest holders signed, and
- * the shards are not there. Into certificates it puts itself in the place of another holder.
+ * the shards are not there when somebody wants them. Into
+ * certificates it puts itself in the place of another holder.
  */
 export function lyingRepairer(
   net: SimNet,
-  at: { readonly origin: string; readonly key: Uint8Array; readonly seed: number },
+  at: { readonly origin: string; readonly key: Uint8Array; readonly seed: number; readonly copies: boolean },
   deps: { readonly chain: SimChain; readonly trace: Trace },
 ): SimNet {
   const { origin } = at
@@ -53,11 +54,25 @@ export function lyingRepairer(
         async (request) => {
           const { pathname, searchParams: query } = new URL(request.url)
           const [, , kind, root, part] = pathname.split('/')
-          const isAsked = to === origin && request.method === 'GET' && kind === 'entries' && chance.below(4) > 0
+          const isAsked =
+            to === origin &&
+            request.method === 'GET' &&
+            kind === 'entries' &&
+            (part === 'segments' || chance.below(4) > 0)
           if (!isAsked) return await handle(request)
+          if (part === 'segments') {
+            trace.add('liar', 'has no segments')
+            const error = { code: 'SEGMENT_MISSING', message: 'SEGMENT_MISSING', retryable: false, facts: {} }
+            return new Response(JSON.stringify({ error }), {
+              status: 404,
+              headers: { 'content-type': 'application/json' },
+            })
+          }
           const ask = (path: string): Promise<Response> =>
             handle(new Request(`${origin}${path}`, { signal: request.signal }))
+          const { copies } = at
           const liar: Liar = {
+            copies,
             chain,
             chance,
             signer,
@@ -85,6 +100,8 @@ export function wrongRebuilds(kernels: Kernels): Kernels {
 }
 
 type Liar = {
+  /** Takes fingerprints from what others signed, where it can. */
+  readonly copies: boolean
   readonly chain: SimChain
   readonly chance: Chance
   readonly signer: ReceiptSigner
@@ -153,7 +170,7 @@ async function claim(
   if (data === undefined || parity === undefined || layout === undefined) return undefined
   const slots = slotsOf(bitmap)
   if (slots.some((slot) => shardCountOf(layout, slot) === 0)) return undefined
-  const certificate = liar.chance.below(2) === 0 ? undefined : await liar.certificateOf(of.seq)
+  const certificate = !liar.copies ? undefined : await liar.certificateOf(of.seq)
   const at = certificate?.receipts.findIndex((receipt) => receipt.slots === bitmapOf(slots)) ?? -1
   const sizeBytes = fingerprintsSizeOf(layout, slots)
   const copied = at < 0 ? undefined : decodeBase64(certificate!.fingerprints[at]!)

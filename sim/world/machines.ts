@@ -72,7 +72,7 @@ export function makeMachines(world: World): readonly SimMachine[] {
         chainFor: (process) => chainFor(world, process, wallet),
         seed: seed * 64 + id * 1_000_003,
         net: id === plan.liar ? netOfLiar(world, id) : net,
-        wrapKernels: id === plan.liar && plan.lies === 'repairs' ? wrongRebuilds : undefined,
+        wrapKernels: id === plan.liar && plan.lies !== 'answers' ? wrongRebuilds : undefined,
       },
     )
   }
@@ -119,5 +119,9 @@ export function makeMachines(world: World): readonly SimMachine[] {
 
 function netOfLiar({ plan, net, seed, trace, chain }: World, id: number): SimNet {
   if (plan.lies === 'answers') return lying(net, nodeUrl(id), seed, trace)
-  return lyingRepairer(net, { origin: nodeUrl(id), key: keyOf(id), seed }, { chain, trace })
+  return lyingRepairer(
+    net,
+    { origin: nodeUrl(id), key: keyOf(id), seed, copies: plan.lies === 'copies' },
+    { chain, trace },
+  )
 }
