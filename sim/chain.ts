@@ -68,6 +68,8 @@ export type SimChainOptions = {
   readonly chainId?: number
   /** The tag `finalized` is this far behind the head. */
   readonly finalityDepth?: number
+  /** After how long the registry lets anyone call a member silent. */
+  readonly graceSeconds?: number
 }
 export type SimLog = { readonly address: string; readonly topics: readonly string[] } & {
   readonly [name: string]: unknown
@@ -87,7 +89,6 @@ export const FLOW = `0x${'f1'.repeat(20)}` as Address
 export const MARKET = `0x${'f2'.repeat(20)}` as Address
 export const REGISTRY = `0x${'f3'.repeat(20)}` as Address
 export const STAKE_PER_SEGMENT_WEI = 1_000_000_000n
-const GRACE_SECONDS = 30n
 const LEAVE_DELAY_SECONDS = 60n
 const BASE_FEE_WEI = 1_000_000_000n
 /** What every transaction uses: how much is none of our business, that it is paid is. */
@@ -140,7 +141,7 @@ type State = {
 }
 
 export function createSimChain(options: SimChainOptions = {}): SimChain {
-  const { chainId = 31337, finalityDepth = 0 } = options
+  const { chainId = 31337, finalityDepth = 0, graceSeconds = 30 } = options
   let fundedWei = 0n
   let price = 30_733_644_962n
   let branch = 0
@@ -339,7 +340,7 @@ export function createSimChain(options: SimChainOptions = {}): SimChain {
         const id = Number(args[0])
         const marked = state.members.get(id)
         if (marked?.status !== 'active') throw wrongStatus(id, marked?.status ?? 'none')
-        const staleAfter = BigInt(marked.heartbeat) + GRACE_SECONDS
+        const staleAfter = BigInt(marked.heartbeat + graceSeconds)
         if (BigInt(at.timestamp) <= staleAfter) {
           const alive = [id, staleAfter] as const
           throw reverted(encodeErrorResult({ abi: storageRegistryAbi, errorName: 'StillAlive', args: alive }))
@@ -433,7 +434,7 @@ export function createSimChain(options: SimChainOptions = {}): SimChain {
       case 'stakePerSegmentWei':
         return word(STAKE_PER_SEGMENT_WEI)
       case 'graceSeconds':
-        return word(GRACE_SECONDS)
+        return word(BigInt(graceSeconds))
       case 'leaveDelaySeconds':
         return word(LEAVE_DELAY_SECONDS)
       default:

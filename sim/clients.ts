@@ -1,8 +1,10 @@
 import {
+  checkSegment,
   isFailure,
   layoutOf,
+  leafCountOf,
+  proofFromJson,
   REPLICA_COUNT,
-  segmentDataSize,
   type Clock,
   type Entry,
   type ErasureCode,
@@ -10,7 +12,8 @@ import {
   type Net,
   type Root,
 } from '@weightless/core'
-import { inlineKernels } from '@weightless/kernels'
+import { segmentRoot } from '@weightless/kernels'
+import { simKernels } from './kernels.ts'
 import {
   announce,
   announceCertificate,
@@ -47,7 +50,7 @@ export type UserDeps = {
 }
 
 export function userOf(process: Process, deps: UserDeps): Client {
-  const kernels = gatedKernels(inlineKernels({ pause: () => Promise.resolve() }), process)
+  const kernels = gatedKernels(simKernels(), process)
   return createClient(
     {
       network: { rpcUrl: deps.rpcUrl, chainId: deps.chainId, flow: deps.flow, registry: deps.registry },
@@ -69,6 +72,8 @@ const POLL_MS = 1_000
 /** How long an upload that has not been paid for is tried. */
 const EARLY_MS = 5_000
 const RPC_TIMEOUT_MS = 30_000
+/** How long somebody asks a gateway that lies. */
+const LIAR_MS = 10_000
 
 /** An upload as our command line does it: to the holders, then a word to the gateway. */
 export async function ownUpload(
@@ -78,13 +83,20 @@ export async function ownUpload(
     readonly until: 'durable' | 'final'
     readonly code: ErasureCode | undefined
     readonly gatewayUrl: string
+    /** Then what it answers to the word counts for nothing. */
+    readonly gatewayLies: boolean
   },
 ): Promise<StoredResult> {
-  const { until, code, gatewayUrl } = what
+  const { until, code, gatewayUrl, gatewayLies } = what
   const stored = await upload(client, what.bytes, { until, code, timeoutMs: OWN_TIMEOUT_MS })
   const { root, seq, receipts, certificate } = stored
-  if (certificate === undefined) await announce(client, { gatewayUrl, root, seq, receipts })
-  else await announceCertificate(client, { gatewayUrl, certificate })
+  const said =
+    certificate === undefined
+      ? announce(client, { gatewayUrl, root, seq, receipts })
+      : announceCertificate(client, { gatewayUrl, certificate })
+  await said.catch((error: unknown) => {
+    if (!gatewayLies || !isFailure(error)) throw error
+  })
   return stored
 }
 
@@ -179,26 +191,30 @@ async function untilTaken(work: () => Promise<unknown>, clock: Clock, until: num
   }
 }
 
-/** A read as official clients do it, segment by segment with proofs. */
+/** A read as official clients do it, segment by segment with proofs. Of a gateway that lies it expects nothing for long. */
 export async function officialDownload(
   client: Client,
   gatewayUrl: string,
-  what: { readonly seq: number; readonly root: Root; readonly sizeBytes: number },
+  what: {
+    readonly seq: number
+    readonly root: Root
+    readonly sizeBytes: number
+    readonly gatewayLies: boolean
+  },
 ): Promise<Uint8Array> {
   const layout = layoutOf(what.sizeBytes)
   const { clock } = client.deps
-  const until = clock.nowMs() + OWN_TIMEOUT_MS
+  const until = clock.nowMs() + (what.gatewayLies ? LIAR_MS : OWN_TIMEOUT_MS)
   const bytes = new Uint8Array(layout.chunkCount * 256)
   let at = 0
   for (let index = 0; index < layout.segmentCount;) {
     try {
       const answer = await rpc(client, gatewayUrl, 'zgs_downloadSegmentWithProofByTxSeq', [what.seq, index])
       if (answer === null) throw new Error('no such segment here')
-      const segment = answer as { readonly root: string; readonly data: string }
+      const segment = answer as { readonly root: string; readonly data: string; readonly proof: unknown }
       // A reorganisation between two requests may give the number to another file, and say so: no wrong byte, but not this read's.
       if (segment.root !== what.root) throw new Error('a segment of another file')
-      const data = Buffer.from(segment.data, 'base64')
-      if (data.length !== segmentDataSize(layout, index)) throw new WrongAnswer('a segment of another size')
+      const data = dataOf(segment, { ...what, index })
       bytes.set(data, at)
       at += data.length
       index += 1
@@ -208,6 +224,27 @@ export async function officialDownload(
     }
   }
   return bytes.subarray(0, what.sizeBytes)
+}
+
+/** The bytes of a segment, proven against the root that was asked for. */
+function dataOf(
+  segment: { readonly data: string; readonly proof: unknown },
+  of: { readonly root: Root; readonly sizeBytes: number; readonly index: number; readonly gatewayLies: boolean },
+): Uint8Array {
+  const { root, sizeBytes, index } = of
+  try {
+    const data = Buffer.from(segment.data, 'base64')
+    const { proof } = proofFromJson(segment.proof)
+    checkSegment(
+      { root, sizeBytes },
+      { index, data, proof },
+      segmentRoot(data, leafCountOf(layoutOf(sizeBytes), index)),
+    )
+    return data
+  } catch (error) {
+    if (of.gatewayLies) throw error
+    throw new WrongAnswer(`segment ${index} is not what it should be: ${String(error)}`)
+  }
 }
 
 /** Resolves when a node, or the gateway, has read the chain up to this block. */

@@ -4,6 +4,7 @@ import {
   planFaults,
   type Plan,
   type PlannedAttack,
+  type PlannedFault,
   type PlannedLoss,
   type PlannedObject,
   type PlanOptions,
@@ -32,6 +33,8 @@ export function codedPlanOf(seed: number, options: PlanOptions): Plan {
   const ownClients = 1 + chance.below(2)
   const officialClients = 1
   const faultMs = 8_000 + chance.below(22_000)
+  // Heartbeats cost as much as everything else: most worlds have few.
+  const isBusy = createChance(seed ^ 0xbea7).below(4) === 0
   const share = (most: number): number => (isGood ? 0 : chance.next() * most)
   const isGood = chance.below(4) === 0
   // What every certificate promises; copies of the gateway and of our users bear as much.
@@ -40,24 +43,32 @@ export function codedPlanOf(seed: number, options: PlanOptions): Plan {
   const liar = damageable > 0 && chance.below(3) === 0 ? chance.below(nodeCount) : undefined
   const damaged = new Set<number>(liar === undefined ? [] : [liar])
   const reorgDepthMax = Math.min(options.reorgDepthMax, 1 + chance.below(Math.max(1, options.reorgDepthMax)))
+  const gatewayLies = createChance(seed ^ 0x6a7e).below(6) === 0
+  const drained = planDrain(createChance(seed ^ 0xd4a1), { nodeCount, widest, faultMs })
   const objects = planObjects(chance, { codes, ownClients, officialClients, faultMs })
   const domains = planDomains(chance, nodeCount, codes)
-  const losses = planLosses(chance, { codes, nodeCount, domains, liar, isScarce })
+  const losses = planLosses(chance, { codes, nodeCount, domains, liar, isScarce, drained: drained?.machine })
   return {
     nodeCount,
     domains,
     spareCount: losses.reduce((sum, { joining }) => sum + joining.length, 0),
-    gatewayCode: planGateway(createChance(seed ^ 0x9a7e), codes),
+    gatewayCode: gatewayLies ? undefined : planGateway(createChance(seed ^ 0x9a7e), codes),
     ownClients,
     officialClients,
     objects,
     faultMs,
     blockMs: chance.below(2) === 0 ? 20 : 200 + chance.below(2_000),
-    headPollMs: 500 + chance.below(3_000),
+    headPollMs: 1_000 + chance.below(4_000),
+    graceSeconds: isBusy ? 30 : 120,
     finalityDepth: reorgDepthMax + chance.below(2),
     net: { loss: share(0.08), duplication: share(0.08), delay: share(0.05), cut: share(0.05), corruption: share(0.05) },
     liar,
-    faults: planFaults(chance, { nodeCount, ownClients, officialClients, faultMs, damaged, damageable, reorgDepthMax }),
+    lies: (['answers', 'answers', 'copies', 'madeUp'] as const)[createChance(seed ^ 0x11e5).below(4)]!,
+    gatewayLies,
+    faults: withFault(
+      planFaults(chance, { nodeCount, ownClients, officialClients, faultMs, damaged, damageable, reorgDepthMax }),
+      drained,
+    ),
     attacks: planAttacks(createChance(seed ^ 0xbad), objects),
     losses,
   }
@@ -137,6 +148,24 @@ function planGateway(chance: Chance, codes: readonly ErasureCode[]): ErasureCode
   return chance.below(3) === 0 ? undefined : codes[chance.below(codes.length)]!
 }
 
+/** In one world of four, where there are homes enough without it. Whoever lies may go as well. */
+function planDrain(
+  chance: Chance,
+  about: {
+    readonly nodeCount: number
+    readonly widest: number
+    readonly faultMs: number
+  },
+): Extract<PlannedFault, { readonly kind: 'drain' }> | undefined {
+  const { nodeCount, widest, faultMs } = about
+  if (nodeCount <= Math.max(REPLICA_COUNT, widest) || chance.below(4) > 0) return undefined
+  return { atMs: chance.below(faultMs), kind: 'drain', machine: chance.below(nodeCount) }
+}
+
+function withFault(faults: readonly PlannedFault[], one: PlannedFault | undefined): readonly PlannedFault[] {
+  return one === undefined ? faults : [...faults, one].sort((a, b) => a.atMs - b.atMs)
+}
+
 /** In one world of three, of one of its objects: under the code of its owner, or one that promises more. */
 function planAttacks(chance: Chance, objects: readonly PlannedObject[]): readonly PlannedAttack[] {
   const targets = objects.flatMap(({ code, sizeBytes }, object) =>
@@ -155,11 +184,13 @@ function planLosses(
     readonly domains: readonly (string | undefined)[]
     readonly liar: number | undefined
     readonly isScarce: boolean
+    /** Leaves before the first loss. */
+    readonly drained: number | undefined
   },
 ): readonly PlannedLoss[] {
   const { codes, nodeCount, domains, liar, isScarce } = about
   const losses: PlannedLoss[] = []
-  let here = Array.from({ length: nodeCount }, (_, at) => at)
+  let here = Array.from({ length: nodeCount }, (_, at) => at).filter((at) => at !== about.drained)
   // The gateway has the number in between.
   let nextMachine = nodeCount + 1
   for (let left = chance.below(3); left > 0; left--) {
@@ -172,11 +203,14 @@ function planLosses(
     const isRoom = inRoom.length > 0 && inRoom.length <= losable && chance.below(2) === 0
     const machines = isRoom ? inRoom : someOf(chance, honest, 1 + chance.below(losable))
     const how = (['gone', 'gone', 'emptied', 'away', 'rotten'] as const)[chance.below(5)]!
-    const isReplaced = isScarce || here.length - machines.length < nodeCount || chance.below(3) > 0
+    const isReplaced =
+      isScarce ||
+      here.length - machines.length < nodeCount - (about.drained === undefined ? 0 : 1) ||
+      chance.below(3) > 0
     const joinCount = how === 'gone' && isReplaced ? machines.length : 0
     const joining = Array.from({ length: joinCount }, () => nextMachine++)
     if (how === 'gone') here = [...here.filter((at) => !machines.includes(at)), ...joining]
-    const faultMs = 20_000 + chance.below(60_000)
+    const faultMs = 10_000 + chance.below(30_000)
     losses.push({
       machines,
       how,

@@ -17,6 +17,8 @@ export type Plan = {
   readonly faultMs: number
   readonly blockMs: number
   readonly headPollMs: number
+  /** Of the registry: members speak twice in that time. */
+  readonly graceSeconds: number
   readonly finalityDepth: number
   readonly net: {
     readonly loss: number
@@ -27,6 +29,11 @@ export type Plan = {
   }
   /** A storage node that answers wrongly. */
   readonly liar: number | undefined
+  /** What it lies about: any of its answers; or that it has, and has repaired, what it has not, with fingerprints that it `copies`
+   *  where it can, or makes up. */
+  readonly lies: 'answers' | 'copies' | 'madeUp'
+  /** The gateway answers wrongly, and nothing that it alone says counts. */
+  readonly gatewayLies: boolean
   readonly faults: readonly PlannedFault[]
   /** Before anybody else comes. */
   readonly attacks: readonly PlannedAttack[]
@@ -83,6 +90,8 @@ export type PlannedFault = { readonly atMs: number } & (
   | { readonly kind: 'skew'; readonly machine: number; readonly ms: number }
   | { readonly kind: 'reorg'; readonly depth: number }
   | { readonly kind: 'price'; readonly percent: number }
+  /** A node that is well leaves, as its operator wants it. */
+  | { readonly kind: 'drain'; readonly machine: number }
 )
 export type PlanOptions = {
   /** Blocks that a reorganisation may take away; 0: none happens. */
@@ -117,9 +126,12 @@ export function planOf(seed: number, options: PlanOptions): Plan {
     faultMs,
     blockMs: chance.below(2) === 0 ? 20 : 200 + chance.below(2_000),
     headPollMs: 500 + chance.below(3_000),
+    graceSeconds: 30,
     finalityDepth: reorgDepthMax + chance.below(2),
     net: { loss: share(0.08), duplication: share(0.08), delay: share(0.05), cut: share(0.05), corruption: share(0.05) },
     liar,
+    lies: 'answers',
+    gatewayLies: false,
     faults: planFaults(chance, { nodeCount, ownClients, officialClients, faultMs, damaged, damageable, reorgDepthMax }),
     attacks: [],
     losses: [],

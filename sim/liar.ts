@@ -30,7 +30,7 @@ export function lying(net: SimNet, origin: string, seed: number, trace: Trace): 
   }
 }
 
-function changed(
+export function changed(
   bytes: Uint8Array<ArrayBuffer>,
   path: string,
   chance: ReturnType<typeof createChance>,

@@ -1,5 +1,5 @@
-import { isFailure } from '@weightless/core'
-import { inlineKernels } from '@weightless/kernels'
+import { isFailure, type Kernels } from '@weightless/core'
+import { simKernels } from './kernels.ts'
 import { startRoles, type RolesConfig, type RunningRoles } from '@weightless/node'
 import { createChance, type Chance } from './chance.ts'
 import type { VirtualTime } from './clock.ts'
@@ -50,6 +50,8 @@ export type MachineDeps = {
   onStart(process: Process): void
   onBug(event: string, error: unknown): void
   readonly planted: Planted | undefined
+  /** What this machine computes instead. */
+  readonly wrapKernels: ((kernels: Kernels) => Kernels) | undefined
 }
 
 /** How soon a supervisor starts a process again that has ended by itself. */
@@ -116,7 +118,7 @@ export function createMachine(options: MachineOptions, deps: MachineDeps): SimMa
         random: process.random,
         net: net.from(process),
         disk: gatedDisk(planted?.nodeDisk?.(view) ?? view, process, delayMs),
-        kernels: gatedKernels(inlineKernels({ pause: () => Promise.resolve() }), process),
+        kernels: gatedKernels(deps.wrapKernels?.(simKernels()) ?? simKernels(), process),
         machine: {
           lockDirectory: () => process.gate('lock', async () => ({ release: async () => undefined })),
           readPrivateKey: () => process.gate('read key', async () => options.privateKey),

@@ -37,6 +37,7 @@ const fail = createFail({
   DISK_FAILED: { retryable: false, blame: 'self', next: 'Check the simulated disk.' },
 })
 
+/** No sector is ever changed in place: what is live and what is durable share them. */
 type Sectors = Map<number, Uint8Array>
 type Write = { readonly position: number; readonly bytes: Uint8Array }
 type Inode = {
@@ -114,10 +115,13 @@ export function createMemoryDisk(chance: Chance): MemoryDisk {
         }
         let at = position
         for (const part of parts) {
-          const neededBytes = missingBytes(inode.live, at, part.length)
-          if (neededBytes > 0 && usedBytes() + neededBytes > faults.capacityBytes)
-            throw fail('DISK_FULL', { path, reason: 'ENOSPC' })
-          const bytes = part.slice()
+          if (faults.capacityBytes !== Infinity) {
+            const neededBytes = missingBytes(inode.live, at, part.length)
+            if (neededBytes > 0 && usedBytes() + neededBytes > faults.capacityBytes)
+              throw fail('DISK_FULL', { path, reason: 'ENOSPC' })
+          }
+          // A copy also of a Buffer, whose own `slice` is none.
+          const bytes = new Uint8Array(part)
           writeSectors(inode.live, bytes, at)
           inode.pending.push({ position: at, bytes })
           inode.liveSize = Math.max(inode.liveSize, at + bytes.length)
@@ -281,7 +285,7 @@ function settleByChance(inode: Inode, chance: Chance): void {
   inode.pending = []
   if (chance.below(2) === 1) inode.durableSize = Math.max(inode.durableSize, inode.liveSize)
   inode.liveSize = inode.durableSize
-  inode.live = new Map(Array.from(inode.durable, ([at, sector]) => [at, sector.slice()]))
+  inode.live = new Map(inode.durable)
 }
 
 /** What a write would add: sectors that are there already are overwritten in place. */
@@ -308,15 +312,20 @@ function readSectors(sectors: Sectors, sizeBytes: number, into: Uint8Array, posi
   return Math.max(0, end - position)
 }
 
+/** Keeps `bytes`, which nobody changes afterwards. */
 function writeSectors(sectors: Sectors, bytes: Uint8Array, position: number): void {
   let done = 0
   while (done < bytes.length) {
     const number = Math.floor((position + done) / SECTOR_BYTES)
     const within = (position + done) % SECTOR_BYTES
     const stepBytes = Math.min(bytes.length - done, SECTOR_BYTES - within)
-    let sector = sectors.get(number)
-    if (sector === undefined) sectors.set(number, (sector = new Uint8Array(SECTOR_BYTES)))
-    sector.set(bytes.subarray(done, done + stepBytes), within)
+    const part = bytes.subarray(done, done + stepBytes)
+    if (stepBytes === SECTOR_BYTES) sectors.set(number, part)
+    else {
+      const sector = sectors.get(number)?.slice() ?? new Uint8Array(SECTOR_BYTES)
+      sector.set(part, within)
+      sectors.set(number, sector)
+    }
     done += stepBytes
   }
 }

@@ -59,7 +59,11 @@ export function createMemoryIndexStore(chance: Chance): MemoryIndexStore {
           yield* snapshot
         },
         transaction(changes, { durability }) {
-          const copies = changes.map(({ key, value }) => ({ key: key.slice(), value: value?.slice() }))
+          // Copies also of Buffers, whose own `slice` is none.
+          const copies = changes.map(({ key, value }) => ({
+            key: new Uint8Array(key),
+            value: value && new Uint8Array(value),
+          }))
           const done = queue.then(async () => {
             await turns()
             // In the same turn as the effect: a dead process changes nothing.

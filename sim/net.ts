@@ -94,7 +94,7 @@ export function createSimNet(deps: {
       trace.add(from.name, 'cut', what)
       return new Response(cutShort(bytes.subarray(0, chance.below(bytes.length))), init)
     }
-    return outcome(bytes, init)
+    return new Response(bytes.length === 0 ? null : bytes, init)
   }
 
   /** The whole answer of whoever listens there, unless that process dies meanwhile. */
@@ -111,7 +111,8 @@ export function createSimNet(deps: {
     signal.addEventListener('abort', end, { once: true })
     const headers = new Headers(request.headers)
     if (body !== undefined) headers.set('content-length', String(body.length))
-    const arrived = incoming(request, { headers, body: body?.slice(), signal: connection.signal })
+    const { method, url } = request
+    const arrived = new Request(url, { method, headers, body: body?.slice() ?? null, signal: connection.signal })
     try {
       return await new Promise((resolve, reject) => {
         host.process?.onDeath(() => void time.after(LATENCY_MS_MAX, () => reject(unreachable('reset'))))
@@ -197,56 +198,6 @@ function flipBit(bytes: Uint8Array, chance: Chance): void {
   if (bytes.length === 0) return
   const at = chance.below(bytes.length)
   bytes[at] = bytes[at]! ^ (1 << chance.below(8))
-}
-
-/** A request as a server reads it, and a response as a client does: the platform's own take as long to make as all that the code
- *  between them does. What is not here throws when it is called. */
-function incoming(
-  from: Request,
-  has: { readonly headers: Headers; readonly body: Uint8Array<ArrayBuffer> | undefined; readonly signal: AbortSignal },
-): Request {
-  const { headers, body, signal } = has
-  const reading = readOnce(body)
-  return { method: from.method, url: from.url, headers, signal, ...reading } as unknown as Request
-}
-
-function outcome(
-  bytes: Uint8Array<ArrayBuffer>,
-  has: { readonly status: number; readonly headers: Headers },
-): Response {
-  const { status, headers } = has
-  return { status, headers, ok: status >= 200 && status < 300, ...readOnce(bytes) } as unknown as Response
-}
-
-function readOnce(bytes: Uint8Array<ArrayBuffer> | undefined) {
-  let isRead = false
-  const take = async (): Promise<Uint8Array<ArrayBuffer>> => {
-    if (isRead) throw new TypeError('Body is unusable: Body has already been read')
-    isRead = true
-    return bytes ?? new Uint8Array(0)
-  }
-  const text = async (): Promise<string> => new TextDecoder().decode(await take())
-  // The part of a stream that readers use.
-  const body = {
-    getReader: () => ({
-      read: async () => (isRead ? { done: true, value: undefined } : { done: false, value: await take() }),
-      cancel: async () => undefined,
-      releaseLock: () => undefined,
-    }),
-    cancel: async () => void (isRead = true),
-    async *[Symbol.asyncIterator]() {
-      yield await take()
-    },
-  }
-  return {
-    body: bytes === undefined || bytes.length === 0 ? null : body,
-    async arrayBuffer() {
-      const all = await take()
-      return all.byteLength === all.buffer.byteLength ? all.buffer : all.slice().buffer
-    },
-    text,
-    json: async (): Promise<unknown> => JSON.parse(await text()),
-  }
 }
 
 /** The method of a JSON-RPC body, for the trace. */

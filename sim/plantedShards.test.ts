@@ -4,14 +4,14 @@ import { ackBeforeSync, everythingStops, type Planted } from './planted.ts'
 import { runWorld } from './world.ts'
 
 // Defects of erasure coding, each in place of one function of the code under test, each caught in a world that holds without it.
-type Defect = 'countUnprovenParity' | 'yieldUnproven' | 'neverRepair' | 'repairOnlyWhatIsAsked'
+type Defect = 'countUnprovenParity' | 'yieldUnproven' | 'neverRepair' | 'repairOnlyWhatIsAsked' | 'believeTheReceipt'
 const planted = vi.hoisted(() => ({ defect: undefined as string | undefined }))
 
 vi.mock('../packages/core/src/erasure/provenParity.ts', async (original) => {
   const real = await original<typeof import('../packages/core/src/erasure/provenParity.ts')>()
   const proveParity: typeof real.proveParity = (layout, claims, known) => {
     const proof = real.proveParity(layout, claims, known)
-    if (planted.defect !== 'countUnprovenParity') return proof
+    if (planted.defect !== 'countUnprovenParity' && planted.defect !== 'believeTheReceipt') return proof
     const counted = claims.map(({ slots }) => slots)
     const proven = [...new Set(counted.flat())].filter((slot) => slot >= layout.code.k).sort((a, b) => a - b)
     return { ...proof, counted, proven, unproven: [] }
@@ -32,6 +32,16 @@ vi.mock('../packages/node/src/sync/fetchShards.ts', async (original) => {
     planted.defect === 'neverRepair' ? 'lacking' : real.fetchShards(...args)
   return { ...real, fetchShards }
 })
+vi.mock('../packages/node/src/erasure/fingerprints.ts', async (original) => {
+  const real = await original<typeof import('../packages/node/src/erasure/fingerprints.ts')>()
+  const createFingerprints: typeof real.createFingerprints = (deps) => {
+    const honest = real.createFingerprints(deps)
+    const agree: typeof honest.agree = (...args) =>
+      planted.defect === 'believeTheReceipt' ? Promise.resolve(true) : honest.agree(...args)
+    return { ...honest, agree }
+  }
+  return { ...real, createFingerprints }
+})
 vi.mock('../packages/node/src/sync/planSync.ts', async (original) => {
   const real = await original<typeof import('../packages/node/src/sync/planSync.ts')>()
   const planSync: typeof real.planSync = (state) => {
@@ -49,6 +59,8 @@ const isCalm = (plan: Plan): Plan => ({
   spareCount: 2,
   ownClients: 1,
   liar: undefined,
+  lies: 'answers',
+  gatewayLies: false,
   faultMs: 10_000,
   net: { loss: 0, duplication: 0, delay: 0, cut: 0, corruption: 0 },
   faults: [],
@@ -92,6 +104,14 @@ const isAttackedLongBefore = (plan: Plan): Plan => {
   return { ...attacked, faultMs: 200_000, objects: attacked.objects.map((one) => ({ ...one, pauseMs: 60_000 })) }
 }
 const oneLies = (plan: Plan): Plan => ({ ...isAttacked(plan), liar: 4, losses: isAttacked(plan).losses.slice(0, 1) })
+
+/** Who joins signs for slots that it does not have; then two of the others lose what they have, and whoever had such a slot before must
+ *  still have it. */
+const joiningLies = (plan: Plan): Plan => {
+  const joins: PlannedLoss = { machines: [0], how: 'away', joining: [6], faults: [], faultMs: 150_000 }
+  const emptied: PlannedLoss = { machines: [1, 2], how: 'emptied', joining: [], faults: [], faultMs: 1_000 }
+  return { ...isCalm(plan), spareCount: 1, liar: 6, lies: 'madeUp', losses: [joins, emptied] }
+}
 
 async function violationsOf(
   seed: number,
@@ -143,3 +163,6 @@ test('the simulator catches: shards are signed for before they are synced', () =
   const powerFails = (plan: Plan): Plan => everythingStops('power')(isCalm(plan))
   return isCaught([1, 2, 3], powerFails, { planted: ackBeforeSync() }, /^(lost|liveness|wrong bytes): /)
 })
+
+test('the simulator catches: a receipt is believed without its fingerprints', () =>
+  isCaught([1], joiningLies, { defect: 'believeTheReceipt' }, /^lost: /))

@@ -7,13 +7,14 @@ import { codedPlanOf } from './codedPlan.ts'
 import { planOf, type Plan } from './faults.ts'
 import { createSimNet } from './net.ts'
 import type { Planted } from './planted.ts'
+import { useLightPlatform } from './platform.ts'
 import { createTrace } from './trace.ts'
 import { parityOfGateway } from './world/acks.ts'
 import { audit } from './world/audit.ts'
 import { startChain } from './world/chain.ts'
 import { endFaults, scheduleFaults } from './world/inject.ts'
 import { makeMachines, stakesOf } from './world/machines.ts'
-import { lose } from './world/losses.ts'
+import { comeToFullStrength, lose } from './world/losses.ts'
 import { FUNDS_WEI, machinesOf, type World } from './world/state.ts'
 import { attack } from './world/stranger.ts'
 import { makeUsers, type User } from './world/users.ts'
@@ -59,6 +60,7 @@ let worldCount = 0
 
 // A process of ours may wait for many things at once under one signal; here many processes are one.
 EventEmitter.defaultMaxListeners = 1_000_000
+useLightPlatform()
 
 export async function runWorld(options: WorldOptions): Promise<WorldResult> {
   const { seed, planted, calmMsMax = CALM_MS_MAX } = options
@@ -70,7 +72,7 @@ export async function runWorld(options: WorldOptions): Promise<WorldResult> {
   const trace = createTrace(time.nowMs, options.tell)
   const net = createSimNet({ time, trace, chance: createChance(seed ^ 0x5eed) })
   const chance = createChance(seed ^ 0x3141)
-  const chain = createSimChain({ finalityDepth: plan.finalityDepth })
+  const chain = createSimChain({ finalityDepth: plan.finalityDepth, graceSeconds: plan.graceSeconds })
   const checker = createChecker(trace)
   const world: World = {
     worldId,
@@ -121,6 +123,8 @@ export async function runWorld(options: WorldOptions): Promise<WorldResult> {
     }
     const isWhole = (): boolean => machinesOf(world).every((machine) => machine.isUp())
     if (!(await time.run(isWhole, SETUP_MS_MAX))) checker.violation('liveness', 'a machine does not come back')
+    // What was destroyed on purpose so far is made good before more is.
+    if (plan.losses.length > 0 && !checker.isBroken()) await comeToFullStrength(world)
     for (const loss of plan.losses) {
       if (checker.isBroken()) break
       await lose(world, loss, users)

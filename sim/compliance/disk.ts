@@ -36,6 +36,15 @@ export function diskCompliance(
     expect(await read(a, 0, 6)).toEqual([0, 0, 0, 0, 0, 1])
   })
 
+  test('what was written stays when the writer uses its buffer again, a piece of a pool as well as an array', async () => {
+    const a = await file()
+    const pooled = Buffer.from(new Uint8Array(1024).fill(7))
+    await a.write([pooled], 0)
+    pooled.fill(9)
+    await a.sync()
+    expect(new Set(await read(a, 0, 1024))).toEqual(new Set([7]))
+  })
+
   test('a read at the end of a file is short, behind it empty', async () => {
     const a = await file()
     await a.write([bytes(1, 2, 3)], 0)

@@ -41,5 +41,13 @@ function onChain({ chain, reorgs }: World, ack: Ack): Ack | undefined {
   const entries = chain.logs().filter(isSubmit).map(decodeSubmitLog)
   const same = entries.filter(({ root, sizeBytes }) => root === ack.root && sizeBytes === ack.bytes.length)
   const entry = same.find(({ seq }) => seq === ack.seq) ?? same[0]
-  return entry && { ...ack, seq: entry.seq }
+  if (entry === undefined) return undefined
+  const { certificate } = ack
+  if (certificate?.parity == null) return { ...ack, seq: entry.seq }
+  // Its parity has another number as well.
+  const { root, seq } = certificate.parity
+  const parities = entries.filter((one) => one.root === root && parseParityTags(one.tags)?.dataRoot === ack.root)
+  const parity = parities.find((one) => one.seq === seq) ?? parities[0]
+  if (parity === undefined) return undefined
+  return { ...ack, seq: entry.seq, certificate: { ...certificate, parity: { root, seq: parity.seq } } }
 }

@@ -1,5 +1,9 @@
+import { storageRegistryAbi } from '@weightless/contracts'
+import { addressOfPrivateKey } from '@weightless/core'
+import { encodeFunctionData } from 'viem'
+import { REGISTRY } from '../chain.ts'
 import type { PlannedFault, PlannedLoss } from '../faults.ts'
-import type { SimMachine } from '../machine.ts'
+import { keyOf, type SimMachine } from '../machine.ts'
 import { WORLD_EPOCH_MS } from '../process.ts'
 import { CHAIN } from './chain.ts'
 import { machinesOf, type World } from './state.ts'
@@ -91,10 +95,22 @@ function happen(world: World, fault: PlannedFault, users: readonly User[]): void
       for (let at = chain.head; at <= before; at++) chain.mine(Math.floor((WORLD_EPOCH_MS + time.nowMs()) / 1000))
       return
     }
+    case 'drain':
+      drain(world, fault.machine)
+      return
     case 'price':
       chain.setPrice((30_733_644_962n * BigInt(fault.percent)) / 100n)
       return
   }
+}
+
+/** What the operator of a node calls who wants it to leave. */
+export function drain({ chain, checker, time }: World, at: number): void {
+  const from = addressOfPrivateKey(keyOf(at))
+  const data = encodeFunctionData({ abi: storageRegistryAbi, functionName: 'drain' })
+  const seconds = Math.floor((WORLD_EPOCH_MS + time.nowMs()) / 1000)
+  const { status } = chain.perform({ from, to: REGISTRY, data, valueWei: 0n }, seconds)
+  if (status !== 'ok') checker.violation('setup', `node ${at} is not drained`)
 }
 
 /** Bits of the first slots of a file change, where segments are. */

@@ -1,16 +1,10 @@
-import { addressOfPrivateKey } from '@weightless/core'
-import { storageRegistryAbi } from '@weightless/contracts'
-import { encodeFunctionData } from 'viem'
-import { REGISTRY } from '../chain.ts'
-import { officialDownload, ownDownload } from '../clients.ts'
+import { ownDownload } from '../clients.ts'
 import type { PlannedLoss } from '../faults.ts'
-import { keyOf } from '../machine.ts'
-import { WORLD_EPOCH_MS } from '../process.ts'
 import { acksOnChain } from './acks.ts'
-import { shownError } from './audit.ts'
+import { shownError, throughGateway } from './audit.ts'
 import { openEye, untilAllFollow, type Eye } from './eye.ts'
-import { endFaults, rot, scheduleFaults } from './inject.ts'
-import { GATEWAY_URL, machinesOf, type World } from './state.ts'
+import { drain, endFaults, rot, scheduleFaults } from './inject.ts'
+import { machinesOf, type World } from './state.ts'
 import { untilFullStrength } from './strength.ts'
 import { rangeOf, type User } from './users.ts'
 
@@ -38,9 +32,13 @@ export async function lose(world: World, loss: PlannedLoss, users: readonly User
   endFaults(world, users)
   const isWhole = (): boolean => machinesOf(world).every((machine) => machine.isUp())
   if (!(await time.run(isWhole, COME_BACK_MS_MAX))) checker.violation('liveness', 'a machine does not come back')
+  if (!checker.isBroken()) await comeToFullStrength(world)
+}
+
+export async function comeToFullStrength(world: World): Promise<void> {
   const eye = openEye(world)
-  if (!checker.isBroken()) await untilAllFollow(world, eye)
-  if (!checker.isBroken()) await untilFullStrength(world, eye)
+  await untilAllFollow(world, eye)
+  if (!world.checker.isBroken()) await untilFullStrength(world, eye)
   eye.close()
 }
 
@@ -74,8 +72,8 @@ async function readAll(world: World, { client, chance }: Eye, { how, machines }:
     try {
       checker.yielded(`the SDK, ${about}`, ack, await ownDownload(client, target))
       checker.yielded(`the SDK, a part, ${about}`, ack, await ownDownload(client, target, range), range)
-      const official = { seq: ack.seq, root: ack.root, sizeBytes: ack.bytes.length }
-      checker.yielded(`the gateway, ${about}`, ack, await officialDownload(client, GATEWAY_URL, official))
+      const bytes = await throughGateway(world, client, ack)
+      if (bytes !== undefined) checker.yielded(`the gateway, ${about}`, ack, bytes)
     } catch (error) {
       checker.violation('lost', `${about}: ${shownError(error)}`)
     }
@@ -84,7 +82,7 @@ async function readAll(world: World, { client, chance }: Eye, { how, machines }:
 
 /** What an operator does: machines come back or others join, and who never comes back is drained. */
 function makeGood(world: World, { how, machines, joining }: PlannedLoss): void {
-  const { absent, chain, time } = world
+  const { absent } = world
   for (const at of joining) {
     absent.delete(at)
     world.joinedCount += 1
@@ -95,10 +93,6 @@ function makeGood(world: World, { how, machines, joining }: PlannedLoss): void {
       world.machines[at]!.start()
       continue
     }
-    const from = addressOfPrivateKey(keyOf(at))
-    const data = encodeFunctionData({ abi: storageRegistryAbi, functionName: 'drain' })
-    const seconds = Math.floor((WORLD_EPOCH_MS + time.nowMs()) / 1000)
-    const { status } = chain.perform({ from, to: REGISTRY, data, valueWei: 0n }, seconds)
-    if (status !== 'ok') world.checker.violation('setup', `node ${at} is not drained`)
+    drain(world, at)
   }
 }

@@ -1,7 +1,10 @@
 import { addressOfPrivateKey } from '@weightless/core'
 import { STAKE_PER_SEGMENT_WEI } from '../chain.ts'
 import { lying } from '../liar.ts'
+import { lyingGateway } from '../lyingGateway.ts'
+import { lyingRepairer, wrongRebuilds } from '../lyingRepairer.ts'
 import { createMachine, keyOf, type SimMachine } from '../machine.ts'
+import type { SimNet } from '../net.ts'
 import type { Process } from '../process.ts'
 import { chainFor } from './chain.ts'
 import { FUNDS_WEI, GATEWAY_URL, nodeUrl, OPERATOR, type World } from './state.ts'
@@ -22,6 +25,7 @@ export function makeMachines(world: World): readonly SimMachine[] {
     onBug: checker.bug,
     onStart: (process: Process) => void world.processes.push(process),
     planted,
+    wrapKernels: undefined,
   }
   const chainConfig = (rpcUrl: string) => ({
     rpcUrl,
@@ -67,7 +71,8 @@ export function makeMachines(world: World): readonly SimMachine[] {
         ...shared,
         chainFor: (process) => chainFor(world, process, wallet),
         seed: seed * 64 + id * 1_000_003,
-        net: id === plan.liar ? lying(net, nodeUrl(id), seed, trace) : net,
+        net: id === plan.liar ? netOfLiar(world, id) : net,
+        wrapKernels: id === plan.liar && plan.lies !== 'answers' ? wrongRebuilds : undefined,
       },
     )
   }
@@ -102,7 +107,21 @@ export function makeMachines(world: World): readonly SimMachine[] {
         ...rest,
       }),
     },
-    { ...shared, chainFor: (process) => chainFor(world, process, operator), seed: seed * 64 + 63 * 1_000_003, net },
+    {
+      ...shared,
+      chainFor: (process) => chainFor(world, process, operator),
+      seed: seed * 64 + 63 * 1_000_003,
+      net: plan.gatewayLies ? lyingGateway(net, GATEWAY_URL, seed, trace) : net,
+    },
   )
   return [...machines, gateway, ...range(plan.nodeCount + 1, plan.spareCount).map(nodeOf)]
+}
+
+function netOfLiar({ plan, net, seed, trace, chain }: World, id: number): SimNet {
+  if (plan.lies === 'answers') return lying(net, nodeUrl(id), seed, trace)
+  return lyingRepairer(
+    net,
+    { origin: nodeUrl(id), key: keyOf(id), seed, copies: plan.lies === 'copies' },
+    { chain, trace },
+  )
 }

@@ -59,6 +59,7 @@ function makeUser(world: World, kind: 'own' | 'official', number: number): User 
   const address = addressOfPrivateKey(key)
   chain.fund(address, FUNDS_WEI)
   const chance = createChance(seed * 128 + id)
+  const { gatewayLies } = plan
   const isCoded = plan.objects.some(({ code }) => code !== undefined)
   const todo = plan.objects
     .map((object, at) => ({ object, at }))
@@ -102,7 +103,8 @@ function makeUser(world: World, kind: 'own' | 'official', number: number): User 
       if (!tries.has(at) && !isCalm) await clock.sleep(object.pauseMs, {})
       tries.set(at, (tries.get(at) ?? 0) + 1)
       const isDone = await operation(mine, `upload ${at}`, () => uploadOne(client, object, at))
-      if (isDone) doneCount += 1
+      // What a gateway that lies takes, or does not take, is no promise.
+      if (isDone || (kind === 'official' && gatewayLies)) doneCount += 1
       else await clock.sleep(RETRY_MS, {})
       if (!isCalm && checker.acks.length > 0 && chance.below(2) === 0)
         await operation(mine, 'read', () => readOne(client, checker.acks[chance.below(checker.acks.length)]!))
@@ -136,7 +138,7 @@ function makeUser(world: World, kind: 'own' | 'official', number: number): User 
     const bytes = bytesOf(seed, plan.objects, at)
     if (kind === 'own') {
       const { until, code } = object
-      const result = await ownUpload(client, { bytes, until, code, gatewayUrl: GATEWAY_URL })
+      const result = await ownUpload(client, { bytes, until, code, gatewayUrl: GATEWAY_URL, gatewayLies })
       const { root, seq, certificate } = result
       const signers = result.receipts.map(({ signer }) => signer)
       checker.ack({ kind: 'durable', by: name, root, seq, bytes, signers, certificate })
@@ -150,6 +152,7 @@ function makeUser(world: World, kind: 'own' | 'official', number: number): User 
       entry: paid.has(at) ? await entryAgain(client, paid.get(at)!) : undefined,
       onEntry: (found) => paid.set(at, found),
       onSpooled: () => {
+        if (gatewayLies) return
         const found = paid.get(at)!
         told = {
           kind: 'spooled',
@@ -163,6 +166,7 @@ function makeUser(world: World, kind: 'own' | 'official', number: number): User 
         checker.ack(told)
       },
     })
+    if (gatewayLies) return
     const { root, seq } = entry
     checker.ack({ kind: 'finalized', by: name, root, seq, bytes, signers: [], certificate: undefined })
   }
@@ -172,7 +176,12 @@ function makeUser(world: World, kind: 'own' | 'official', number: number): User 
     const bytes =
       kind === 'own'
         ? await ownDownload(client, { root: ack.root, sizeBytes: ack.bytes.length })
-        : await officialDownload(client, GATEWAY_URL, { seq: ack.seq, root: ack.root, sizeBytes: ack.bytes.length })
+        : await officialDownload(client, GATEWAY_URL, {
+            seq: ack.seq,
+            root: ack.root,
+            sizeBytes: ack.bytes.length,
+            gatewayLies,
+          })
     checker.yielded(`${name} reads`, ack, bytes)
   }
 

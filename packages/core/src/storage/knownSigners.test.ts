@@ -57,6 +57,19 @@ describe('signers that are remembered', () => {
     expect(signers.signerOf(right, address)).toBe(address)
   })
 
+  test('a signature that was checked before says who made it, whoever is claimed, and nothing of another one', () => {
+    const signers = createKnownSigners()
+    const [one, other] = [addressOf(keyOf(4)), addressOf(keyOf(5))]
+    const signed = sign(digestOf(7), keyOf(4))
+    for (const claimed of [one, other, one]) expect(signers.signerOf(signed, claimed)).toBe(one)
+    for (const changed of [
+      { ...signed, digest: digestOf(8) },
+      { ...signed, recovery: signed.recovery === 0 ? 1 : 0 } as const,
+      { ...signed, compact: signed.compact.map((byte, i) => (i === 40 ? byte ^ 1 : byte)) },
+    ])
+      expect(signers.signerOf(changed, one)).toBe(plainly(changed, one))
+  })
+
   test('more signers than are remembered are still all recognised', () => {
     const signers = createKnownSigners()
     for (let round = 0; round < 2; round++) {

@@ -10,13 +10,18 @@ const SIGNERS_MAX = 64
 const TABLES_AFTER = 8
 /** Bits of the key's own tables: wider ones cost more to make than they save. */
 const TABLE_BITS = 4
+/** Signatures whose signer is remembered, 0.4 KB each: certificates that are put together from one another, and told again, bring
+ *  the same receipts many times. */
+const SIGNATURES_MAX = 4096
 
 /**
  * Which address made a signature: `undefined` when no key did, or when s is in the upper half. A key that signs often is
- * remembered and its tables are made once: then a check costs a third, and answers exactly the same.
+ * remembered and its tables are made once: then a check costs a third, and answers exactly the same. A signature that was
+ * checked lately is not checked again.
  */
 export function createKnownSigners(): KnownSigners {
   const known = new Map<Address, { readonly key: Point; count: number }>()
+  const checked = new Map<string, Address>()
 
   function recall(address: Address): Point | undefined {
     const found = known.get(address)
@@ -28,24 +33,37 @@ export function createKnownSigners(): KnownSigners {
     return found.count < TABLES_AFTER ? undefined : found.key
   }
 
+  function check(signed: Signed, claimed: Address): Address | undefined {
+    try {
+      const signature = secp256k1.Signature.fromBytes(signed.compact, 'compact')
+      if (signature.hasHighS()) return undefined
+      const key = recall(claimed)
+      if (key !== undefined && isOf(key, signature, signed)) return claimed
+      const recovered = signature.addRecoveryBit(signed.recovery).recoverPublicKey(signed.digest)
+      const address = addressOfPublicKey(recovered.toBytes(false))
+      if (address === claimed && !known.has(address)) {
+        if (known.size >= SIGNERS_MAX) known.delete(known.keys().next().value!)
+        known.set(address, { key: recovered, count: 1 })
+      }
+      return address
+    } catch {
+      // noble refuses r and s outside 1 … n − 1 and points that do not exist by throwing.
+      return undefined
+    }
+  }
+
   return {
     signerOf(signed, claimed) {
-      try {
-        const signature = secp256k1.Signature.fromBytes(signed.compact, 'compact')
-        if (signature.hasHighS()) return undefined
-        const key = recall(claimed)
-        if (key !== undefined && isOf(key, signature, signed)) return claimed
-        const recovered = signature.addRecoveryBit(signed.recovery).recoverPublicKey(signed.digest)
-        const address = addressOfPublicKey(recovered.toBytes(false))
-        if (address === claimed && !known.has(address)) {
-          if (known.size >= SIGNERS_MAX) known.delete(known.keys().next().value!)
-          known.set(address, { key: recovered, count: 1 })
-        }
-        return address
-      } catch {
-        // noble refuses r and s outside 1 … n − 1 and points that do not exist by throwing.
-        return undefined
-      }
+      // Of fixed sizes, so no two of them read the same.
+      const text = `${toHex(signed.digest)} ${toHex(signed.compact)} ${signed.recovery}`
+      const remembered = checked.get(text)
+      const signer = remembered ?? check(signed, claimed)
+      if (signer === undefined) return undefined
+      // Last come, last forgotten.
+      checked.delete(text)
+      if (checked.size >= SIGNATURES_MAX) checked.delete(checked.keys().next().value!)
+      checked.set(text, signer)
+      return signer
     },
   }
 }

@@ -18,6 +18,7 @@ import { createEarly } from '../segments/early.ts'
 import { createShelf } from '../segments/shelf.ts'
 import type { SegmentStore } from '../store/store.ts'
 import { askShardHomes } from '../sync/askHomes.ts'
+import { certifyAnew } from '../sync/certifyAnew.ts'
 import { createDuties } from '../sync/duty.ts'
 import { fetchShards } from '../sync/fetchShards.ts'
 import { findCertificate } from '../sync/findCertificate.ts'
@@ -182,8 +183,19 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
   }
   const searchCertificate: SyncDeps['findCertificate'] = async (entry, options) => {
     const found = await findCertificate(entry, options, { certificates, parities, peers, logger })
-    if (found === 'found') redundancy.reconsider(entry)
-    return found
+    const isKept = found === 'found' || (await makeCertificate(entry, options.signal))
+    if (isKept) redundancy.reconsider(entry)
+    return isKept ? 'found' : 'none'
+  }
+  async function makeCertificate(entry: Entry, signal: AbortSignal): Promise<boolean> {
+    const { chainId, registry = NO_REGISTRY } = options
+    const asked = { parities, membership, peers, held, fingerprints, receipts, signer: signer?.address }
+    const certificate = await certifyAnew(entry, { chainId, registry, signal }, asked)
+    if (certificate === undefined) return false
+    await certificates.take(entry, certificate, { signal })
+    logger.info('certificate.madeAnew', { seq: entry.seq, root: entry.root })
+    await tell(entry, others(), signal)
+    return true
   }
   const sync = createSync({
     follower,

@@ -12,6 +12,7 @@ import { codedObjectOf, type CodedObject } from '../../../../sim/compliance/code
 import { objectOf } from '../../../../sim/compliance/storageNode.ts'
 import {
   certificateOf,
+  certificatePath,
   eventually,
   homesOf,
   membersOf,
@@ -171,6 +172,39 @@ describe('copies of an object that is kept by shards', () => {
   })
 })
 
+describe('an object whose certificate nobody has', () => {
+  test('is certified anew by a home that has something of its parity, and its copies are given up', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(7)
+    const upload = await submitCoded(world, codedObjectOf(SIZE_BYTES, 8, code), nodes)
+    const { homes } = await protectedCopies(world, nodes, upload)
+    // A parity home that holds a copy as well is the one that finds out.
+    await putCopy(homes.get(4)!, upload.data, upload.object.data, 0)
+    world.clock.jump(RELEASE_SETTLE_MS + 1)
+    for (const [slot, node] of homes)
+      await eventually(
+        world,
+        () => segmentCount(upload, node) === slotSegments(upload, slot),
+        `only slot ${slot} is left`,
+      )
+    for (const node of homes.values()) expect((await node.fetch(certificatePath(upload))).status).toBe(200)
+  })
+
+  test('stays in copies while a home of its data does not answer', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(7)
+    const upload = await submitCoded(world, codedObjectOf(SIZE_BYTES, 9, code), nodes)
+    const homes = homesOf(upload.object, nodes)
+    for (const [slot, node] of homes) if (slot !== 1) await putSlots(upload, node, [slot])
+    await homes.get(1)!.kill()
+    const copies = [homes.get(0)!, homes.get(3)!, homes.get(4)!]
+    for (const [slot, node] of copies.entries()) await putCopy(node, upload.data, upload.object.data, slot)
+    await settled(world, copies)
+    for (const node of copies) expect(node.store.presence(upload.data.root).heldCount).toBe(10)
+    expect((await homes.get(4)!.fetch(certificatePath(upload))).status).toBe(404)
+  })
+})
+
 describe('planted attacks', () => {
   test('a stranger submits the data and bogus parity first, then the owner uploads: copies go for the right parity, and it reads back', async () => {
     const world = createTestWorld()
@@ -180,14 +214,18 @@ describe('planted attacks', () => {
     const object = codedObjectOf(SIZE_BYTES, 6, code)
     const upload = await submitCoded(world, object, nodes)
     expect(planted.data.root).toBe(upload.data.root)
-    // He brings his parity to its homes, and to the owner's three copies he has nothing to add.
-    const { homes, holders, copies } = await protectedCopies(world, nodes, upload, planted.data)
-    for (const [slot, node] of homesOf(bogus, nodes)) if (slot >= code.k) await putSlots(planted, node, [slot])
-    const forged = certificateOf(planted, await receiptsOf(planted, holders), nodes[0]!)
+    // He brings the data and his parity to their homes, and three copies as well.
+    const [first, second, third] = nodes
+    const copies = [first!, second!, third!]
+    for (const [slot, node] of copies.entries()) await putCopy(node, planted.data, bogus.data, slot)
+    const bogusHomes = homesOf(bogus, nodes)
+    for (const [slot, node] of bogusHomes) await putSlots(planted, node, [slot])
+    const forged = certificateOf(planted, await receiptsOf(planted, [...bogusHomes.values()]), nodes[0]!)
     for (const node of nodes)
       expect(await (await putCertificate(planted, node, forged)).json()).toMatchObject({ proven: false })
     await settled(world, nodes)
     for (const node of copies) expect(node.store.presence(upload.data.root).heldCount).toBe(10)
+    const { homes, holders } = await protectedCopies(world, nodes, upload)
     await tellAll(upload, holders, nodes)
     await settled(world, nodes)
     for (const [slot, node] of homes) {
