@@ -18,6 +18,16 @@ export function codedEntryOf(data: Entry, { entry: parity, tags }: ParityEntry):
   return { data, parity, code: tags.code, layout }
 }
 
+/** The object with each of the first few entries that say they are its parity. */
+export function claimedCodedEntries(data: Entry, parities: ParityIndex, countMax: number): readonly CodedEntry[] {
+  const found: CodedEntry[] = []
+  for (const parity of parities.of(data)) {
+    if (found.length === countMax) break
+    found.push(codedEntryOf(data, parity))
+  }
+  return found
+}
+
 /** The object that an entry is the data or the parity of: of several the one that its writer submitted beside it, else the first.
  *  A guess that saves work; it proves nothing. */
 export function likelyCodedEntry(

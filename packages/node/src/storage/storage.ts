@@ -3,7 +3,7 @@ import { SEGMENT_SIZE_BYTES } from '@weightless/core'
 import { announce } from '@weightless/sdk'
 import type { StorageMembership } from '../config.ts'
 import { createCertificates } from '../erasure/certificates.ts'
-import { likelyCodedEntry, type CodedEntry } from '../erasure/codedEntry.ts'
+import { claimedCodedEntries, likelyCodedEntry, type CodedEntry } from '../erasure/codedEntry.ts'
 import { createFingerprints } from '../erasure/fingerprints.ts'
 import { createHeldShards } from '../erasure/heldShards.ts'
 import type { Commit, Follower } from '../flow/follow.ts'
@@ -98,6 +98,9 @@ const QUEUE_COUNT_MAX = 4096
 const SWEEP_MS = 30_000
 /** Nobody signs for a node without a key. */
 const NOBODY = `0x${'00'.repeat(20)}`
+
+/** Entries that say they are the parity of an object, with which data that nobody has is computed. */
+const CLAIMED_MAX = 4
 
 /** The storage node: admits segments by proof, keeps them, signs for them, serves them. */
 export function createStorageRole(options: StorageRoleOptions, deps: StorageRoleDeps): StorageRole {
@@ -205,6 +208,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     findCertificate: searchCertificate,
     fetchShards: ({ coded, slots }, options) =>
       fetchShards(coded, slots, options, { shelf, held, kernels, peers, pace, logger }),
+    claimed: (entry) => claimedCodedEntries(entry, parities, CLAIMED_MAX),
     async askReceipts({ coded }, homes, { signal }) {
       const { chainId, registry = NO_REGISTRY } = options
       const registryVersion = membership.current().version

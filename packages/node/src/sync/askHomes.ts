@@ -1,8 +1,10 @@
 import type { Address, Certificate, Entry, HeldReceipt, Member, Receipt } from '@weightless/core'
 import {
   assembleCertificate,
+  fingerprintsSizeOf,
   isFailure,
   membershipHash,
+  presentSlots,
   receiptKindOf,
   shardCountOf,
   verifyCertificate,
@@ -66,6 +68,27 @@ export async function askShardHomes(
     }
   })
   return { answers, claims }
+}
+
+/** Asks members what they have of an object, home or not, and to sign for it. A receipt that does not verify is no answer. */
+export async function askShardHolders(
+  coded: CodedEntry,
+  members: readonly Member[],
+  options: AskHomesOptions,
+  deps: AskHomesDeps,
+): Promise<readonly HeldReceipt[]> {
+  const { data, parity, layout } = coded
+  const held: HeldReceipt[] = []
+  const fingerprintBytesMax = fingerprintsSizeOf(layout, presentSlots(layout))
+  const asked = members.map((member) => ({ slot: 0, member }))
+  await askEach(asked, options, deps, async ({ member }, signal) => {
+    const what = { seq: data.seq, parity: parity.seq, fingerprintBytesMax }
+    const told = await deps.peers.of(member)!.shards(data.root, what, { signal, timeoutMs: SHARDS_TIMEOUT_MS })
+    if (told.kind === 'incomplete') return
+    const { facts } = certifyHeld(coded, [told.held], new Map(), options, deps)
+    if (facts.holders.some((holder) => holder.member.id === member.id)) held.push(told.held)
+  })
+  return held
 }
 
 /** Members among these homes that sign for a copy of the entry now. */

@@ -1,5 +1,5 @@
 import type { Address, Certificate, Entry, HeldReceipt, Member } from '@weightless/core'
-import { fingerprintsBySlot, isFailure, protectedHomes } from '@weightless/core'
+import { fingerprintsBySlot, isFailure, placementOrder, protectedHomes } from '@weightless/core'
 import { codedEntryOf, type CodedEntry } from '../erasure/codedEntry.ts'
 import type { Fingerprints } from '../erasure/fingerprints.ts'
 import type { HeldShards } from '../erasure/heldShards.ts'
@@ -7,11 +7,13 @@ import type { MembershipView } from '../flow/membership.ts'
 import type { ParityIndex } from '../flow/parities.ts'
 import type { Peers } from '../peers/peers.ts'
 import type { Receipts } from '../storage/receipts.ts'
-import { askShardHomes, certifyHeld } from './askHomes.ts'
+import { askShardHolders, askShardHomes, certifyHeld } from './askHomes.ts'
 import { isKeptByShards } from './duty.ts'
 
 /** Parities of one object whose homes are asked. */
 const PARITIES_MAX = 4
+/** Members asked what they have, as many as a reader asks. */
+const HOLDERS_ASKED_MAX = 32
 /** Looked at to find those. */
 const PARITIES_LOOKED_MAX = 256
 
@@ -27,7 +29,8 @@ export type CertifyAnewDeps = {
 
 /** A certificate by which the entry is kept by shards, of what its homes sign now: for an object whose certificate nobody has, because
  *  its writer was gone too soon, or because a reorganisation moved the entry to another block and what was signed speaks of the one
- *  before. Only of parity of which some is here: who made up the others has to keep them somewhere first. */
+ *  before. Parity of which some is here comes first; who has all of the data asks about others too, a few: who made them up has to keep
+ *  them somewhere before that proves anything. */
 export async function certifyAnew(
   entry: Entry,
   options: { readonly chainId: number; readonly registry: Address; readonly signal: AbortSignal },
@@ -41,42 +44,60 @@ export async function certifyAnew(
 }
 
 function candidatesOf(entry: Entry, { parities, held }: CertifyAnewDeps): readonly CodedEntry[] {
-  const found: CodedEntry[] = []
+  const here: CodedEntry[] = []
+  const others: CodedEntry[] = []
   let looked = 0
   for (const parity of parities.of(entry)) {
     const coded = codedEntryOf(entry, parity)
-    if (held.someSlots(coded).some((slot) => slot >= coded.code.k)) found.push(coded)
-    if (found.length === PARITIES_MAX || ++looked === PARITIES_LOOKED_MAX) break
+    if (held.someSlots(coded).some((slot) => slot >= coded.code.k)) here.push(coded)
+    else if (held.wholeSlots(coded).filter((slot) => slot < coded.code.k).length === coded.layout.dataSlotCount)
+      others.push(coded)
+    if (here.length === PARITIES_MAX || ++looked === PARITIES_LOOKED_MAX) break
   }
-  return found
+  return [...here, ...others].slice(0, PARITIES_MAX)
 }
 
+/** Of what the homes sign; of what anybody signs where the homes have not got all of it yet: they get it by the certificate. */
 async function certify(
   coded: CodedEntry,
   { chainId, registry, signal }: Parameters<typeof certifyAnew>[1],
   deps: CertifyAnewDeps,
 ): Promise<Certificate | undefined> {
-  const { membership, fingerprints, receipts, signer, held } = deps
-  const { data, code, layout } = coded
+  const { membership, signer, held } = deps
+  const { data, code } = coded
   const { version, members } = membership.current()
   const homes = protectedHomes({ dataRoot: data.root, sizeBytes: data.sizeBytes, code }, members)
-  const isSelf = ({ member }: { readonly member: Member }): boolean => member.signer === signer
+  const isOther = (member: Member): boolean => member.signer !== signer
   const asking = { chainId, registry, registryVersion: version, signal }
-  const { claims } = await askShardHomes(
-    coded,
-    homes.filter((home) => !isSelf(home)),
-    asking,
-    deps,
-  )
-  const all: HeldReceipt[] = claims.map(({ receipt, fingerprints: told }) => ({ receipt, fingerprints: told }))
-  const own = homes.filter(isSelf).map(({ slot }) => slot)
+  const otherHomes = homes.filter(({ member }) => isOther(member))
+  const { claims } = await askShardHomes(coded, otherHomes, asking, deps)
+  const ofHomes = claims.map(({ receipt, fingerprints }) => ({ receipt, fingerprints }))
+  const ownHomes = homes.filter(({ member }) => !isOther(member)).map(({ slot }) => slot)
+  const byHomes = await certifyWith(ownHomes, ofHomes, coded, asking, deps)
+  if (byHomes !== undefined || claims.length === otherHomes.length) return byHomes
+  const others = placementOrder({ key: data.root, slot: 0 }, members).filter(isOther).slice(0, HOLDERS_ASKED_MAX)
+  const all = await askShardHolders(coded, others, asking, deps)
+  return await certifyWith(held.wholeSlots(coded), all, coded, asking, deps)
+}
+
+/** `own`: slots that this node signs for, of those that are here. */
+async function certifyWith(
+  own: readonly number[],
+  others: readonly HeldReceipt[],
+  coded: CodedEntry,
+  { chainId, registry, signal }: Parameters<typeof certifyAnew>[1],
+  deps: CertifyAnewDeps,
+): Promise<Certificate | undefined> {
+  const { fingerprints, receipts, held } = deps
+  const { code, layout } = coded
+  const all = [...others]
   const ownPrints = own.length > 0 ? await fingerprints.of(coded, own, { signal }) : undefined
   const receipt = ownPrints && receipts.signShards(coded, own, ownPrints)
   if (receipt !== undefined) all.push({ receipt, fingerprints: ownPrints })
+  if (all.length === 0) return undefined
   const whole = held.wholeSlots(coded).filter((slot) => slot < code.k)
   const wholePrints = whole.length > 0 ? await fingerprints.of(coded, whole, { signal }) : undefined
   const known = wholePrints && fingerprintsBySlot(layout, whole, wholePrints)
-  if (all.length === 0) return undefined
   try {
     const { certificate, facts } = certifyHeld(coded, all, known ?? new Map(), { chainId, registry }, deps)
     return isKeptByShards(facts) ? certificate : undefined

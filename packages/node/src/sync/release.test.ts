@@ -201,7 +201,28 @@ describe('an object whose certificate nobody has', () => {
     for (const [slot, node] of copies.entries()) await putCopy(node, upload.data, upload.object.data, slot)
     await settled(world, copies)
     for (const node of copies) expect(node.store.presence(upload.data.root).heldCount).toBe(10)
-    expect((await homes.get(4)!.fetch(certificatePath(upload))).status).toBe(404)
+    // Another one signs for what that home would have signed for: certified, and nobody gives anything up for it.
+    expect((await homes.get(4)!.fetch(certificatePath(upload))).status).toBe(200)
+  })
+
+  test('and whose writer never reached one home of its data is computed from the others, certified, and complete', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(7)
+    const upload = await submitCoded(world, codedObjectOf(SIZE_BYTES, 10, code), nodes)
+    const homes = homesOf(upload.object, nodes)
+    for (const [slot, node] of homes) if (slot !== 1) await putSlots(upload, node, [slot])
+    await eventually(
+      world,
+      () => segmentCount(upload, homes.get(1)!) >= slotSegments(upload, 1),
+      'slot 1 is at its home',
+    )
+    for (const [slot, node] of homes)
+      await eventually(
+        world,
+        () => segmentCount(upload, node) === slotSegments(upload, slot),
+        `only slot ${slot} is left`,
+      )
+    expect((await homes.get(1)!.fetch(certificatePath(upload))).status).toBe(200)
   })
 })
 

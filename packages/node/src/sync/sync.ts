@@ -1,5 +1,6 @@
 import type { Address, Clock, Entry, Home, Logger, Member, Root } from '@weightless/core'
-import { isFailure, layoutOf, REPLICA_COUNT, SEGMENT_SIZE_BYTES } from '@weightless/core'
+import { isFailure, layoutOf, presentSlots, REPLICA_COUNT, SEGMENT_SIZE_BYTES } from '@weightless/core'
+import type { CodedEntry } from '../erasure/codedEntry.ts'
 import { createAlarm } from '../alarm.ts'
 import { fail } from '../errors.ts'
 import { fail as failStore } from '../store/errors.ts'
@@ -103,6 +104,8 @@ export type SyncDeps = {
     },
   ) => Promise<'found' | 'none'>
   readonly fetchShards: (part: ShardsPart, options: FetchShardsOptions) => Promise<FetchResult>
+  /** The object with entries that say they are its parity, a few: whether they are, what is computed from them tells. */
+  readonly claimed: (entry: Entry) => readonly CodedEntry[]
   /** Asks these homes of an object what they have signed, for the certificate that is kept. */
   readonly askReceipts: (
     part: ShardsPart,
@@ -357,22 +360,23 @@ export function createSync(deps: SyncDeps): Sync {
     // Known before it is fetched, so that a turn that fails is told as what it is.
     const left = missing.get(seq)
     if (left !== undefined) missing.set(seq, { ...left, ...restOf(entry, left) })
+    const shardOptions: FetchShardsOptions = {
+      members,
+      draining,
+      onSources: (count) => onSources(seq, count),
+      onStored: (shardCount, sizeBytes) => onStored(seq, shardCount, sizeBytes),
+      mayCompute: (slot) => clock.nowMs() >= graceUntilMs || duties.hasSignedSlot(entry, slot),
+      signal,
+    }
     switch (duty?.kind) {
       case undefined:
         return 'fetched'
       case 'search':
         return 'noSource'
       case 'shards':
-        return await deps.fetchShards(duty, {
-          members,
-          draining,
-          onSources: (count) => onSources(seq, count),
-          onStored: (shardCount, sizeBytes) => onStored(seq, shardCount, sizeBytes),
-          mayCompute: (slot) => clock.nowMs() >= graceUntilMs || duties.hasSignedSlot(entry, slot),
-          signal,
-        })
-      case 'whole':
-        return await fetchEntry(
+        return await deps.fetchShards(duty, shardOptions)
+      case 'whole': {
+        const fetched = await fetchEntry(
           entry,
           {
             members,
@@ -385,7 +389,19 @@ export function createSync(deps: SyncDeps): Sync {
           },
           deps,
         )
+        return fetched === 'lacking' ? await computeLacking(entry, shardOptions) : fetched
+      }
     }
+  }
+
+  /** Data that nobody has any more is computed with parity that nobody has proven: the root of the data tells whether it is right. */
+  async function computeLacking(entry: Entry, options: FetchShardsOptions): Promise<FetchResult> {
+    for (const coded of deps.claimed(entry)) {
+      const slots = presentSlots(coded.layout).filter((slot) => slot < coded.code.k)
+      const result = await deps.fetchShards({ coded, slots }, options)
+      if (result === 'fetched' || result === 'grace') return result
+    }
+    return 'lacking'
   }
 
   /** What is left to do on an item. */
