@@ -17,12 +17,12 @@ export default defineConfig({
   test: {
     // The official SDKs print every step: only what belongs to a failure is shown.
     silent: 'passed-only',
-    // By itself it leaves one core idle.
-    maxWorkers: Math.min(availableParallelism(), 4),
+    // By itself it leaves one core idle. Files that start whole networks run one at a time (scripts/test.mjs).
+    maxWorkers: process.env['TEST_FILES_AT_ONCE'] === '1' ? 1 : Math.min(availableParallelism(), 4),
     testTimeout: 60_000,
     hookTimeout: 120_000,
     projects: [
-      { extends: true, test: { name: 'worlds', include: worlds, exclude: none } },
+      { extends: true, test: { name: 'worlds', include: worlds, exclude: none, testTimeout: 240_000 } },
       {
         extends: true,
         // Modules are loaded once for all files: none of them keeps state.

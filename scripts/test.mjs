@@ -96,10 +96,10 @@ function runVitest(name, { paths, alone = false }) {
     '--reporter=default',
     '--reporter=json',
     `--outputFile.json=${report}`,
-    ...(alone ? ['--maxWorkers=1'] : []),
     ...paths,
   ]
-  const done = spawnSync('npx', args, { cwd: top, stdio: ['ignore', 'inherit', 'inherit'] })
+  const env = { ...process.env, ...(alone ? { TEST_FILES_AT_ONCE: '1' } : {}) }
+  const done = spawnSync('npx', args, { cwd: top, env, stdio: ['ignore', 'inherit', 'inherit'] })
   try {
     const { numPassedTests, numFailedTests, numFailedTestSuites, testResults } = JSON.parse(
       readFileSync(report, 'utf8'),
