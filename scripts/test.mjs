@@ -37,7 +37,7 @@ const suites = {
       'sim/chain.anvil.test.ts',
     ],
   },
-  interop: { gate: true, alone: true, paths: ['sim/interop/gate'] },
+  interop: { gate: true, paths: ['sim/interop/gate'] },
   'interop-full': { gate: false, alone: true, paths: ['sim/interop'] },
   'kill-chain': { gate: false, alone: true, paths: ['sim/kill/chain.test.ts'] },
 }
