@@ -6,14 +6,15 @@ import { codedBytesOf, type CodedEntry } from './codedEntry.ts'
 /** Fingerprints of shards that came a moment ago, until all of a slot are written down. */
 export type Arrivals = {
   add(coded: CodedEntry, shard: Shard, fingerprint: Uint8Array): void
-  of(coded: CodedEntry, shard: Shard): Uint8Array | undefined
+  /** By stripe, of those of a slot that came. */
+  of(coded: CodedEntry, slot: number): (stripe: number) => Uint8Array | undefined
   forget(coded: CodedEntry, slot: number): void
 }
 
 type Arrived = { readonly codedBytes: Uint8Array; readonly fingerprints: Uint8Array; readonly bits: Uint8Array }
 
 /** A slot of 1 GiB has 16 KiB of fingerprints. What has no place any more is computed from the store. */
-export const ARRIVALS_BYTES_MAX: number = 4 * 1024 ** 2
+const ARRIVALS_BYTES_MAX: number = 4 * 1024 ** 2
 
 export function createArrivals(bytesMax: number = ARRIVALS_BYTES_MAX): Arrivals {
   /** By data, parity and slot; those that were added to last come last. */
@@ -46,10 +47,12 @@ export function createArrivals(bytesMax: number = ARRIVALS_BYTES_MAX): Arrivals 
       arrived.fingerprints.set(fingerprint, stripe * FINGERPRINT_SIZE_BYTES)
       arrived.bits[stripe >> 3]! |= 1 << (stripe & 7)
     },
-    of(coded, { slot, stripe }) {
+    of(coded, slot) {
       const arrived = arrivedOf(coded, slot)
-      if (arrived === undefined || ((arrived.bits[stripe >> 3]! >> (stripe & 7)) & 1) === 0) return undefined
-      return arrived.fingerprints.subarray(stripe * FINGERPRINT_SIZE_BYTES, (stripe + 1) * FINGERPRINT_SIZE_BYTES)
+      return (stripe) => {
+        if (arrived === undefined || ((arrived.bits[stripe >> 3]! >> (stripe & 7)) & 1) === 0) return undefined
+        return arrived.fingerprints.subarray(stripe * FINGERPRINT_SIZE_BYTES, (stripe + 1) * FINGERPRINT_SIZE_BYTES)
+      }
     },
     forget: (coded, slot) => remove(nameOf(coded, slot)),
   }

@@ -1,6 +1,7 @@
 import type { Entry, ErasureCode, ShardLayout } from '@weightless/core'
 import { concat, fromHex, invariant, segmentOfShard, shardLayoutOf, type Shard } from '@weightless/core'
 import { fail } from '../errors.ts'
+import { firstOf } from '../firstOf.ts'
 import type { EntryIndex } from '../flow/entries.ts'
 import { parityTagsOf, type ParityEntry, type ParityIndex } from '../flow/parities.ts'
 
@@ -20,12 +21,7 @@ export function codedEntryOf(data: Entry, { entry: parity, tags }: ParityEntry):
 
 /** The object with each of the first few entries that say they are its parity. */
 export function claimedCodedEntries(data: Entry, parities: ParityIndex, countMax: number): readonly CodedEntry[] {
-  const found: CodedEntry[] = []
-  for (const parity of parities.of(data)) {
-    if (found.length === countMax) break
-    found.push(codedEntryOf(data, parity))
-  }
-  return found
+  return firstOf(parities.of(data), countMax).map((parity) => codedEntryOf(data, parity))
 }
 
 /** The object that an entry is the data or the parity of: of several the one that its writer submitted beside it, else the first.

@@ -62,11 +62,12 @@ export function createFingerprints(deps: FingerprintsDeps): Fingerprints {
   ): Promise<Uint8Array | undefined> {
     const shardCount = shardCountOf(coded.layout, slot)
     const fingerprints = new Uint8Array(shardCount * FINGERPRINT_SIZE_BYTES)
+    const arrived = arrivals.of(coded, slot)
     const rest: number[] = []
     for (let stripe = 0; stripe < shardCount; stripe++) {
-      const arrived = arrivals.of(coded, { slot, stripe })
-      if (arrived === undefined) rest.push(stripe)
-      else fingerprints.set(arrived, stripe * FINGERPRINT_SIZE_BYTES)
+      const known = arrived(stripe)
+      if (known === undefined) rest.push(stripe)
+      else fingerprints.set(known, stripe * FINGERPRINT_SIZE_BYTES)
     }
     for (let from = 0; from < rest.length; from += STEP_SHARDS) {
       const stripes = rest.slice(from, from + STEP_SHARDS)

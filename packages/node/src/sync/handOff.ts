@@ -3,6 +3,7 @@ import { isFailure, placeHomes, presentSlots, protectedHomes, SEGMENT_SIZE_BYTES
 import { mapBounded } from '@weightless/sdk'
 import { createAlarm } from '../alarm.ts'
 import type { CodedEntry } from '../erasure/codedEntry.ts'
+import { firstOf } from '../firstOf.ts'
 import type { Follower } from '../flow/follow.ts'
 import type { ParityIndex } from '../flow/parities.ts'
 import type { Shelf } from '../segments/shelf.ts'
@@ -198,7 +199,7 @@ export function createHandOff(options: HandOffOptions, deps: HandOffDeps): HandO
     const coded = duties.shardsOf(object)?.coded
     const roots = new Set([object.root])
     if (coded !== undefined) roots.add(coded.parity.root)
-    else for (const { entry } of firstOf(deps.parities.of(object))) roots.add(entry.root)
+    else for (const { entry } of firstOf(deps.parities.of(object), TRIED_MAX)) roots.add(entry.root)
     let segmentCount = 0
     for (const root of roots) segmentCount += held.segmentCount(root)
     return segmentCount * SEGMENT_SIZE_BYTES
@@ -229,10 +230,13 @@ export function createHandOff(options: HandOffOptions, deps: HandOffDeps): HandO
     items.set(seq, { ...item, bytes: bytesOf(object), verdict, dueMs, attempts: item.attempts + 1 })
   }
 
+  const sameBytes = ({ root, sizeBytes }: Entry): readonly Entry[] =>
+    entries.byRoot(root).filter((one) => one.sizeBytes === sizeBytes)
+
   async function verdictOf(object: Entry, item: Item, signal: AbortSignal): Promise<HandOffVerdict> {
     const { members } = membership.current()
     if (duties.shardsOf(object) === undefined)
-      for (const same of firstOf(entries.byRoot(object.root).filter(({ sizeBytes }) => sizeBytes === object.sizeBytes)))
+      for (const same of firstOf(sameBytes(object), TRIED_MAX))
         if (duties.mayBeProven(same)) await deps.findCertificate(same, { members, signal })
     const kept = duties.shardsOf(object)
     return kept === undefined ? await ofCopies(object, item, signal) : await ofShards(kept.coded, signal)
@@ -318,14 +322,4 @@ function retryMs(verdict: HandOffVerdict, attempts: number): number {
 
 function* verdictsOf(items: Iterable<Item>): Generator<HandOffVerdict, void, undefined> {
   for (const { verdict } of items) yield verdict
-}
-
-/** Whoever submits many of them makes nobody read them all. */
-function firstOf<T>(all: Iterable<T>): readonly T[] {
-  const first: T[] = []
-  for (const one of all) {
-    if (first.length === TRIED_MAX) break
-    first.push(one)
-  }
-  return first
 }
