@@ -1,33 +1,21 @@
 import { createChance } from './chance.ts'
-import type { SimNet } from './net.ts'
+import { answering, type SimNet } from './net.ts'
 import type { Trace } from './trace.ts'
 
 /** The network as a dishonest machine uses it: what its software answers well is often changed into something else. */
 export function lying(net: SimNet, origin: string, seed: number, trace: Trace): SimNet {
   const chance = createChance(seed ^ 0x11a2)
-  return {
-    faults: net.faults,
-    get openCount() {
-      return net.openCount
-    },
-    from: net.from,
-    listen: (at, handle, process) =>
-      net.listen(
-        at,
-        async (request) => {
-          const answer = await handle(request)
-          if (at !== origin || !answer.ok || chance.below(3) === 0) return answer
-          const bytes = new Uint8Array(await answer.arrayBuffer())
-          const { pathname } = new URL(request.url)
-          trace.add('liar', request.method, pathname)
-          return new Response(answer.status === 204 ? null : changed(bytes, pathname, chance), {
-            status: answer.status,
-            headers: answer.headers,
-          })
-        },
-        process,
-      ),
-  }
+  return answering(net, async (at, request, honestly) => {
+    const answer = await honestly(request)
+    if (at !== origin || !answer.ok || chance.below(3) === 0) return answer
+    const bytes = new Uint8Array(await answer.arrayBuffer())
+    const { pathname } = new URL(request.url)
+    trace.add('liar', request.method, pathname)
+    return new Response(answer.status === 204 ? null : changed(bytes, pathname, chance), {
+      status: answer.status,
+      headers: answer.headers,
+    })
+  })
 }
 
 export function changed(

@@ -1,6 +1,6 @@
 import { createChance, type Chance } from './chance.ts'
 import { changed } from './liar.ts'
-import type { SimNet } from './net.ts'
+import { answering, type SimNet } from './net.ts'
 import type { Trace } from './trace.ts'
 
 /** Answers of each method that it keeps, to give them for something else. */
@@ -13,8 +13,33 @@ const KEPT_MAX = 8
 export function lyingGateway(net: SimNet, origin: string, seed: number, trace: Trace): SimNet {
   const chance = createChance(seed ^ 0x6a7e)
   const kept = new Map<string, string[]>()
+  const answers = answering(net, async (to, request, honestly) => {
+    const { url, method, headers, signal } = request
+    const { pathname } = new URL(url)
+    const body = request.body === null ? null : new Uint8Array(await request.arrayBuffer())
+    const asked = body === null || body.length > 4096 ? pathname : methodOf(body)
+    const lie = to === origin ? chance.below(6) : 0
+    if (lie === 1) {
+      trace.add('lying gateway', 'is silent', asked)
+      return await new Promise<never>((_, reject) =>
+        signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true }),
+      )
+    }
+    const answer = await honestly(new Request(url, { method, headers, body, signal }))
+    if (lie < 2 || answer.status === 204) return answer
+    const bytes = new Uint8Array(await answer.arrayBuffer())
+    const said = new TextDecoder().decode(bytes)
+    const before = kept.get(asked) ?? []
+    kept.set(asked, [...before, said].slice(-KEPT_MAX))
+    trace.add('lying gateway', 'answers', asked, lie)
+    const { status } = answer
+    return new Response(instead(lie, { bytes, said, before, pathname }, chance), {
+      status,
+      headers: answer.headers,
+    })
+  })
   return {
-    faults: net.faults,
+    ...answers,
     get openCount() {
       return net.openCount
     },
@@ -31,36 +56,6 @@ export function lyingGateway(net: SimNet, origin: string, seed: number, trace: T
         },
       }
     },
-    listen: (to, handle, process) =>
-      net.listen(
-        to,
-        async (request) => {
-          const { url, method, headers, signal } = request
-          const { pathname } = new URL(url)
-          const body = request.body === null ? null : new Uint8Array(await request.arrayBuffer())
-          const asked = body === null || body.length > 4096 ? pathname : methodOf(body)
-          const lie = to === origin ? chance.below(6) : 0
-          if (lie === 1) {
-            trace.add('lying gateway', 'is silent', asked)
-            return await new Promise<never>((_, reject) =>
-              signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true }),
-            )
-          }
-          const answer = await handle(new Request(url, { method, headers, body, signal }))
-          if (lie < 2 || answer.status === 204) return answer
-          const bytes = new Uint8Array(await answer.arrayBuffer())
-          const said = new TextDecoder().decode(bytes)
-          const before = kept.get(asked) ?? []
-          kept.set(asked, [...before, said].slice(-KEPT_MAX))
-          trace.add('lying gateway', 'answers', asked, lie)
-          const { status } = answer
-          return new Response(instead(lie, { bytes, said, before, pathname }, chance), {
-            status,
-            headers: answer.headers,
-          })
-        },
-        process,
-      ),
   }
 }
 

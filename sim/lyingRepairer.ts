@@ -24,7 +24,7 @@ import {
 import { decodeSubmitLog } from '@weightless/sdk'
 import { isSubmit, type SimChain } from './chain.ts'
 import { createChance, type Chance } from './chance.ts'
-import type { SimNet } from './net.ts'
+import { answering, type SimNet } from './net.ts'
 import type { Trace } from './trace.ts'
 
 /**
@@ -42,50 +42,35 @@ export function lyingRepairer(
   const { chain, trace } = deps
   const chance = createChance(at.seed ^ 0x2e9a)
   const signer = receiptSigner(at.key)
-  return {
-    faults: net.faults,
-    get openCount() {
-      return net.openCount
-    },
-    from: net.from,
-    listen: (to, handle, process) =>
-      net.listen(
-        to,
-        async (request) => {
-          const { pathname, searchParams: query } = new URL(request.url)
-          const [, , kind, root, part] = pathname.split('/')
-          const isAsked =
-            to === origin &&
-            request.method === 'GET' &&
-            kind === 'entries' &&
-            (part === 'segments' || chance.below(4) > 0)
-          if (!isAsked) return await handle(request)
-          if (part === 'segments') {
-            trace.add('liar', 'has no segments')
-            const error = { code: 'SEGMENT_MISSING', message: 'SEGMENT_MISSING', retryable: false, facts: {} }
-            return new Response(JSON.stringify({ error }), {
-              status: 404,
-              headers: { 'content-type': 'application/json' },
-            })
-          }
-          const ask = (path: string): Promise<Response> =>
-            handle(new Request(`${origin}${path}`, { signal: request.signal }))
-          const { copies } = at
-          const liar: Liar = {
-            copies,
-            chain,
-            chance,
-            signer,
-            certificateOf: async (seq) => await certificateAt(ask, root!, seq),
-          }
-          const lie = await lieOf(liar, { root: root as Root, part, query }, () => handle(request))
-          if (lie === undefined) return await handle(request)
-          trace.add('liar', 'signs', part ?? 'entry')
-          return new Response(JSON.stringify(lie), { headers: { 'content-type': 'application/json' } })
-        },
-        process,
-      ),
-  }
+  return answering(net, async (to, request, honestly) => {
+    const { pathname, searchParams: query } = new URL(request.url)
+    const [, , kind, root, part] = pathname.split('/')
+    const isAsked =
+      to === origin && request.method === 'GET' && kind === 'entries' && (part === 'segments' || chance.below(4) > 0)
+    if (!isAsked) return await honestly(request)
+    if (part === 'segments') {
+      trace.add('liar', 'has no segments')
+      const error = { code: 'SEGMENT_MISSING', message: 'SEGMENT_MISSING', retryable: false, facts: {} }
+      return new Response(JSON.stringify({ error }), {
+        status: 404,
+        headers: { 'content-type': 'application/json' },
+      })
+    }
+    const ask = (path: string): Promise<Response> =>
+      honestly(new Request(`${origin}${path}`, { signal: request.signal }))
+    const { copies } = at
+    const liar: Liar = {
+      copies,
+      chain,
+      chance,
+      signer,
+      certificateOf: async (seq) => await certificateAt(ask, root!, seq),
+    }
+    const lie = await lieOf(liar, { root: root as Root, part, query }, () => honestly(request))
+    if (lie === undefined) return await honestly(request)
+    trace.add('liar', 'signs', part ?? 'entry')
+    return new Response(JSON.stringify(lie), { headers: { 'content-type': 'application/json' } })
+  })
 }
 
 /** A machine that rebuilds shards wrongly. */

@@ -14,6 +14,21 @@ export type SimNet = {
   /** Requests without an end. */
   readonly openCount: number
 }
+/** The same network, whose servers answer as `answer` says; `honestly` is what their software says to a request. */
+export function answering(
+  net: SimNet,
+  answer: (at: string, request: Request, honestly: (request: Request) => Promise<Response>) => Promise<Response>,
+): SimNet {
+  return {
+    faults: net.faults,
+    get openCount() {
+      return net.openCount
+    },
+    from: net.from,
+    listen: (at, handle, process) => net.listen(at, (request) => answer(at, request, handle), process),
+  }
+}
+
 /** Chances of 0 to 1, for each request. */
 export type NetFaults = {
   /** The request, or its answer, goes nowhere: half of those are told at once, the others never. */
