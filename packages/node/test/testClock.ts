@@ -1,39 +1,43 @@
 import type { Clock } from '@weightless/core'
 
-/** Time that passes fifty times as fast as on the wall, or as `speed` says, and can jump: what waits is woken when it is due, never
- *  earlier. Work that a deadline of the product must not cut off on a busy machine wants a slower one. */
+/** Time that passes by turns of the event loop, a millisecond or more of the wall each, and can jump. A busy machine takes longer for
+ *  a turn and does no less in it: so what a deadline of the product lets pass does not depend on how busy it is. */
 export type TestClock = Clock & { jump(ms: number): void }
 
-const SPEED = 50
+/** What passes in a turn: some fifty times as fast as on the wall of an idle machine. */
+const MS_PER_TURN = 50
 
-export function createTestClock(speed = SPEED): TestClock {
-  const startMs = performance.now()
-  let jumpedMs = 0
-  const waiting = new Set<{ readonly dueMs: number; timer: NodeJS.Timeout; readonly wake: () => void }>()
-  const nowMs = (): number => 1_700_000_000_000 + jumpedMs + (performance.now() - startMs) * speed
+/** `msPerTurn`: for work that takes many turns in a time that a deadline of the product allows. */
+export function createTestClock(msPerTurn = MS_PER_TURN): TestClock {
+  const waiting = new Set<{ readonly dueMs: number; readonly wake: () => void }>()
+  let nowMs = 1_700_000_000_000
+  let isTurning = false
 
   function later(ms: number, work: () => void): () => void {
-    const one = { dueMs: nowMs() + ms, timer: setTimeout(() => one.wake(), ms / speed), wake: () => undefined as void }
-    one.wake = () => {
-      if (!waiting.delete(one)) return
-      clearTimeout(one.timer)
-      work()
-    }
+    const one = { dueMs: nowMs + ms, wake: work }
     waiting.add(one)
-    return () => {
-      waiting.delete(one)
-      clearTimeout(one.timer)
-    }
+    turn()
+    return () => void waiting.delete(one)
   }
 
-  return clockOf({
-    nowMs,
-    later,
-    jump(ms) {
-      jumpedMs += ms
-      for (const one of Array.from(waiting)) if (one.dueMs <= nowMs()) one.wake()
-    },
-  })
+  function turn(): void {
+    if (isTurning || waiting.size === 0) return
+    isTurning = true
+    setTimeout(() => {
+      isTurning = false
+      pass(msPerTurn)
+      turn()
+    }, 1).unref()
+  }
+
+  function pass(ms: number): void {
+    nowMs += ms
+    const due = Array.from(waiting).filter((one) => one.dueMs <= nowMs)
+    // What is called off by what is woken before it is not woken.
+    for (const one of due.sort((a, b) => a.dueMs - b.dueMs)) if (waiting.delete(one)) one.wake()
+  }
+
+  return clockOf({ nowMs: () => nowMs, later, jump: pass })
 }
 
 /** `later` does the work after so long, unless it is called off by what it returns. */
@@ -73,11 +77,14 @@ export function clockOf({
   }
 }
 
+/** Some 25 s of an idle machine, more of a busy one. */
+const TURNS_MAX = 20_000
+
 /** Waits for a condition, a turn of the event loop at a time; fails after enough turns for anything that will ever happen. */
 export async function until(condition: () => boolean | Promise<boolean>, what = 'the condition'): Promise<void> {
-  const startMs = performance.now()
-  while (!(await condition())) {
-    if (performance.now() - startMs > 20_000) throw new Error(`never came true: ${what}`)
+  for (let turn = 0; turn < TURNS_MAX; turn += 1) {
+    if (await condition()) return
     await new Promise((next) => setTimeout(next, 1))
   }
+  throw new Error(`never came true: ${what}`)
 }

@@ -98,9 +98,9 @@ export function endWorlds(): void {
   for (const over of worlds.splice(0)) over.abort(new Error('the test is over'))
 }
 
-export function createTestWorld(options: { readonly clockSpeed?: number | undefined } = {}): TestWorld {
+export function createTestWorld(options: { readonly msPerTurn?: number | undefined } = {}): TestWorld {
   const chain = createTestChain()
-  const clock = createTestClock(options.clockSpeed)
+  const clock = createTestClock(options.msPerTurn)
   const over = new AbortController()
   worlds.push(over)
   const hosts = new Map<string, (request: Request) => Promise<Response>>([

@@ -32,9 +32,9 @@ type Network = {
 
 async function network(
   nodeCount: number,
-  options: TestGatewayOptions & { readonly clockSpeed?: number | undefined } = {},
+  options: TestGatewayOptions & { readonly msPerTurn?: number | undefined } = {},
 ): Promise<Network> {
-  const world = createTestWorld({ clockSpeed: options.clockSpeed })
+  const world = createTestWorld({ msPerTurn: options.msPerTurn })
   const nodes = await world.members(nodeCount)
   const gateway = await world.gateway('gateway', options)
   await gateway.caughtUp()
@@ -334,7 +334,7 @@ describe('uploads of official clients through the gateway', () => {
 
   test('that are large are passed on while they come in', async () => {
     // 32 segments are hashed four times on one thread: at full speed the deadline of a put is 600 ms of it.
-    const at = await network(3, { clockSpeed: 5 })
+    const at = await network(3, { msPerTurn: 5 })
     const object = objectOf(40 * SEGMENT_SIZE_BYTES, -1)
     const entry = await submit(at, object)
     for (let index = 0; index < 39; index++)
