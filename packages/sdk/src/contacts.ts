@@ -25,8 +25,8 @@ export type Contact = {
   readonly url: string
   readonly node: StorageNodeClient
   /** The node's status, checked against our network, and cached while fresh. Throws `NETWORK_MISMATCH`, or what the request
-   *  throws. */
-  status(options: Abortable): Promise<NodeStatus>
+   *  throws. `timeoutMs`: three seconds by default. */
+  status(options: Abortable & { readonly timeoutMs?: number }): Promise<NodeStatus>
   /** It failed a short while ago: ask others first. */
   isAvoided(): boolean
   /** It did not answer, or answered wrong. Errors that are nobody's fault change nothing. */
@@ -75,8 +75,8 @@ function createContact(
   const node = clientOf(endpoint, deps, options)
   let avoidUntilMs = 0
   let cached: { readonly status: NodeStatus; readonly untilMs: number } | undefined
-  const ask = shared(async (signal) => {
-    const status = await node.status({ signal, timeoutMs: STATUS_TIMEOUT_MS })
+  const ask = shared(async (signal, timeoutMs: number) => {
+    const status = await node.status({ signal, timeoutMs })
     checkStatus(status, network, node.url)
     cached = { status, untilMs: clock.nowMs() + STATUS_FRESH_MS }
     return status
@@ -84,10 +84,10 @@ function createContact(
   return {
     url: node.url,
     node,
-    status: async (options) => {
-      options.signal?.throwIfAborted()
+    status: async ({ signal, timeoutMs = STATUS_TIMEOUT_MS }) => {
+      signal?.throwIfAborted()
       if (cached !== undefined && clock.nowMs() < cached.untilMs) return cached.status
-      return ask(options)
+      return ask({ signal }, timeoutMs)
     },
     isAvoided: () => clock.nowMs() < avoidUntilMs,
     failed: (error) => {

@@ -76,8 +76,9 @@ export type Preflight = { readonly known: readonly HeldEntry[] }
 /** Nodes are asked a few at once when homes do not answer. */
 const ASK_WINDOW = 8
 
-/** Asks the homes whether they are of our network and what they know of the roots, the first of which is that of the object. With `needs: 'holders'`, goes on until enough
- *  nodes are reachable and throws `NODES_TOO_FEW` otherwise. Throws `NETWORK_MISMATCH` when that is why there are too few. */
+/** Asks the homes whether they are of our network and what they know of the roots, the first of which is that of the object. With
+ *  `needs: 'holders'`, goes on until enough nodes are reachable: the others, then once more and with more patience those that did
+ *  not answer in time. Throws `NODES_TOO_FEW` otherwise, and `NETWORK_MISMATCH` when that is why there are too few. */
 export async function preflight(
   client: Client,
   what: {
@@ -90,49 +91,68 @@ export async function preflight(
   const { roots, placement } = what
   const order = askingOrder(placement)
   const known: HeldEntry[] = []
-  const failures: NodeFailure[] = []
+  const failures = new Map<Member, unknown>()
   let reachableCount = 0
-  const ask = async (member: Member, outer: AbortSignal): Promise<void> => {
-    let contact: Contact | undefined
-    const { signal, end } = childScope(outer)
-    try {
-      contact = client.contacts.of(member.endpoint)
-      const { node } = contact
-      const [status, ...lists] = await Promise.all([
-        contact.status({ signal }),
-        ...roots.map((root) => node.entries(root, { signal, timeoutMs: ASK_TIMEOUT_MS })),
-      ])
-      const entries = lists.flat()
-      known.push(...entries)
-      if (status.readOnly && entries.length === 0)
-        throw fail('NODE_REFUSED', { node: contact.url, reason: 'its store is read-only' })
-      reachableCount += 1
-    } catch (error) {
-      outer.throwIfAborted()
-      contact?.failed(error)
-      failures.push({ node: member.endpoint, error })
-    } finally {
-      end()
+  const askFor =
+    (timeoutMs: number) =>
+    async (member: Member, outer: AbortSignal): Promise<void> => {
+      let contact: Contact | undefined
+      const { signal, end } = childScope(outer)
+      try {
+        contact = client.contacts.of(member.endpoint)
+        const { node } = contact
+        const [status, ...lists] = await Promise.all([
+          contact.status({ signal, timeoutMs }),
+          ...roots.map((root) => node.entries(root, { signal, timeoutMs })),
+        ])
+        const entries = lists.flat()
+        known.push(...entries)
+        if (status.readOnly && entries.length === 0)
+          throw fail('NODE_REFUSED', { node: contact.url, reason: 'its store is read-only' })
+        reachableCount += 1
+        failures.delete(member)
+      } catch (error) {
+        outer.throwIfAborted()
+        contact?.failed(error)
+        failures.set(member, error)
+      } finally {
+        end()
+      }
     }
+  const askAll = async (members: readonly Member[], timeoutMs: number): Promise<void> => {
+    await mapBounded(members, { ...options, window: ASK_WINDOW }, askFor(timeoutMs))
   }
-  const homes = order.slice(0, placement.needed)
-  await mapBounded(homes, { ...options, window: ASK_WINDOW }, ask)
-  const stranger = failures.find(({ error }) => isFailure(error, 'NETWORK_MISMATCH'))
-  if (reachableCount === 0 && stranger !== undefined) throw stranger.error
-  for (let at = homes.length; what.needs === 'holders' && reachableCount < placement.needed; at += ASK_WINDOW) {
-    if (at >= order.length) throw tooFew(roots[0], placement, reachableCount, failures)
-    await mapBounded(order.slice(at, at + ASK_WINDOW), { ...options, window: ASK_WINDOW }, ask)
+  const isEnough = (): boolean => what.needs === 'nothing' || reachableCount >= placement.needed
+
+  await askAll(order.slice(0, placement.needed), ASK_TIMEOUT_MS)
+  const stranger = mismatchIn(failures.values())
+  if (reachableCount === 0 && stranger !== undefined) throw stranger
+  for (let at = placement.needed; !isEnough() && at < order.length; at += ASK_WINDOW)
+    await askAll(order.slice(at, at + ASK_WINDOW), ASK_TIMEOUT_MS)
+  if (!isEnough()) {
+    const late = order.filter((member) => isFailure(failures.get(member), 'DEADLINE_PASSED'))
+    await askAll(late.slice(0, ASK_WINDOW), ASK_AGAIN_TIMEOUT_MS)
   }
+  if (!isEnough()) throw tooFew(roots[0], placement, reachableCount, failures)
   return { known }
 }
 
 /** A node that hangs must not hold up an upload: others are there. */
 const ASK_TIMEOUT_MS = 3_000
+/** Where too few are left without it, a node on a busy machine is waited for: a laptop that does something else as well. */
+const ASK_AGAIN_TIMEOUT_MS = 12_000
 
-function tooFew(root: Root, placement: Placement, reachable: number, failures: readonly NodeFailure[]): Failure {
-  const mismatch = failures.find(({ error }) => isFailure(error, 'NETWORK_MISMATCH'))
-  if (mismatch !== undefined) return mismatch.error as Failure
-  return fail('NODES_TOO_FEW', { root, needed: placement.needed, reachable, failures: listFailures(failures) })
+function tooFew(root: Root, placement: Placement, reachable: number, failures: ReadonlyMap<Member, unknown>): Failure {
+  const listed = Array.from(failures, ([{ endpoint: node }, error]): NodeFailure => ({ node, error }))
+  return (
+    mismatchIn(failures.values()) ??
+    fail('NODES_TOO_FEW', { root, needed: placement.needed, reachable, failures: listFailures(listed) })
+  )
+}
+
+function mismatchIn(errors: Iterable<unknown>): Failure | undefined {
+  for (const error of errors) if (isFailure(error, 'NETWORK_MISMATCH')) return error
+  return undefined
 }
 
 /** Names in one error: a person reads a few, a log keeps a line. */

@@ -96,14 +96,16 @@ export async function abortable<T>(promise: Promise<T>, options: Abortable): Pro
   }
 }
 
-/** One run of `work` serves all who ask while it runs. It is aborted when the last of them has left. */
-export function shared<T>(work: (signal: AbortSignal) => Promise<T>): (options: Abortable) => Promise<T> {
+/** One run of `work` serves all who ask while it runs, with the arguments of the first. It is aborted when the last of them has left. */
+export function shared<T, Args extends readonly unknown[]>(
+  work: (signal: AbortSignal, ...args: Args) => Promise<T>,
+): (options: Abortable, ...args: Args) => Promise<T> {
   let running: { readonly result: Promise<T>; readonly controller: AbortController; waiting: number } | undefined
-  return async ({ signal }) => {
+  return async ({ signal }, ...args) => {
     signal?.throwIfAborted()
     if (running === undefined) {
       const controller = new AbortController()
-      running = { controller, result: work(controller.signal), waiting: 0 }
+      running = { controller, result: work(controller.signal, ...args), waiting: 0 }
       const mine = running
       const over = (): void => {
         if (running === mine) running = undefined

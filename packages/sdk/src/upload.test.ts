@@ -24,6 +24,7 @@ import {
   type NetworkNode,
 } from '../../../sim/fakes/network.ts'
 import { failureOf, reasonOf, turns, turnsUntil } from '../../../sim/fakes/outcome.ts'
+import { createTestClock } from '../../node/test/testClock.ts'
 import { webClock } from './defaults.ts'
 import {
   downloadBytes,
@@ -224,6 +225,24 @@ describe('before anything is signed', () => {
     const error = await unsigned(network, upload(network.client(), content(1, 1)))
     expect(error).toMatchObject({ code: 'NODES_TOO_FEW', facts: { needed: 3, reachable: 2 } })
     expect(error.facts['failures']).toMatch(/http:\/\/node-\d\.test\/ NODE_UNREACHABLE/)
+  })
+
+  test('nodes on a busy machine are waited for where too few are left without them', async () => {
+    const network = createFakeNetwork()
+    const clock = createTestClock()
+    let heldCount = 0
+    for (const node of network.nodes) {
+      node.fault = async (request, honest) => {
+        if (request.url.includes('/status') && heldCount < 12) {
+          heldCount += 1
+          await clock.sleep(5_000, {})
+        }
+        return honest.handle(request)
+      }
+    }
+    const { receipts } = await upload(network.client({}, { clock }), content(1, 1))
+    expect(receipts).toHaveLength(3)
+    expect(heldCount).toBe(12)
   })
 
   test('no signer, no members, an empty source, impossible options', async () => {
