@@ -21,6 +21,8 @@ export default defineConfig({
     maxWorkers: process.env['TEST_FILES_AT_ONCE'] === '1' ? 1 : Math.min(availableParallelism(), 4),
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    // One second by default, which a busy machine may need for anything.
+    expect: { poll: { timeout: 20_000, interval: 10 } },
     projects: [
       { extends: true, test: { name: 'worlds', include: worlds, exclude: none, testTimeout: 240_000 } },
       {
