@@ -215,6 +215,7 @@ async function wholeOf(stream: ReadableStream<Uint8Array>): Promise<Uint8Array<A
   for (;;) {
     const { done, value } = await reader.read()
     if (done) return new Uint8Array(concat(parts))
-    parts.push(value)
+    // As on any connection: the sender may use its memory again.
+    parts.push(value.slice())
   }
 }

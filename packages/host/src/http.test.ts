@@ -2,8 +2,9 @@ import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { once } from 'node:events'
-import { request as httpRequest } from 'node:http'
+import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { connect, type Socket } from 'node:net'
+import { buffer as wholeOf } from 'node:stream/consumers'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import { isFailure, type LogFields, type Logger } from '@weightless/core'
 import { serveHttp, type HttpHandler, type HttpServer, type ServeHttpOptions } from './http.ts'
@@ -357,6 +358,37 @@ describe('the body of a response', () => {
         ),
     )
     expect((await (await fetch(server.url)).arrayBuffer()).byteLength).toBe(5 * 256 * 1024)
+  })
+
+  test('whose source uses its memory again arrives as it was, however late the client reads', async () => {
+    const chunkBytes = 1024
+    const buffers = [0, 1, 2].map(() => new Uint8Array(chunkBytes))
+    let step = 0
+    const server = await serve(
+      async () =>
+        new Response(
+          new ReadableStream(
+            {
+              pull(controller) {
+                // Two are asked for before the first is written: the third finds that the kernel has that one.
+                const buffer = buffers[step % buffers.length]!
+                if (step === 16 * 1024) return controller.close()
+                controller.enqueue(buffer.fill(step++ % 251))
+              },
+            },
+            { highWaterMark: 0 },
+          ),
+        ),
+    )
+    const response = await new Promise<IncomingMessage>((resolve) => httpRequest(server.url, resolve).end())
+    await settled(() => step)
+    expect(step).toBeLessThan(16 * 1024)
+    const whole = await wholeOf(response)
+    const wrong = Array.from({ length: 16 * 1024 }, (_, i) => i).filter(
+      (i) => !whole.subarray(i * chunkBytes, (i + 1) * chunkBytes).every((byte) => byte === i % 251),
+    )
+    expect(whole.length).toBe(16 * 1024 * chunkBytes)
+    expect(wrong).toEqual([])
   })
 
   test('whose source is slow is not cut off for that', async () => {

@@ -74,12 +74,9 @@ async function writeBody(
   // A source that breaks off while the client is slow ends the answer at once: it may be the reason why.
   let onBroken: (error: unknown) => void = () => undefined
   reader.closed.catch((error: unknown) => onBroken(error))
-  /** Nothing more is asked of the source before the kernel has what was written: a source can tell by that how fast its reader is. */
-  const write = async (chunk: Uint8Array): Promise<void> => {
-    outgoing.write(chunk)
-    // Not what `write` said: what has been drained meanwhile sends no event any more.
-    if (outgoing.writableNeedDrain) await drained(outgoing, (listener) => (onBroken = listener))
-  }
+  /** Nothing more is asked of the source before the kernel has what was written: a source can tell by that how fast its reader is,
+   *  and may use the memory again. */
+  const write = (chunk: Uint8Array): Promise<void> => written(outgoing, chunk, (listener) => (onBroken = listener))
   await write(firstChunk)
   let step = 'pending' in second ? await second.pending : second
   while (!step.done) {
@@ -140,23 +137,25 @@ function cutWhenIdle(outgoing: ServerResponse, idleMsMax: number): void {
   })
 }
 
-function drained(outgoing: ServerResponse, listenBroken: (listener: (error: unknown) => void) => void): Promise<void> {
+function written(
+  outgoing: ServerResponse,
+  chunk: Uint8Array,
+  listenBroken: (listener: (error: unknown) => void) => void,
+): Promise<void> {
   return new Promise((resolve, reject) => {
     listenBroken(reject)
-    const onDrain = (): void => {
-      outgoing.off('close', onClose)
-      resolve()
-    }
-    const onClose = (): void => {
-      outgoing.off('drain', onDrain)
-      reject(new Error('the client is gone'))
-    }
+    // A connection that ends does not call back for what it still had to write.
+    const onClose = (): void => reject(new Error('the client is gone'))
     if (outgoing.destroyed) {
       onClose()
       return
     }
-    outgoing.once('drain', onDrain)
     outgoing.once('close', onClose)
+    outgoing.write(chunk, (error) => {
+      outgoing.off('close', onClose)
+      if (error) reject(error)
+      else resolve()
+    })
   })
 }
 

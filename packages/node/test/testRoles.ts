@@ -91,6 +91,25 @@ export type TestRole = {
   kill(): Promise<void>
 }
 
+/** What a client has of an answer is its own: a server may use the memory again. */
+function asReceived(response: Response): Response {
+  if (response.body === null) return response
+  const reader = response.body.getReader()
+  const copies = new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        const { done, value } = await reader.read()
+        if (done) controller.close()
+        else controller.enqueue(value.slice())
+      },
+      cancel: (reason) => reader.cancel(reason),
+    },
+    { highWaterMark: 0 },
+  )
+  const { status, headers } = response
+  return new Response(copies, { status, headers })
+}
+
 const worlds: AbortController[] = []
 
 /** Ends everything that tests started; for `afterEach`. */
@@ -120,7 +139,7 @@ export function createTestWorld(options: { readonly msPerTurn?: number | undefin
       const host = hosts.get(origin)
       const answer = faults.get(origin)?.(request)
       if (answer === undefined && host === undefined) throw new TypeError('fetch failed')
-      return await abortable(answer ?? host!(request), request.signal)
+      return asReceived(await abortable(answer ?? host!(request), request.signal))
     },
   }
 
@@ -171,8 +190,8 @@ export function createTestWorld(options: { readonly msPerTurn?: number | undefin
     hosts.set(url, (request) => role.handle(request, {}))
     parts.lost.call = ({ root }) => role.onLost(root)
     const running = [follower.run({ signal }).catch(() => undefined), role.run({ signal }).catch(() => undefined)]
-    const fetchRole = (path: string, init: RequestInit = {}): Promise<Response> =>
-      role.handle(new Request(url + path, init), {})
+    const fetchRole = async (path: string, init: RequestInit = {}): Promise<Response> =>
+      asReceived(await role.handle(new Request(url + path, init), {}))
     const rpcText = async (body: string): Promise<string> => {
       const bytes = new TextEncoder().encode(body)
       const headers = { 'content-type': 'application/json', 'content-length': String(bytes.length) }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { createSpareBuffers } from './spareBuffers.ts'
+import { borrowing, createSpareBuffers } from './spareBuffers.ts'
 
 const STEP = 64 * 1024
 
@@ -39,4 +39,18 @@ describe('spare buffers', () => {
     spares.trim()
     expect(spares.take(STEP) === buffer).toBe(false)
   })
+})
+
+test('what an answer takes is given back together, and serves the next one', () => {
+  const spares = createSpareBuffers({ bytesMax: 1024 * 1024 })
+  const first = borrowing(spares)
+  const buffers = [first.take(100_000), first.take(100_000)].map(({ buffer }) => buffer)
+  expect(buffers[0]).not.toBe(buffers[1])
+  const second = borrowing(spares)
+  expect(buffers).not.toContain(second.take(100_000).buffer)
+  first.giveBack()
+  first.giveBack()
+  const again = [second.take(100_000), second.take(90_000)].map(({ buffer }) => buffer)
+  expect(new Set(again)).toEqual(new Set(buffers))
+  expect(second.take(100_000)).toHaveLength(100_000)
 })

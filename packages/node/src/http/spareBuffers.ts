@@ -10,6 +10,21 @@ export type SpareBuffers = {
   trim(): void
 }
 
+/** Takes buffers for one answer, which are given back together. */
+export function borrowing(spares: SpareBuffers): { take(sizeBytes: number): Uint8Array; giveBack(): void } {
+  const taken: Uint8Array[] = []
+  return {
+    take(sizeBytes) {
+      const buffer = spares.take(sizeBytes)
+      taken.push(buffer)
+      return buffer.subarray(0, sizeBytes)
+    },
+    giveBack() {
+      for (const buffer of taken.splice(0)) spares.give(buffer)
+    },
+  }
+}
+
 /** Bodies of about one size share their buffers. */
 const STEP_BYTES = 64 * 1024
 

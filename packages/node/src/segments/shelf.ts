@@ -14,7 +14,7 @@ import {
 import { fail } from '../errors.ts'
 import type { EntryIndex } from '../flow/entries.ts'
 import { numberKey } from '../flow/keys.ts'
-import type { SegmentStore, StoredSegment } from '../store/store.ts'
+import type { ReadOptions, SegmentStore, StoredSegment } from '../store/store.ts'
 import { fitSegment } from './fit.ts'
 
 /**
@@ -25,8 +25,12 @@ import { fitSegment } from './fit.ts'
 export type Shelf = {
   /** Proves and stores; resolves when all is synced. Throws `SEGMENT_*`, or what the store throws. */
   put(file: FileClaim, segments: readonly ClaimedSegment[], options: { readonly signal: AbortSignal }): Promise<void>
-  /** A segment of this entry, cut to the entry's own size; `undefined` when it is not here. */
-  read(entry: Entry, index: number, options: { readonly signal: AbortSignal }): Promise<ProvenSegment | undefined>
+  /** A segment of this entry, cut to the entry's own size; `undefined` when it is not here. `take` as in `SegmentStore.get`. */
+  read(
+    entry: Entry,
+    index: number,
+    options: ReadOptions & { readonly signal: AbortSignal },
+  ): Promise<ProvenSegment | undefined>
   has(root: Root, index: number): boolean
   /** Real segments of the entry that are here. */
   heldCount(entry: Entry): number
@@ -158,18 +162,18 @@ export function createShelf(deps: ShelfDeps): Shelf {
   async function read(
     entry: Entry,
     index: number,
-    { signal }: { readonly signal: AbortSignal },
+    options: ReadOptions & { readonly signal: AbortSignal },
   ): Promise<ProvenSegment | undefined> {
     const layout = layoutIfAny(entry)
     if (layout === undefined || index >= layout.segmentCount) return undefined
-    const stored = await readGood(entry.root, index, signal)
+    const stored = await readGood(entry.root, index, options)
     return stored && fitSegment(stored, index, layout)
   }
 
   /** Bytes that went bad are not held, from the first read on: whoever asks goes to another holder. */
-  async function readGood(root: Root, index: number, signal: AbortSignal): Promise<StoredSegment | undefined> {
+  async function readGood(root: Root, index: number, options: ReadOptions): Promise<StoredSegment | undefined> {
     try {
-      return await store.get(root, index, { signal })
+      return await store.get(root, index, options)
     } catch (error) {
       if (isFailure(error, 'STORE_CORRUPT')) return undefined
       throw error

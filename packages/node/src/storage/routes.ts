@@ -2,7 +2,6 @@ import { awaitEntry } from '../flow/awaitEntry.ts'
 import type { Clock, Entry, Logger, Receipt, Root } from '@weightless/core'
 import {
   BATCH_SEGMENTS_MAX,
-  concat,
   decodeFrames,
   encodeFrames,
   layoutOf,
@@ -22,7 +21,7 @@ import type { Gate } from '../http/gate.ts'
 import { requiredQuery, rootOfPath, wholeQuery } from '../http/query.ts'
 import type { BodySource } from '../http/service.ts'
 import { watchedBody } from '../http/watchedBody.ts'
-import type { SpareBuffers } from '../http/spareBuffers.ts'
+import { borrowing, type SpareBuffers } from '../http/spareBuffers.ts'
 import type { Shelf } from '../segments/shelf.ts'
 import type { Receipts } from './receipts.ts'
 import type { ShardRoutes } from './shardRoutes.ts'
@@ -45,6 +44,7 @@ export type StorageRoutesDeps = {
   readonly bodies: Gate
   readonly reads: Gate
   readonly spares: SpareBuffers
+  readonly readSpares: SpareBuffers
   readonly bytes: FastBytes
   readonly clock: Clock
   readonly logger: Logger
@@ -66,7 +66,7 @@ export type RouteCall = {
 
 /** The binary routes of docs/wire.md. `undefined` for a path that is none of them. Throws what the routes answer as errors. */
 export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) => Promise<Response> | undefined {
-  const { follower, shelf, receipts, shards, fingerprints, bodies, reads, spares, bytes, clock } = deps
+  const { follower, shelf, receipts, shards, fingerprints, bodies, reads, spares, readSpares, bytes, clock } = deps
   const { entries } = follower
 
   async function putSegments(root: Root, { request, url, source, signal }: RouteCall): Promise<Response> {
@@ -120,21 +120,24 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
     const place = await reads.enterWatched(count * SEGMENT_SIZE_BYTES, { signal, movedBytes: () => 0 })
     // While the disk is read, no client is to blame.
     place.keep()
+    const { take, giveBack } = borrowing(readSpares)
     try {
       const segments = await Promise.all(
         Array.from({ length: count }, async (_, i) => {
           const index = from + i * step
-          const segment = await shelf.read(entry, index, { signal })
+          const segment = await shelf.read(entry, index, { signal, take })
           if (segment !== undefined) return segment
           deps.onMissed(entry)
           throw fail('SEGMENT_MISSING', { root, index })
         }),
       )
-      const body = concat(encodeFrames(segments))
-      return answer(watchedBody(body, place), {
-        headers: { 'content-type': 'application/x-weightless-segments', 'content-length': String(body.length) },
+      const frames = encodeFrames(segments)
+      const sizeBytes = frames.reduce((sum, part) => sum + part.length, 0)
+      return answer(watchedBody(frames, place, giveBack), {
+        headers: { 'content-type': 'application/x-weightless-segments', 'content-length': String(sizeBytes) },
       })
     } catch (error) {
+      // What was taken is not given back: others of these reads may still be on their way into it.
       place.leave()
       throw error
     }

@@ -88,7 +88,7 @@ export function createShardRoutes(deps: ShardRoutesDeps): ShardRoutes {
   async function answerLarge(value: object, signal: AbortSignal): Promise<Response> {
     const body = new TextEncoder().encode(JSON.stringify(value))
     const place = await reads.enterWatched(body.length, { signal, movedBytes: () => 0 })
-    return answer(watchedBody(body, place), {
+    return answer(watchedBody([body], place), {
       headers: { 'content-type': 'application/json', 'content-length': String(body.length) },
     })
   }

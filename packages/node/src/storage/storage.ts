@@ -89,6 +89,8 @@ const BURST_BYTES_MAX = 13 * 1024 ** 2
 const SPARE_BYTES_MAX = 13 * 1024 ** 2
 /** Buffers kept between segments of official clients. */
 const SPARE_SEGMENT_BYTES_MAX = 4 * 1024 ** 2
+/** Buffers kept between answers with segments: what one reader of ours asks a node for at once. */
+const SPARE_READ_BYTES_MAX = 8 * 1024 ** 2
 /** Answers with segments in memory at once, to clients of either kind. */
 const READS_BYTES_MAX = 32 * 1024 ** 2
 /** Below what an official client waits for an answer (30 s). */
@@ -126,6 +128,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
   )
   const gateOptions = { waitMsMax: QUEUE_MS_MAX, waitingMax: QUEUE_COUNT_MAX }
   const spares = createSpareBuffers({ bytesMax: SPARE_BYTES_MAX, memory: 'shared' })
+  const readSpares = createSpareBuffers({ bytesMax: SPARE_READ_BYTES_MAX })
   const segmentBuffers = createSpareBuffers({ bytesMax: SPARE_SEGMENT_BYTES_MAX, memory: 'shared' })
   const bodies = createGate(
     { ...gateOptions, bytesMax: BODIES_BYTES_MAX, burstBytesMax: BURST_BYTES_MAX, pace: BODY_PACE },
@@ -409,6 +412,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       bodies,
       reads,
       spares,
+      readSpares,
       bytes,
       clock,
       logger,
@@ -439,6 +443,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     for (;;) {
       await clock.sleep(SWEEP_MS, { signal })
       spares.trim()
+      readSpares.trim()
       segmentBuffers.trim()
       // Before the log is followed to its end, a root may look early that is not.
       if (follower.isCaughtUp())

@@ -4,12 +4,13 @@ import { createCounts } from './counts.ts'
 import { fail } from './errors.ts'
 import { damagedKey, decodePlace, rootBytes, segmentKey, type Place } from './rows.ts'
 import { decodeSlot, parseSlotHeader, recordBytes } from './slot.ts'
+import type { TakeMemory } from './slotFiles.ts'
 import type { StoreCore } from './writer.ts'
 
 export type StoredSegment = { readonly data: Uint8Array; readonly proof: SegmentProof }
 
 export type Reader = {
-  read(root: Root, index: number): Promise<StoredSegment | undefined>
+  read(root: Root, index: number, take?: TakeMemory): Promise<StoredSegment | undefined>
   /** Counts a segment as gone bad whose slot cannot be read. */
   disown(root: Root, index: number): Promise<void>
   /** Resolves when no read is under way. */
@@ -32,12 +33,12 @@ export function createReader(core: StoreCore, options: ReaderOptions): Reader {
     return value === undefined ? undefined : decodePlace(value)
   }
 
-  async function read(root: Root, index: number): Promise<StoredSegment | undefined> {
+  async function read(root: Root, index: number, take?: TakeMemory): Promise<StoredSegment | undefined> {
     const bytesOfRoot = rootBytes(root)
     const key = segmentKey(bytesOfRoot, index)
     let place = placeOf(root, index, key)
     for (let attempt = 0; place !== undefined && attempt < READ_ATTEMPTS_MAX; attempt++) {
-      const segment = await readPlace(place)
+      const segment = await readPlace(place, take)
       if (segment !== undefined) return segment
       // A slot may be overwritten only after its row is gone, so a row that stays the same means bad bytes.
       const now = placeOf(root, index, key)
@@ -52,10 +53,10 @@ export function createReader(core: StoreCore, options: ReaderOptions): Reader {
     return undefined
   }
 
-  async function readPlace(place: Place): Promise<StoredSegment | undefined> {
+  async function readPlace(place: Place, take?: TakeMemory): Promise<StoredSegment | undefined> {
     let record: Uint8Array
     try {
-      record = await core.files.read(place, recordBytes(place.dataBytes, place.depth))
+      record = await core.files.read(place, recordBytes(place.dataBytes, place.depth), take)
     } catch (cause) {
       throw fail(
         'STORE_READ_FAILED',
@@ -91,8 +92,8 @@ export function createReader(core: StoreCore, options: ReaderOptions): Reader {
       const place = placeOf(root, index, segmentKey(rootBytes(root), index))
       if (place !== undefined) await lose(root, index, place)
     },
-    read: (root, index) => {
-      const done = read(root, index)
+    read: (root, index, take) => {
+      const done = read(root, index, take)
       const settled = done.then(
         () => undefined,
         () => undefined,

@@ -13,6 +13,11 @@ export type SlotRecord = SlotAddress & { readonly head: Uint8Array; readonly dat
 /** One file of slots. `identity` is that of the open file: compared with its path before anything is acknowledged. */
 export type SlotFile = { readonly path: string; readonly file: DiskFile }
 
+/** Memory for so many bytes, whatever is in it. */
+export type TakeMemory = (sizeBytes: number) => Uint8Array
+
+const newMemory: TakeMemory = (sizeBytes) => new Uint8Array(sizeBytes)
+
 export type SlotFiles = {
   /** Makes the files of these slots and gives them their length; new names are durable when this resolves. */
   prepare(classId: number, slots: readonly number[]): Promise<void>
@@ -22,8 +27,8 @@ export type SlotFiles = {
   sync(files: Iterable<SlotFile>): Promise<void>
   /** Overwrites the head of a slot. Resolves to its file. */
   writeHead(at: SlotAddress, head: Uint8Array): Promise<SlotFile>
-  /** The first `sizeBytes` of a slot; less where the file ends. */
-  read(at: SlotAddress, sizeBytes: number): Promise<Uint8Array>
+  /** The first `sizeBytes` of a slot, in memory from `take`; less where the file ends. */
+  read(at: SlotAddress, sizeBytes: number, take?: TakeMemory): Promise<Uint8Array>
   /** The files of slots that have been read or written. */
   filesOf(at: readonly SlotAddress[]): Promise<readonly SlotFile[]>
   /** Classes and file numbers that exist on disk, with the slots that each has room for. */
@@ -156,8 +161,8 @@ export function createSlotFiles(directory: string, disk: Disk): SlotFiles {
       await target.file.write([head], offsetOf(at))
       return target
     },
-    async read(at, sizeBytes) {
-      const into = new Uint8Array(sizeBytes)
+    async read(at, sizeBytes, take = newMemory) {
+      const into = take(sizeBytes)
       const found = await openFile(at.classId, Math.floor(at.slot / FILE_SLOTS), false)
       if (found === undefined) return into.subarray(0, 0)
       return into.subarray(0, await found.file.read(into, offsetOf(at)))

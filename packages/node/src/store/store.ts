@@ -19,7 +19,7 @@ import {
   segmentKey,
   segmentsOf,
 } from './rows.ts'
-import { createSlotFiles } from './slotFiles.ts'
+import { createSlotFiles, type TakeMemory } from './slotFiles.ts'
 import { checkSegmentShape, createWriter, type NewSegment, type StoreCore } from './writer.ts'
 
 /** Segments by (root, index), on disk for good once `put` has resolved (DESIGN D5). The files and the rows of the index are one
@@ -29,9 +29,9 @@ export type SegmentStore = AsyncDisposable & {
    *  then. Waits when too much is being written. After its writes have begun it ends by itself, whatever the signal says.
    *  Throws `STORE_FULL`, or why the store takes no more writes. */
   put(root: Root, segments: readonly NewSegment[], options?: Abortable): Promise<void>
-  /** Views into one buffer of their own. `undefined` when the segment is not held. Throws `STORE_CORRUPT` when its checksum does
+  /** Views into one buffer, of its own or from `take`, which may be called more than once. `undefined` when the segment is not held. Throws `STORE_CORRUPT` when its checksum does
    *  not fit: from then on it is not held, and may be put again. */
-  get(root: Root, index: number, options?: Abortable): Promise<StoredSegment | undefined>
+  get(root: Root, index: number, options?: ReadOptions): Promise<StoredSegment | undefined>
   /** Counts a segment that cannot be read as one whose bytes went bad. For who has seen that its disk reads others well. */
   disown(root: Root, index: number): Promise<void>
   presence(root: Root): Presence
@@ -68,6 +68,8 @@ export type Usage = {
   /** Segments whose bytes went bad and that have not been put again. */
   readonly damagedCount: number
 }
+
+export type ReadOptions = Abortable & { readonly take?: TakeMemory | undefined }
 
 export type SegmentStoreOptions = {
   readonly dataDir: string
@@ -299,10 +301,10 @@ export async function createSegmentStore(
 
   return {
     put,
-    get: async (root, segmentIndex, { signal } = {}) => {
+    get: async (root, segmentIndex, { signal, take } = {}) => {
       signal?.throwIfAborted()
       if (isClosed) throw fail('STORE_CLOSED')
-      return reader.read(root, segmentIndex)
+      return reader.read(root, segmentIndex, take)
     },
     disown: async (root, segmentIndex) => {
       checkWritable()

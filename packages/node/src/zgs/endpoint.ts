@@ -182,5 +182,5 @@ function answerText(text: string, place?: Place): Response {
   const headers = { 'content-type': 'application/json' }
   if (place === undefined) return answer(text, { headers })
   const bytes = new TextEncoder().encode(text)
-  return answer(watchedBody(bytes, place), { headers: { ...headers, 'content-length': String(bytes.length) } })
+  return answer(watchedBody([bytes], place), { headers: { ...headers, 'content-length': String(bytes.length) } })
 }
