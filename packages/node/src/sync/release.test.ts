@@ -226,6 +226,37 @@ describe('an object whose certificate nobody has', () => {
   })
 })
 
+describe('parity that is proven and not durable', () => {
+  test('is built at its homes while the copies stay; they are given up once it is durable', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(7)
+    const upload = await submitCoded(world, codedObjectOf(SIZE_BYTES, 12, { k: 3, m: 3 }), nodes)
+    const homes = homesOf(upload.object, nodes)
+    const copies = placeHomes({ key: upload.data.root, slotCount: 3 }, membersOf(nodes)).map(({ member }) => {
+      return nodes.find((node) => node.signer === member.signer)!
+    })
+    for (const [slot, node] of copies.entries()) await putCopy(node, upload.data, upload.object.data, slot)
+    // One shard of three in each stripe: two are needed.
+    await putSlots(upload, homes.get(4)!, [4])
+    const isBuilt = (slot: number): boolean => {
+      const { root } = slot < 3 ? upload.data : upload.parity
+      const { segments } = upload.object.shardsOf(slot)
+      return segments.every(({ index }) => homes.get(slot)!.store.presence(root).has(index))
+    }
+    const hasGone = (): boolean => copies.some((node) => node.store.presence(upload.data.root).heldCount < 10)
+    await eventually(
+      world,
+      () => {
+        if (hasGone()) expect([0, 1, 2, 3, 4, 5].filter(isBuilt).length).toBeGreaterThanOrEqual(5)
+        return [...homes].every(([slot, node]) => segmentCount(upload, node) === slotSegments(upload, slot))
+      },
+      'each home has its slot and nothing else',
+    )
+    for (const node of homes.values()) expect((await node.fetch(certificatePath(upload))).status).toBe(200)
+    expect(Buffer.compare(await readBack(world, [...homes.values()].slice(3), upload), bytesOf(upload))).toBe(0)
+  })
+})
+
 describe('planted attacks', () => {
   test('a stranger submits the data and bogus parity first, then the owner uploads: copies go for the right parity, and it reads back', async () => {
     const world = createTestWorld()
