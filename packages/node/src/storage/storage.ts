@@ -203,7 +203,11 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     const found = await findCertificate(entry, options, { certificates, parities, peers, logger })
     const isFound = kept === undefined ? found === 'found' : duties.betterOf(entry) === undefined
     if (!isFound) await makeCertificate(entry, kept, options.signal)
-    if (isNew(certificates.get(entry), before)) redundancy.reconsider(entry)
+    if (isNew(certificates.get(entry), before)) {
+      // Also where it was the release or the hand-off that asked.
+      sync.reconsider(entry)
+      redundancy.reconsider(entry)
+    }
     return isFound || duties.shardsOf(entry) !== undefined ? 'found' : 'none'
   }
   async function makeCertificate(entry: Entry, kept: CodedEntry | undefined, signal: AbortSignal): Promise<void> {
