@@ -279,10 +279,10 @@ describe('planted attacks', () => {
     for (const node of copies) expect(node.store.presence(upload.data.root).heldCount).toBe(10)
     const { homes, holders } = await protectedCopies(world, nodes, upload)
     await tellAll(upload, holders, nodes)
-    await settled(world, nodes)
     for (const [slot, node] of homes) {
       const { of, segments } = object.shardsOf(slot)
-      await until(
+      await eventually(
+        world,
         () => node.store.presence(upload.data.root).heldCount === (of === 'data' ? segments.length : 0),
         `only slot ${slot} is left`,
       )
