@@ -204,8 +204,9 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     const isFound = kept === undefined ? found === 'found' : duties.betterOf(entry) === undefined
     if (!isFound) await makeCertificate(entry, kept, options.signal)
     if (isNew(certificates.get(entry), before)) {
-      // Also where it was the release or the hand-off that asked.
+      // Whoever of them has asked.
       sync.reconsider(entry)
+      release.reconsider(entry)
       redundancy.reconsider(entry)
     }
     return isFound || duties.shardsOf(entry) !== undefined ? 'found' : 'none'

@@ -227,19 +227,44 @@ describe('an object whose certificate nobody has', () => {
 })
 
 describe('parity that is proven and not durable', () => {
-  test('is built at its homes while the copies stay; they are given up once it is durable', async () => {
-    const world = createTestWorld()
-    const nodes = await world.members(7)
-    const upload = await submitCoded(world, codedObjectOf(SIZE_BYTES, 12, { k: 3, m: 3 }), nodes)
+  /** Four holders in all, where five are needed: one of them has a parity slot, and a copy beside those at the homes of copies. */
+  async function atFour(world: TestWorld, nodes: readonly Holder[]) {
+    const upload = await submitCoded(world, codedObjectOf(SIZE_BYTES, 12, code), nodes)
     const homes = homesOf(upload.object, nodes)
     const copies = placeHomes({ key: upload.data.root, slotCount: 3 }, membersOf(nodes)).map(({ member }) => {
       return nodes.find((node) => node.signer === member.signer)!
     })
-    for (const [slot, node] of copies.entries()) await putCopy(node, upload.data, upload.object.data, slot)
-    // One shard of three in each stripe: two are needed.
-    await putSlots(upload, homes.get(4)!, [4])
+    const slot = [4, 5].find((one) => !copies.includes(homes.get(one)!))!
+    const fourth = homes.get(slot)!
+    for (const [rank, node] of copies.entries()) await putCopy(node, upload.data, upload.object.data, rank)
+    await putSlots(upload, fourth, [slot])
+    await putCopy(fourth, upload.data, upload.object.data, 0)
+    return { upload, homes, fourth, copies: [...copies, fourth] }
+  }
+
+  test('lets go of no copy, not even of one whose homes are others', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(7)
+    const { upload, fourth, copies } = await atFour(world, nodes)
+    for (const node of nodes) if (!copies.includes(node)) await node.kill()
+    await settled(world, copies)
+    expect((await fourth.fetch(certificatePath(upload))).status).toBe(200)
+    // It looks at all that it has.
+    await fourth.kill()
+    const again = await world.storage(nameOf(fourth), { machine: fourth.machine })
+    await settled(world, [again])
+    for (const node of [...copies.slice(0, 3), again]) {
+      expect((await releaseOf(node)).releasedBytes).toBe(0)
+      expect(node.store.presence(upload.data.root).heldCount).toBe(10)
+    }
+  })
+
+  test('is built at its homes while the copies stay; they are given up once it is durable', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(7)
+    const { upload, homes, copies } = await atFour(world, nodes)
     const isBuilt = (slot: number): boolean => {
-      const { root } = slot < 3 ? upload.data : upload.parity
+      const { root } = slot < code.k ? upload.data : upload.parity
       const { segments } = upload.object.shardsOf(slot)
       return segments.every(({ index }) => homes.get(slot)!.store.presence(root).has(index))
     }
@@ -253,7 +278,8 @@ describe('parity that is proven and not durable', () => {
       'each home has its slot and nothing else',
     )
     for (const node of homes.values()) expect((await node.fetch(certificatePath(upload))).status).toBe(200)
-    expect(Buffer.compare(await readBack(world, [...homes.values()].slice(3), upload), bytesOf(upload))).toBe(0)
+    for (const node of [homes.get(0)!, homes.get(3)!]) await node.kill()
+    expect(Buffer.from(await readBack(world, nodes, upload)).equals(bytesOf(upload))).toBe(true)
   })
 })
 
