@@ -1,4 +1,4 @@
-import { domainOf, membershipHash, type Member } from '@weightless/core'
+import { domainOf, type Member } from '@weightless/core'
 import { submissionLog } from '../fakes/chain.ts'
 import { createFakeStorageNode } from '../fakes/storageNode.ts'
 import { storageNodeCompliance } from './storageNode.ts'
@@ -17,7 +17,7 @@ async function fakeNode(): Promise<ShardNodeHarness> {
     chainId,
     flow,
     registry,
-    membershipHashOf: (version) => (version === 1 ? membershipHash(members) : undefined),
+    membersAt: (version) => (version === 1 ? members : undefined),
   })
   members.push({ id: 1, signer: node.signer, endpoint: 'http://node.test/', domain: domainOf('rack'), weight: 1n })
   const chain = submissionLog(flow)

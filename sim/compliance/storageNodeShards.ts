@@ -76,6 +76,15 @@ export function storageNodeShardCompliance(name: string, make: () => Promise<Sha
         await putSegments(of === 'data' ? data : parity, slot, segments)
       }
     }
+    test('the members of a version that it knows are told, and none of another', async () => {
+      const { version, members } = at.membership
+      const told = await jsonOf<{ version: number; members: readonly object[] }>(get(`/v1/members?version=${version}`))
+      const list = members.map((member) => ({ ...member, weight: String(member.weight) }))
+      expect(told).toEqual({ version, members: list })
+      const refused = await refusalOf(get(`/v1/members?version=${version + 1}`))
+      expect(refused).toEqual([404, 'MEMBERSHIP_UNKNOWN', { version: version + 1 }])
+    })
+
     const shardsPath = ({ data, parity }: Submitted, slots?: readonly number[]): string =>
       `/v1/entries/${data.root}/shards?seq=${data.seq}&parity=${parity.seq}` +
       (slots === undefined ? '' : `&slots=${bitmapOf(slots)}`)

@@ -1,4 +1,4 @@
-import { domainOf, membershipHash, type Logger, type Member, type Net } from '@weightless/core'
+import { domainOf, type Logger, type Member, type Net } from '@weightless/core'
 import { createClient, privateKeySigner, type Client, type ClientDeps, type ClientOptions } from '@weightless/sdk'
 import { createFakeChain, type FakeChain, type FakeChainOptions } from './chain.ts'
 import { createFakeStorageNode, type FakeStorageNode } from './storageNode.ts'
@@ -42,7 +42,7 @@ export function createFakeNetwork(options: FakeNetworkOptions = {}): FakeNetwork
       chainId: chain.chainId,
       flow: chain.flow,
       registry: chain.registry,
-      membershipHashOf: (version) => (version === 1 ? membershipHash(nodes.map(({ member }) => member)) : undefined),
+      membersAt: (version) => (version === 1 ? nodes.map(({ member }) => member) : undefined),
     })
     const url = `http://node-${i}.test/`
     const member: Member = {

@@ -13,6 +13,8 @@ import {
   isFailure,
   layoutOf,
   leafCountOf,
+  membershipHash,
+  membersToJson,
   NO_FINGERPRINTS,
   PARITIES_PER_ENTRY_MAX,
   parityFits,
@@ -32,6 +34,7 @@ import {
   type Entry,
   type ErasureCode,
   type Hex,
+  type Member,
   type ProvenSegment,
   type Receipt,
   type Root,
@@ -62,8 +65,8 @@ export type FakeStorageNodeOptions = {
   readonly registry: Address
   /** How long a PUT waits for `learn`, in turns of the event loop. */
   readonly waitTurns?: number
-  /** What the registry says of its members, for certificates. */
-  readonly membershipHashOf?: (version: number) => Uint8Array | undefined
+  /** The members of a version of the registry, for certificates. */
+  readonly membersAt?: (version: number) => readonly Member[] | undefined
 }
 
 type Known = {
@@ -79,7 +82,11 @@ type Coded = {
 }
 
 export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStorageNode {
-  const { privateKey, chainId, flow, registry, waitTurns = 20, membershipHashOf = () => undefined } = options
+  const { privateKey, chainId, flow, registry, waitTurns = 20, membersAt = () => undefined } = options
+  const membershipHashOf = (version: number): Uint8Array | undefined => {
+    const members = membersAt(version)
+    return members && membershipHash(members)
+  }
   const signer = addressOfPrivateKey(privateKey)
   const entries = new Map<Root, Known[]>()
   const segments = new Map<Root, Map<number, ProvenSegment>>()
@@ -239,6 +246,13 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
     return Response.json({ proven, slots, lossesSurvived: facts.lossesSurvived })
   }
 
+  function listMembers(query: URLSearchParams): Response {
+    const version = whole(query, 'version')
+    const members = membersAt(version)
+    if (members === undefined) throw refuse(404, 'MEMBERSHIP_UNKNOWN', { version }, true)
+    return Response.json(membersToJson({ version, members }))
+  }
+
   async function getCertificate(root: Root, query: URLSearchParams): Promise<Response> {
     const { entry, certificate } = await entryOf(root, whole(query, 'seq'))
     if (certificate === undefined) throw refuse(404, 'CERTIFICATE_UNKNOWN', { root, seq: entry.seq }, true)
@@ -331,6 +345,7 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
     }
     if (path === 'GET /v1/status') return status()
     if (path === 'GET /v1/entries') return list(searchParams)
+    if (path === 'GET /v1/members') return listMembers(searchParams)
     if (path === 'GET /health') return Response.json({ ready: true })
     if (path === 'GET /metrics') return new Response('# HELP fake 0\n', { headers: { 'content-type': 'text/plain' } })
     const match = /^\/v1\/entries\/([^/]+)(\/segments|\/receipt|\/shards|\/certificate)?$/.exec(pathname)

@@ -16,3 +16,14 @@ describe('what was promised holds where it once did not, in the world of', () =>
     ],
     { world: 'copies', reorgDepthMax: 0 },
   ))
+
+describe('what was promised under codes holds where it once did not, in the world of', () =>
+  seedsHold(
+    [
+      // A home that lost its index knew the certificate of the lesser of two codes, and looked for no other.
+      20101,
+      // Receipts of a version of the registry that was over, of which nobody told the list: no upload could be certified any more.
+      30025,
+    ],
+    { world: 'codes', reorgDepthMax: 8 },
+  ))

@@ -107,6 +107,11 @@ export const roleErrors = {
     blame: 'none',
     next: 'Ask another node, or ask the holders for their receipts and assemble one.',
   },
+  MEMBERSHIP_UNKNOWN: {
+    retryable: true,
+    blame: 'none',
+    next: 'Ask another node, or this one again once it has read the chain.',
+  },
   ENTRY_NOT_FINAL: { retryable: true, blame: 'none', next: 'Wait until enough holders have signed, then ask again.' },
   SEGMENT_MISSING: { retryable: true, blame: 'none', next: 'Ask another holder for the segment.' },
   RECEIPT_UNAVAILABLE: {

@@ -39,7 +39,7 @@ export async function certify(
   },
 ): Promise<Certified> {
   const receipts = held.map(({ receipt }) => receipt)
-  const memberships = await membershipsOf(client, object, receipts, options)
+  const memberships = await membershipsOf(client, receipts, options)
   const registry = receipts[0]!.registry
   const certificate = assembleCertificate({ ...object, chainId: client.network.chainId, registry }, held, memberships)
   const facts = await verifyOwn(client, certificate, registry, options)
@@ -156,10 +156,9 @@ function listHashes({ members }: Certificate): (version: number) => Uint8Array |
   return (version) => lists.get(version)
 }
 
-/** The member lists that the receipts name: the one in use, the newest one, and what certificates that are kept already tell. */
+/** The member lists that the receipts name: the one in use, the newest one, and what the holders tell of earlier ones. */
 async function membershipsOf(
   client: Client,
-  object: Pick<CertificateObject, 'dataRoot' | 'entrySeq' | 'sizeBytes' | 'code'>,
   receipts: readonly Receipt[],
   options: Abortable & { readonly membership: Membership },
 ): Promise<readonly Membership[]> {
@@ -172,15 +171,14 @@ async function membershipsOf(
     const earlier = client.membership.at?.(version)
     if (earlier !== undefined) known.set(version, earlier)
   }
-  const isMissing = (): boolean => [...versions].some((version) => !known.has(version))
-  if (isMissing()) {
+  const missing = (): readonly number[] => [...versions].filter((version) => !known.has(version))
+  if (missing().length > 0) {
     const newest = await client.membership.read(options)
     known.set(newest.version, newest)
   }
-  for (const { signer } of isMissing() ? receipts : []) {
-    if (!isMissing()) break
+  for (const { signer } of missing().length > 0 ? receipts : []) {
     const endpoint = membership.members.find((member) => member.signer === signer)?.endpoint
-    if (endpoint !== undefined) await learnLists(client, object, endpoint, known, options)
+    if (endpoint !== undefined) await learnLists(client, missing(), endpoint, known, options)
   }
   return [...known.values()]
 }
@@ -195,29 +193,30 @@ function typedList({ members }: Membership, version: number, receipts: readonly 
   return { version, members: named }
 }
 
+/** A list counts when the registry on chain has its hash. */
 async function learnLists(
   client: Client,
-  { dataRoot, entrySeq, sizeBytes, code }: Pick<CertificateObject, 'dataRoot' | 'entrySeq' | 'sizeBytes' | 'code'>,
+  versions: readonly number[],
   endpoint: string,
   known: Map<number, Membership>,
-  options: Abortable,
+  { signal }: Abortable,
 ): Promise<void> {
-  try {
-    const { node } = client.contacts.of(endpoint)
-    const what = { seq: entrySeq, sizeBytesMax: certificateBytesMax({ sizeBytes, code }) }
-    const certificate = await node.certificate(dataRoot, what, { signal: options.signal })
-    if (certificate === undefined) return
-    const hashOf = await membershipHashes(client, certificate, options)
-    for (const { version, members } of certificate.members) {
-      const list = members.map((member) => ({ ...member, weight: BigInt(member.weight) }))
-      const hash = hashOf(version)
-      if (hash !== undefined && equal(hash, membershipHash(list))) known.set(version, { version, members: list })
+  const registry = client.membership.registry!
+  const { node } = client.contacts.of(endpoint)
+  for (const version of versions.slice(0, CERTIFICATE_VERSIONS_MAX)) {
+    try {
+      const list = await node.members({ version }, { signal, timeoutMs: MEMBERS_MS_MAX })
+      if (list?.version !== version) continue
+      const hash = await readMembershipHash(client.rpc, registry, { version }, { signal })
+      if (equal(hash, membershipHash(list.members))) known.set(version, list)
+    } catch (error) {
+      signal?.throwIfAborted()
+      if (!isFailure(error)) throw error
     }
-  } catch (error) {
-    options.signal?.throwIfAborted()
-    if (!isFailure(error)) throw error
   }
 }
+
+const MEMBERS_MS_MAX = 5_000
 
 /** What a certificate of such an object may take: member lists and receipts, and the fingerprints of every shard, held twice. */
 export function certificateBytesMax(object: { readonly sizeBytes: number; readonly code: ErasureCode | null }): number {

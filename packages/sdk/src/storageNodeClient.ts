@@ -10,6 +10,7 @@ import {
   invariant,
   isCode,
   isFailure,
+  membershipFromJson,
   parseAddress,
   parseHex,
   PARITIES_PER_ENTRY_MAX,
@@ -27,6 +28,7 @@ import {
   type ErasureCode,
   type Facts,
   type Net,
+  type Membership,
   type ProvenSegment,
   type Receipt,
   type Root,
@@ -96,6 +98,9 @@ export type StorageNodeClient = {
     what: { readonly seq: number; readonly sizeBytesMax: number },
     options: RequestOptions,
   ): Promise<Certificate | undefined>
+  /** The members of a version of the registry, which the registry's hash of that version has yet to bear out. `undefined`: the node does
+   *  not know it. */
+  members(what: { readonly version: number }, options: RequestOptions): Promise<Membership | undefined>
   /** Entries of the log in order, those with seq > after. */
   list(
     what: { readonly after?: number | undefined; readonly limit: number },
@@ -280,6 +285,12 @@ export function createStorageNodeClient(
           { method: 'GET', path: `v1/entries/${root}/certificate?seq=${seq}`, bytesMax: sizeBytesMax },
           options,
           (answer) => certificateFromJson(jsonObject(answer)),
+        ),
+      ),
+    members: ({ version }, options) =>
+      orUndefined(
+        send({ method: 'GET', path: `v1/members?version=${version}`, bytesMax: JSON_BYTES_MAX }, options, (answer) =>
+          membershipFromJson(jsonObject(answer)),
         ),
       ),
     list: ({ after, limit }, options) => {
@@ -495,6 +506,7 @@ const ABSENT: ReadonlySet<string> = new Set([
   'ENTRY_INCOMPLETE',
   'SEGMENT_MISSING',
   'CERTIFICATE_UNKNOWN',
+  'MEMBERSHIP_UNKNOWN',
 ])
 
 function fieldsOf(value: unknown): Fields {

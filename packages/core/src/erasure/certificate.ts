@@ -56,7 +56,7 @@ export function assembleCertificate(
     const membership = memberships.find((each) => each.version === version)
     if (membership === undefined)
       throw fail('CERTIFICATE_INVALID', { reason: 'the members of a version are not known', version })
-    return { version, members: membership.members.map(memberToJson) }
+    return membersToJson(membership)
   })
   return {
     version: 1,
@@ -150,6 +150,11 @@ function checkReceiptCount(receiptCount: number): void {
 function bySlot(a: Receipt, b: Receipt): number {
   const kinds = Number(receiptKindOf(a) === 'copy') - Number(receiptKindOf(b) === 'copy')
   return kinds || slotsOf(a.slots)[0]! - slotsOf(b.slots)[0]! || (a.signer < b.signer ? -1 : 1)
+}
+
+/** A member list as certificates carry it, and nodes tell it. */
+export function membersToJson({ version, members }: Membership): CertificateMembers {
+  return { version, members: members.map(memberToJson) }
 }
 
 function memberToJson({ id, signer, endpoint, domain, weight }: Member): CertificateMember {

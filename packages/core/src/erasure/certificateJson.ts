@@ -8,6 +8,7 @@ import {
   MEMBERS_MAX,
 } from '../limits.ts'
 import { receiptFromJson } from '../storage/receipt.ts'
+import type { Membership } from '../types.ts'
 import type { Certificate, CertificateMember, CertificateMembers } from './certificate.ts'
 import { isCode, type ErasureCode } from './code.ts'
 
@@ -49,6 +50,12 @@ function codeFromJson(value: unknown): ErasureCode {
 function parityFromJson(value: unknown): { readonly root: Root; readonly seq: number } {
   const fields = fieldsOf(value, 'the parity')
   return { root: fields.hex('root', HASH_SIZE_BYTES) as Root, seq: fields.number('seq') }
+}
+
+/** Reads a member list that a node tells; whether it is that of its version, the registry's hash says. Throws `CERTIFICATE_INVALID`. */
+export function membershipFromJson(value: unknown): Membership {
+  const { version, members } = membersFromJson(value)
+  return { version, members: members.map((member) => ({ ...member, weight: BigInt(member.weight) })) }
 }
 
 function membersFromJson(value: unknown): CertificateMembers {

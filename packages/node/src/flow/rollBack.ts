@@ -15,7 +15,8 @@ export type RollBack = {
 }
 
 /** Takes back everything above `to`: entries, the nodes that they placed in the flow, members, block hashes, and what this node
- *  wrote down about those entries (whole, signed, delivered), because their numbers will be those of others. */
+ *  wrote down about those entries (whole, signed, delivered), because their numbers will be those of others. What it paid for their
+ *  parity is written down by their bytes, and stays. */
 export function planRollBack(
   cursor: Pick<Cursor, 'nextSeq'>,
   to: BlockMark,
@@ -42,8 +43,8 @@ export function planRollBack(
     gone.push(
       ...entryRowKeys(entry),
       ...appended.placed.map((node) => flowNodeKey(node.height, node.index)),
-      ...(['whole', 'receipt', 'delivery', 'certificate', 'certified', 'parityStep', 'parityOwed'] as const).map(
-        (kind) => numberKey(kind, entry.seq),
+      ...(['whole', 'receipt', 'delivery', 'certificate', 'certified', 'parityOwed'] as const).map((kind) =>
+        numberKey(kind, entry.seq),
       ),
       ...parityRowKeys(entry),
       ...shardRowKeys(entry, log),

@@ -325,6 +325,28 @@ test('data that no node has heard of yet is not paid for a second time', async (
   expect(entriesOf(network).map(({ root }) => root)).toEqual([entry!.root, object.parity.tree.root])
 })
 
+test('an entry that a reorganisation gave another number while its parity was being paid for has it paid for once', async () => {
+  const network = createFakeNetwork({ mining: 'manual' })
+  const object = codedObjectOf(9 * S, 41, code)
+  const [entry] = submitted(network, object.data.submission)
+  const { giver, taken } = gatewayOn(network, object)
+  const over = new AbortController()
+  const given = giver.give(entry!, { signal: over.signal }).catch(() => 'aborted')
+  await expect.poll(() => sentCount(network)).toBe(1)
+  over.abort()
+  expect(await given).toBe('aborted')
+  // The same bytes under another number, and with other tags.
+  const [again] = submitted(network, { ...object.data.submission, tags: new Uint8Array([1]) })
+  const asked = (): number => network.chain.calls.get('eth_getTransactionReceipt') ?? 0
+  const before = asked()
+  const second = giver.give(again!, { signal: never })
+  await expect.poll(asked).toBeGreaterThan(before + 1)
+  network.chain.mine()
+  expect(await second).toBe('certified')
+  expect(entriesOf(network).map(({ root }) => root)).toEqual([entry!.root, again!.root, object.parity.tree.root])
+  expect(taken.map(({ entry: { seq }, certificate }) => [seq, certificate.parity?.seq])).toEqual([[1, 2]])
+})
+
 test('bytes that are not those of the root are nobody’s parity: nothing is paid', async () => {
   const network = createFakeNetwork()
   const object = codedObjectOf(9 * S, 9, code)

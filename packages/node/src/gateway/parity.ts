@@ -8,6 +8,7 @@ import {
   parseAddress,
   SEGMENT_SIZE_BYTES,
   shardLayoutOf,
+  SLOT_COUNT_MAX,
   toHex,
   type ShardLayout,
 } from '@weightless/core'
@@ -25,7 +26,7 @@ import { createAlarm } from '../alarm.ts'
 import type { Certificates } from '../erasure/certificates.ts'
 import { fail } from '../errors.ts'
 import type { EntryIndex } from '../flow/entries.ts'
-import { numberKey, numberOfKey, numberRange } from '../flow/keys.ts'
+import { numberKey, numberOfKey, numberRange, objectKey } from '../flow/keys.ts'
 import { parityTagsOf } from '../flow/parities.ts'
 import { createGate } from '../http/gate.ts'
 import { createTurns } from '../turns.ts'
@@ -221,29 +222,32 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
   /** Whatever would be refused after all bytes were read is refused before. */
   async function checkHope(entry: Entry, signal: AbortSignal): Promise<void> {
     const { dataSlotCount, paritySizeBytes } = layoutFor(entry)!
-    const isPaid = index.get(numberKey('parityStep', entry.seq)) !== undefined
+    const isPaid = index.get(stepKey(entry)) !== undefined
     if (!isPaid) deps.budget.check(entry.sender, paritySizeBytes)
     const { members } = await client.membership.read({ signal })
     const needed = dataSlotCount + lossesNeededOf(code)
     if (members.length < needed) throw fail('PARITY_NODES_TOO_FEW', { seq: entry.seq, needed, members: members.length })
   }
 
-  async function settled({ seq }: Entry): Promise<void> {
+  async function settled(entry: Entry): Promise<void> {
     await index.transaction(
       [
-        { key: numberKey('parityStep', seq), value: undefined },
-        { key: numberKey('parityOwed', seq), value: undefined },
+        { key: stepKey(entry), value: undefined },
+        { key: numberKey('parityOwed', entry.seq), value: undefined },
       ],
       { durability: 'written' },
     )
   }
 
-  /** One payment for each entry, whatever ends this process; and nothing is paid for but the parity of this entry. */
+  /** The payment is for the parity of these bytes: a reorganisation that gives their entry another number leaves it what it is. */
+  const stepKey = (entry: Entry): Uint8Array => objectKey('parityStep', entry, code.k * SLOT_COUNT_MAX + code.m)
+
+  /** One payment for each object, whatever ends this process; and nothing is paid for but the parity of this entry. */
   function stepsOf(entry: Entry): Pick<Parameters<typeof upload>[2] & object, 'findStep' | 'onStep'> {
-    const key = numberKey('parityStep', entry.seq)
+    const key = stepKey(entry)
     const saved = (): UploadStep | undefined => {
       const value = index.get(key)
-      return value === undefined ? undefined : parseUploadStep(JSON.parse(new TextDecoder().decode(value)))
+      return value && stepFor(entry, parseUploadStep(JSON.parse(new TextDecoder().decode(value))))
     }
     return {
       findStep: ({ root }) => {
@@ -350,6 +354,18 @@ const HOPELESS: ReadonlySet<string> = new Set([
   'SIGNER_MISSING',
   'NETWORK_MISMATCH',
 ])
+
+/** A payment that was made for these bytes, as one for this entry of them: a reorganisation may have given it another number, or
+ *  another one of the same bytes comes first now. */
+function stepFor({ seq, txHash, blockNumber, tags }: Entry, step: UploadStep): UploadStep {
+  const name = { seq, txHash, blockNumber }
+  return {
+    ...step,
+    tags: toHex(tags),
+    ...(step.dataEntry === undefined ? {} : { dataEntry: name }),
+    ...('entry' in step ? { entry: name } : {}),
+  } as UploadStep
+}
 
 /** Puts bytes at a place of parts that follow one another. */
 function scatter(parts: readonly Uint8Array[], bytes: Uint8Array, place: number): void {

@@ -5,6 +5,7 @@ import {
   decodeFrames,
   encodeFrames,
   layoutOf,
+  membersToJson,
   SEGMENT_SIZE_BYTES,
   SEGMENTS_BODY_BYTES_MAX,
   SLOT_COUNT_MAX,
@@ -178,6 +179,14 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
     })
   }
 
+  /** Whoever has receipts of an earlier version cannot have its list from the registry, which tells its hash alone. */
+  function listMembers(url: URL): Response {
+    const version = requiredQuery(url.searchParams, 'version', SEQ_RANGE)
+    const found = follower.membership.at(version)
+    if (found === undefined) throw fail('MEMBERSHIP_UNKNOWN', { version })
+    return answerJson(membersToJson(found))
+  }
+
   return (call) => {
     const { pathname } = call.url
     if (!pathname.startsWith('/v1/')) return undefined
@@ -185,6 +194,7 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
     const parts = pathname.slice('/v1/'.length).split('/')
     const [kind, name, part] = parts
     if (kind === 'status' && parts.length === 1) return only(method, 'GET', async () => answerJson(deps.status()))
+    if (kind === 'members' && parts.length === 1) return only(method, 'GET', async () => listMembers(call.url))
     if (kind !== 'entries' || parts.length > 3) return undefined
     if (name === undefined) return only(method, 'GET', async () => list(call.url))
     if (part === undefined) return only(method, 'GET', async () => describe(rootOfPath(name)))

@@ -1,8 +1,21 @@
-import type { Address, Clock, Entry, Index, Kernels, Logger, Member, Net, ReceiptSigner, Root } from '@weightless/core'
+import type {
+  Address,
+  Certificate,
+  Clock,
+  Entry,
+  Index,
+  Kernels,
+  Logger,
+  Member,
+  Net,
+  ReceiptSigner,
+  Root,
+} from '@weightless/core'
 import { SEGMENT_SIZE_BYTES } from '@weightless/core'
 import { announce } from '@weightless/sdk'
 import type { StorageMembership } from '../config.ts'
 import { createCertificates } from '../erasure/certificates.ts'
+import { hasSameReceipts } from '../erasure/certificateUnion.ts'
 import { claimedCodedEntries, likelyCodedEntry, type CodedEntry } from '../erasure/codedEntry.ts'
 import { createFingerprints } from '../erasure/fingerprints.ts'
 import { createHeldShards } from '../erasure/heldShards.ts'
@@ -188,20 +201,30 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     if (certificate !== undefined) await spreadCertificate(entry, certificate, { members, signal }, { peers, logger })
   }
   const searchCertificate: SyncDeps['findCertificate'] = async (entry, options) => {
+    const before = certificates.get(entry)
+    const kept = duties.shardsOf(entry)?.coded
     const found = await findCertificate(entry, options, { certificates, parities, peers, logger })
-    const isKept = found === 'found' || (await makeCertificate(entry, options.signal))
-    if (isKept) redundancy.reconsider(entry)
-    return isKept ? 'found' : 'none'
+    const isFound = kept === undefined ? found === 'found' : duties.betterOf(entry) === undefined
+    if (!isFound) await makeCertificate(entry, kept, options.signal)
+    if (isNew(certificates.get(entry), before)) {
+      // Whoever of them has asked.
+      sync.reconsider(entry)
+      release.reconsider(entry)
+      redundancy.reconsider(entry)
+    }
+    return isFound || duties.shardsOf(entry) !== undefined ? 'found' : 'none'
   }
-  async function makeCertificate(entry: Entry, signal: AbortSignal): Promise<boolean> {
+  async function makeCertificate(entry: Entry, kept: CodedEntry | undefined, signal: AbortSignal): Promise<void> {
     const { chainId, registry = NO_REGISTRY } = options
     const asked = { parities, membership, peers, held, fingerprints, receipts, signer: signer?.address }
-    const certificate = await certifyAnew(entry, { chainId, registry, signal }, asked)
-    if (certificate === undefined) return false
+    const certificate = await certifyAnew(entry, { chainId, registry, kept, signal }, asked)
+    if (certificate === undefined) return
+    const before = certificates.get(entry)
     await certificates.take(entry, certificate, { signal })
+    // Who searches again and again makes the same one as long as nobody has built anything.
+    if (!isNew(certificates.get(entry), before)) return
     logger.info('certificate.madeAnew', { seq: entry.seq, root: entry.root })
     await tell(entry, others(), signal)
-    return true
   }
   const sync = createSync({
     follower,
@@ -496,6 +519,10 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
       }
     },
   }
+}
+
+function isNew(certificate: Certificate | undefined, before: Certificate | undefined): boolean {
+  return certificate !== undefined && (before === undefined || !hasSameReceipts(certificate, before))
 }
 
 function describeStanding(standing: MemberStanding | undefined): object | null {

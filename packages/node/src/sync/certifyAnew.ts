@@ -1,5 +1,6 @@
 import type { Address, Certificate, Entry, HeldReceipt, Member } from '@weightless/core'
 import { fingerprintsBySlot, isFailure, placementOrder, protectedHomes } from '@weightless/core'
+import { countsBefore } from '../erasure/betterParity.ts'
 import { codedEntryOf, type CodedEntry } from '../erasure/codedEntry.ts'
 import type { Fingerprints } from '../erasure/fingerprints.ts'
 import type { HeldShards } from '../erasure/heldShards.ts'
@@ -8,7 +9,7 @@ import type { ParityIndex } from '../flow/parities.ts'
 import type { Peers } from '../peers/peers.ts'
 import type { Receipts } from '../storage/receipts.ts'
 import { askShardHolders, askShardHomes, certifyHeld } from './askHomes.ts'
-import { isKeptByShards } from './duty.ts'
+import { isKeptByShards, isProven } from './duty.ts'
 
 /** Parities of one object whose homes are asked. */
 const PARITIES_MAX = 4
@@ -27,32 +28,49 @@ export type CertifyAnewDeps = {
   readonly signer: Address | undefined
 }
 
+export type AnewOptions = {
+  readonly chainId: number
+  readonly registry: Address
+  /** By which the object is kept already: only parity that counts before it is of use. */
+  readonly kept?: CodedEntry | undefined
+  readonly signal: AbortSignal
+}
+type Made = { readonly certificate: Certificate; readonly isKept: boolean }
+
 /** A certificate by which the entry is kept by shards, of what its homes sign now: for an object whose certificate nobody has, because
  *  its writer was gone too soon, or because a reorganisation moved the entry to another block and what was signed speaks of the one
- *  before. Parity of which some is here comes first; who has all of the data asks about others too, a few: who made them up has to keep
- *  them somewhere before that proves anything. */
+ *  before. Where none can be had, one that proves parity of which too little is left: its homes build the rest. Parity of which some is
+ *  here comes first; who has all of the data asks about others too, a few: who made them up has to keep them somewhere before that
+ *  proves anything. */
 export async function certifyAnew(
   entry: Entry,
-  options: { readonly chainId: number; readonly registry: Address; readonly signal: AbortSignal },
+  options: AnewOptions,
   deps: CertifyAnewDeps,
 ): Promise<Certificate | undefined> {
-  for (const coded of candidatesOf(entry, deps)) {
-    const certificate = await certify(coded, options, deps)
-    if (certificate !== undefined) return certificate
+  let proven: Certificate | undefined
+  for (const coded of candidatesOf(entry, options.kept, deps)) {
+    const made = await certify(coded, options, deps)
+    if (made?.isKept === true) return made.certificate
+    proven ??= made?.certificate
   }
-  return undefined
+  return proven
 }
 
-function candidatesOf(entry: Entry, { parities, held }: CertifyAnewDeps): readonly CodedEntry[] {
+function candidatesOf(
+  entry: Entry,
+  kept: CodedEntry | undefined,
+  { parities, held }: CertifyAnewDeps,
+): readonly CodedEntry[] {
   const here: CodedEntry[] = []
   const others: CodedEntry[] = []
   let looked = 0
   for (const parity of parities.of(entry)) {
+    if (++looked > PARITIES_LOOKED_MAX || here.length === PARITIES_MAX) break
     const coded = codedEntryOf(entry, parity)
+    if (kept !== undefined && !countsBefore(coded, kept)) continue
     if (held.someSlots(coded).some((slot) => slot >= coded.code.k)) here.push(coded)
     else if (held.wholeSlots(coded).filter((slot) => slot < coded.code.k).length === coded.layout.dataSlotCount)
       others.push(coded)
-    if (here.length === PARITIES_MAX || ++looked === PARITIES_LOOKED_MAX) break
   }
   return [...here, ...others].slice(0, PARITIES_MAX)
 }
@@ -60,9 +78,9 @@ function candidatesOf(entry: Entry, { parities, held }: CertifyAnewDeps): readon
 /** Of what the homes sign; of what anybody signs where the homes have not got all of it yet: they get it by the certificate. */
 async function certify(
   coded: CodedEntry,
-  { chainId, registry, signal }: Parameters<typeof certifyAnew>[1],
+  { chainId, registry, signal }: AnewOptions,
   deps: CertifyAnewDeps,
-): Promise<Certificate | undefined> {
+): Promise<Made | undefined> {
   const { membership, signer, held } = deps
   const { data, code } = coded
   const { version, members } = membership.current()
@@ -74,10 +92,10 @@ async function certify(
   const ofHomes = claims.map(({ receipt, fingerprints }) => ({ receipt, fingerprints }))
   const ownHomes = homes.filter(({ member }) => !isOther(member)).map(({ slot }) => slot)
   const byHomes = await certifyWith(ownHomes, ofHomes, coded, asking, deps)
-  if (byHomes !== undefined || claims.length === otherHomes.length) return byHomes
+  if (byHomes?.isKept === true || claims.length === otherHomes.length) return byHomes
   const others = placementOrder({ key: data.root, slot: 0 }, members).filter(isOther).slice(0, HOLDERS_ASKED_MAX)
   const all = await askShardHolders(coded, others, asking, deps)
-  return await certifyWith(held.wholeSlots(coded), all, coded, asking, deps)
+  return (await certifyWith(held.wholeSlots(coded), all, coded, asking, deps)) ?? byHomes
 }
 
 /** `own`: slots that this node signs for, of those that are here. */
@@ -85,9 +103,9 @@ async function certifyWith(
   own: readonly number[],
   others: readonly HeldReceipt[],
   coded: CodedEntry,
-  { chainId, registry, signal }: Parameters<typeof certifyAnew>[1],
+  { chainId, registry, signal }: AnewOptions,
   deps: CertifyAnewDeps,
-): Promise<Certificate | undefined> {
+): Promise<Made | undefined> {
   const { fingerprints, receipts, held } = deps
   const { code, layout } = coded
   const all = [...others]
@@ -100,7 +118,7 @@ async function certifyWith(
   const known = wholePrints && fingerprintsBySlot(layout, whole, wholePrints)
   try {
     const { certificate, facts } = certifyHeld(coded, all, known ?? new Map(), { chainId, registry }, deps)
-    return isKeptByShards(facts) ? certificate : undefined
+    return isProven(facts) ? { certificate, isKept: isKeptByShards(facts) } : undefined
   } catch (error) {
     // Of members or blocks that this node has not seen yet.
     if (isFailure(error)) return undefined

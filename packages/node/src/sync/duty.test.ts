@@ -32,6 +32,7 @@ async function network() {
   const state = {
     held: new Map<Root, number>(),
     signed: new Set<number>(),
+    whole: new Set<number>(),
     certified: undefined as Certified | undefined,
   }
   const dutiesOf = (signer: Address): Duties =>
@@ -42,7 +43,11 @@ async function network() {
       signer,
       certificates: { of: () => state.certified },
       held: { missingCount: (_, slots) => slots.length, segmentCount: (root) => state.held.get(root) ?? 0 },
-      shelf: { isWhole: () => false, missingCount: () => 9, heldCount: ({ root }) => state.held.get(root) ?? 0 },
+      shelf: {
+        isWhole: ({ seq }) => state.whole.has(seq),
+        missingCount: () => 9,
+        heldCount: ({ root }) => state.held.get(root) ?? 0,
+      },
       hasSigned: ({ seq }) => state.signed.has(seq),
     })
   const members = membership.current().members
@@ -84,6 +89,38 @@ describe('what belongs on a node', () => {
     const { data, parity } = await submitCoded(world, object, nodes)
     state.certified = certified(parity.seq, change)
     expect(dutiesOf(wholeHome(data).signer).of(data)).toMatchObject({ kind: 'whole', why: 'home' })
+  })
+
+  test('of an object whose parity is proven and not durable: its slots too, once a copy that belongs there is whole', async () => {
+    const { world, nodes, state, dutiesOf, wholeHome, slotHomes } = await network()
+    const { data, parity } = await submitCoded(world, object, nodes)
+    state.certified = certified(parity.seq, { isDurable: false })
+    for (const { slot, member } of slotHomes) {
+      const duties = dutiesOf(member.signer)
+      const isCopied = (): boolean => duties.of(data)?.kind === 'whole'
+      if (member.id === wholeHome(data).id) expect(isCopied()).toBe(true)
+      if (!isCopied()) expect(duties.of(data)).toMatchObject({ kind: 'shards', slots: [slot] })
+      expect(duties.shardsOf(data)).toBeUndefined()
+      expect(duties.provenShardsOf(data)).toMatchObject({ slots: [slot] })
+      state.whole.add(data.seq)
+      expect(duties.of(data)).toMatchObject({ kind: 'shards', slots: [slot] })
+      state.whole.delete(data.seq)
+    }
+  })
+
+  test('is to look for parity that counts before the one it is kept by, at homes of either', async () => {
+    const { world, nodes, state, dutiesOf, members, slotHomes } = await network()
+    const { data, parity } = await submitCoded(world, object, nodes)
+    state.certified = certified(parity.seq)
+    for (const { signer } of members) expect(dutiesOf(signer).betterOf(data)).toBeUndefined()
+    const later = codedObjectOf(SIZE_BYTES, 1, code, (bytes) => bytes.fill(1)).parity.submission
+    const larger = codedObjectOf(SIZE_BYTES, 1, { k: 4, m: 3 }).parity.submission
+    const entries = world.chain.submit(later, larger)
+    for (const node of nodes) await node.caughtUp()
+    const better = { parity: { seq: entries[1]!.seq }, code: { k: 4, m: 3 } }
+    for (const { member } of slotHomes) expect(dutiesOf(member.signer).betterOf(data)).toMatchObject(better)
+    state.certified = undefined
+    expect(dutiesOf(slotHomes[0]!.member.signer).betterOf(data)).toBeUndefined()
   })
 
   test('is never a parity entry, unless the node has signed for it or its object is not in the log', async () => {

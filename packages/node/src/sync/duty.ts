@@ -1,6 +1,7 @@
 import type { Address, Entry, Home, Member } from '@weightless/core'
 import { placeHomes, protectedHomes, REPLICA_COUNT, SEGMENT_SIZE_BYTES, shardCountOf } from '@weightless/core'
-import type { Certificates } from '../erasure/certificates.ts'
+import { betterParity } from '../erasure/betterParity.ts'
+import type { Certificates, Certified } from '../erasure/certificates.ts'
 import { codedEntryOf, type CodedEntry } from '../erasure/codedEntry.ts'
 import type { HeldShards } from '../erasure/heldShards.ts'
 import { ENTRIES_PER_ROOT_MAX, type EntryIndex } from '../flow/entries.ts'
@@ -24,18 +25,24 @@ export type MissingPart =
   | { readonly kind: 'shards'; readonly coded: CodedEntry; readonly slots: readonly number[] }
   | { readonly kind: 'search' }
 
-/** The policy of a node (docs/wire.md, Shards): an entry whose parity is proven is kept by shards at the homes of its slots, any other
- *  by copies; a parity entry is never copied whole. What nobody has proven changes nothing. */
+/** The policy of a node (docs/wire.md, Shards): an entry whose parity is proven and durable is kept by shards at the homes of its slots,
+ *  any other by copies; a parity entry is never copied whole. Shards of parity that is proven and not durable are built beside the copies,
+ *  which stay until it is. What nobody has proven changes nothing. */
 export type Duties = {
   /** `undefined` when nothing is missing here. */
   of(entry: Entry): Duty | undefined
   /** Whether an entry may have parity whose certificate is not here: worth a question before it is copied whole. */
   mayBeProven(entry: Entry): boolean
+  /** Parity of an object that is kept by shards, which would count before the one that is proven here, if somebody can prove it: worth a
+   *  few questions where this node is a home under either. */
+  betterOf(entry: Entry): CodedEntry | undefined
   /** The entries whose bytes here are those of this one: itself, or those that it is the parity of. */
   concerning(entry: Entry): readonly Entry[]
   /** The object that this node keeps by shards, and its slots; `undefined` for one that it does not. */
-  shardsOf(entry: Entry): { readonly coded: CodedEntry; readonly slots: readonly number[] } | undefined
-  /** Whether this node has signed for a slot of an object that is kept by shards: what is missing of it was lost here. */
+  shardsOf(entry: Entry): OwnShards | undefined
+  /** The same where its parity is proven, durable or not yet: copies stay as long as it is not. */
+  provenShardsOf(entry: Entry): OwnShards | undefined
+  /** Whether this node has signed for a slot of an object whose parity is proven: what is missing of it was lost here. */
   hasSignedSlot(entry: Entry, slot: number): boolean
   /** Whole copies that there should be of an entry that is not kept by shards: of one segment under a code 1 + m. */
   copyCount(entry: Entry): number
@@ -46,6 +53,8 @@ export type Duties = {
   /** Whether a root's bytes may be needed here for another entry than this object or its parity: then nothing of it is given up. */
   isShared(coded: CodedEntry): boolean
 }
+
+export type OwnShards = { readonly coded: CodedEntry; readonly slots: readonly number[] }
 
 export type DutiesDeps = {
   readonly entries: EntryIndex
@@ -70,19 +79,23 @@ export function createDuties(deps: DutiesDeps): Duties {
 
   /** The object with its parity, where that is proven and durable: copies are not given up for less. Entries of the same bytes share
    *  their shards (DESIGN D6), so the certificate of one of them will do for all. */
-  function codedOf(entry: Entry): CodedEntry | undefined {
-    const own = certifiedOf(entry)
+  function codedOf(entry: Entry, isEnough: (certified: Certified) => boolean = isKeptByShards): CodedEntry | undefined {
+    const own = certifiedOf(entry, isEnough)
     if (own !== undefined) return own
     for (const same of entries.byRoot(entry.root)) {
-      const shared = same.seq !== entry.seq && same.sizeBytes === entry.sizeBytes ? certifiedOf(same) : undefined
+      const isOther = same.seq !== entry.seq && same.sizeBytes === entry.sizeBytes
+      const shared = isOther ? certifiedOf(same, isEnough) : undefined
       if (shared !== undefined) return shared
     }
     return undefined
   }
 
-  function certifiedOf(entry: Entry): CodedEntry | undefined {
+  /** The object with parity that is proven: the one that keeps it, else one that may come to keep it. */
+  const provenOf = (entry: Entry): CodedEntry | undefined => codedOf(entry) ?? codedOf(entry, isProven)
+
+  function certifiedOf(entry: Entry, isEnough: (certified: Certified) => boolean): CodedEntry | undefined {
     const certified = certificates.of(entry)
-    if (certified === undefined || !isKeptByShards(certified)) return undefined
+    if (certified === undefined || !isEnough(certified)) return undefined
     const parity = parities.named(entry, certified.parity!.seq)
     return parity && codedEntryOf(entry, parity)
   }
@@ -125,6 +138,12 @@ export function createDuties(deps: DutiesDeps): Duties {
       missingBytes: missingCount * SEGMENT_SIZE_BYTES,
       heldCount: shardCount - missingCount,
     }
+  }
+
+  /** Entries of the same bytes share their shards: what protects one of them will do. */
+  function sharesBetter({ root, sizeBytes }: Entry, better: CodedEntry): boolean {
+    const same = entries.byRoot(root).filter((one) => one.sizeBytes === sizeBytes)
+    return same.some((one) => certifiedOf(one, isKeptByShards)?.parity.seq === better.parity.seq)
   }
 
   /** While parity comes in, the object is being uploaded, and its certificate comes last. */
@@ -178,33 +197,46 @@ export function createDuties(deps: DutiesDeps): Duties {
     return undefined
   }
 
+  /** Beside a copy: whoever gives that up asks for more. */
+  function buildDuty(entry: Entry): Duty | undefined {
+    const coded = provenOf(entry)
+    return coded && shardsDuty(coded)
+  }
+
+  const withOwn = (coded: CodedEntry | undefined): OwnShards | undefined => coded && { coded, slots: ownSlots(coded) }
+
   return {
     of(entry) {
       const coded = codedOf(entry)
-      return coded === undefined ? (wholeDuty(entry) ?? searchDuty(entry)) : shardsDuty(coded)
+      if (coded !== undefined) return shardsDuty(coded)
+      return wholeDuty(entry) ?? buildDuty(entry) ?? searchDuty(entry)
     },
     mayBeProven(entry) {
       if (codedOf(entry) !== undefined) return false
       for (const _ of parities.of(entry)) return true
       return false
     },
+    betterOf(entry) {
+      const kept = codedOf(entry)
+      const better = kept && betterParity(kept, parities)
+      if (better === undefined || sharesBetter(entry, better)) return undefined
+      return ownSlots(kept!).length + ownSlots(better).length > 0 ? better : undefined
+    },
     concerning(entry) {
       const tags = parityTagsOf(entry)
       if (tags === undefined) return [entry]
       return [entry, ...entries.byRoot(tags.dataRoot).filter(({ sizeBytes }) => sizeBytes === tags.sizeBytes)]
     },
-    shardsOf(entry) {
-      const coded = codedOf(entry)
-      return coded && { coded, slots: ownSlots(coded) }
-    },
+    shardsOf: (entry) => withOwn(codedOf(entry)),
+    provenShardsOf: (entry) => withOwn(provenOf(entry)),
     copyCount,
     hasSignedSlot(entry, slot) {
-      const coded = codedOf(entry)
+      const coded = provenOf(entry)
       const id = members().find((member) => member.signer === signer)?.id
       return coded !== undefined && isNamed(coded, { id, slot })
     },
     unnamedHomes(entry) {
-      const coded = codedOf(entry)
+      const coded = provenOf(entry)
       if (coded === undefined) return unnamedCopyHomes(entry)
       const homes = homesOf(coded)
       const own = homes.filter(isOwn).map(({ slot }) => slot)
@@ -230,5 +262,9 @@ export function isKeptByShards(certified: {
   readonly proven: readonly number[]
   readonly isDurable: boolean
 }): boolean {
-  return certified.proven.length > 0 && certified.isDurable
+  return isProven(certified) && certified.isDurable
+}
+
+export function isProven({ proven }: { readonly proven: readonly number[] }): boolean {
+  return proven.length > 0
 }

@@ -148,6 +148,63 @@ describe('a certificate that does not name all homes', () => {
 
 const nothing = (): Response => new Response('{}', { status: 503 })
 
+describe('an object under two codes', () => {
+  /** Kept by the one with less parity, as far as its homes know. */
+  async function underTwo(world: TestWorld, change?: (parity: Uint8Array) => void) {
+    const [less, more] = [1, 2].map((m) => codedObjectOf(SIZE_BYTES, 27, { k: 4, m }, m === 2 ? change : undefined))
+    const nodes = await world.members(6)
+    const first = await submitCoded(world, less!, nodes)
+    const [parity] = world.chain.submit(more!.parity.submission)
+    for (const node of nodes) await node.caughtUp()
+    const second: CodedUpload = { object: more!, data: first.data, parity: parity! }
+    for (const upload of [first, second])
+      for (const [slot, node] of homesOf(upload.object, nodes)) await putSlots(upload, node, [slot])
+    const holders = [...homesOf(less!, nodes).values()]
+    const certificate = certificateOf(first, await receiptsOf(first, holders), nodes[0]!)
+    for (const node of nodes) expect((await putCertificate(first, node, certificate)).status).toBe(200)
+    return { nodes, first, second }
+  }
+  const askedIn = (world: TestWorld): number =>
+    world.log.filter((line) => line.startsWith('GET') && line.endsWith('/certificate')).length
+  /** Time goes on by hours. */
+  const pass = async (world: TestWorld, turns: number): Promise<void> => {
+    for (let turn = 0; turn < turns; turn++) {
+      if (turn % 20 === 0) world.clock.jump(3_600_001)
+      await new Promise((next) => setTimeout(next))
+    }
+  }
+
+  test('is kept by the one with more: a home that knows the other alone looks for it, and finds it', async () => {
+    const world = createTestWorld()
+    const { nodes, second } = await underTwo(world)
+    // One home alone is told.
+    const homes = [...homesOf(second.object, nodes).values()]
+    const certificate = certificateOf(second, await receiptsOf(second, homes), nodes[0]!)
+    expect((await putCertificate(second, homes[0]!, certificate)).status).toBe(200)
+    const keptBy = async (node: Holder): Promise<number | undefined> =>
+      ((await (await node.fetch(certificatePath(second))).json()) as Certificate).parity?.seq
+    let turn = 0
+    await until(async () => {
+      if (++turn % 20 === 0) world.clock.jump(2 * SYNC_SETTLE_MS)
+      return (await Promise.all(homes.map(keptBy))).every((seq) => seq === second.parity.seq)
+    }, 'all homes have the certificate')
+  })
+
+  test('of which nobody can prove the one with more: it is looked for a few times, and not for ever', async () => {
+    const world = createTestWorld()
+    const { nodes, first } = await underTwo(world, (parity) => parity.fill(9))
+    await pass(world, 400)
+    const askedCount = askedIn(world)
+    expect(askedCount).toBeGreaterThan(nodes.length)
+    await pass(world, 400)
+    expect(askedIn(world)).toBe(askedCount)
+    for (const node of nodes) {
+      const kept = (await (await node.fetch(certificatePath(first))).json()) as Certificate
+      expect(kept.parity?.seq).toBe(first.parity.seq)
+    }
+  })
+})
+
 describe('two nodes that repair one shard', () => {
   test('do no harm: both have it right, and one of them gives it up', async () => {
     const world = createTestWorld()

@@ -2,6 +2,7 @@ import type { Certificate, Entry, Logger, Member } from '@weightless/core'
 import { isFailure, placementOrder, presentSlots, protectedHomes, shardCountOf } from '@weightless/core'
 import { FINGERPRINT_SIZE_BYTES } from '@weightless/kernels'
 import { mapBounded } from '@weightless/sdk'
+import { betterParity } from '../erasure/betterParity.ts'
 import { codedEntryOf } from '../erasure/codedEntry.ts'
 import type { Certificates } from '../erasure/certificates.ts'
 import type { ParityIndex } from '../flow/parities.ts'
@@ -21,14 +22,15 @@ const ASK_TIMEOUT_MS = 5_000
 const CERTIFICATE_REST_BYTES_MAX = 2 * 1024 ** 2
 
 export type FindCertificateDeps = {
-  readonly certificates: Pick<Certificates, 'take'>
+  readonly certificates: Pick<Certificates, 'take' | 'of'>
   readonly parities: ParityIndex
   readonly peers: Peers
   readonly logger: Logger
 }
 
 /** Asks other members, a few at a time, until one has a certificate that is verified here and says that the object is kept by
- *  shards. Every certificate that is verified is kept, whatever it says. `members` and `draining` without this node. */
+ *  shards, of the parity that counts before all that the log has of it: who has another one may know no better. Every certificate that
+ *  is verified is kept, whatever it says. `members` and `draining` without this node. */
 export async function findCertificate(
   entry: Entry,
   options: {
@@ -53,13 +55,14 @@ export async function findCertificate(
       return undefined
     }
   }
+  let isFound = false
   for (let from = 0; from < able.length; from += ASK_WINDOW) {
     const some = able.slice(from, from + ASK_WINDOW)
     const told = await mapBounded(some, { window: ASK_WINDOW, signal }, ask)
     for (const certificate of told) {
       if (certificate === undefined) continue
       try {
-        if (isKeptByShards(await certificates.take(entry, certificate, { signal }))) return 'found'
+        if (isKeptByShards(await certificates.take(entry, certificate, { signal }))) isFound = true
       } catch (error) {
         signal.throwIfAborted()
         if (!isFailure(error)) throw error
@@ -67,8 +70,18 @@ export async function findCertificate(
         logger.info('certificate.refused', { seq: entry.seq, error })
       }
     }
+    if (isFound && !mayBeBetter(entry, { certificates, parities })) break
   }
-  return 'none'
+  return isFound ? 'found' : 'none'
+}
+
+function mayBeBetter(
+  entry: Entry,
+  { certificates, parities }: Pick<FindCertificateDeps, 'certificates' | 'parities'>,
+): boolean {
+  const kept = certificates.of(entry)
+  const parity = kept?.parity == null ? undefined : parities.named(entry, kept.parity.seq)
+  return parity !== undefined && betterParity(codedEntryOf(entry, parity), parities) !== undefined
 }
 
 function whomToAsk(

@@ -226,6 +226,63 @@ describe('an object whose certificate nobody has', () => {
   })
 })
 
+describe('parity that is proven and not durable', () => {
+  /** Four holders in all, where five are needed: one of them has a parity slot, and a copy beside those at the homes of copies. */
+  async function atFour(world: TestWorld, nodes: readonly Holder[]) {
+    const upload = await submitCoded(world, codedObjectOf(SIZE_BYTES, 12, code), nodes)
+    const homes = homesOf(upload.object, nodes)
+    const copies = placeHomes({ key: upload.data.root, slotCount: 3 }, membersOf(nodes)).map(({ member }) => {
+      return nodes.find((node) => node.signer === member.signer)!
+    })
+    const slot = [4, 5].find((one) => !copies.includes(homes.get(one)!))!
+    const fourth = homes.get(slot)!
+    for (const [rank, node] of copies.entries()) await putCopy(node, upload.data, upload.object.data, rank)
+    await putSlots(upload, fourth, [slot])
+    await putCopy(fourth, upload.data, upload.object.data, 0)
+    return { upload, homes, fourth, copies: [...copies, fourth] }
+  }
+
+  test('lets go of no copy, not even of one whose homes are others', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(7)
+    const { upload, fourth, copies } = await atFour(world, nodes)
+    for (const node of nodes) if (!copies.includes(node)) await node.kill()
+    await settled(world, copies)
+    expect((await fourth.fetch(certificatePath(upload))).status).toBe(200)
+    // It looks at all that it has.
+    await fourth.kill()
+    const again = await world.storage(nameOf(fourth), { machine: fourth.machine })
+    await settled(world, [again])
+    for (const node of [...copies.slice(0, 3), again]) {
+      expect((await releaseOf(node)).releasedBytes).toBe(0)
+      expect(node.store.presence(upload.data.root).heldCount).toBe(10)
+    }
+  })
+
+  test('is built at its homes while the copies stay; they are given up once it is durable', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(7)
+    const { upload, homes, copies } = await atFour(world, nodes)
+    const isBuilt = (slot: number): boolean => {
+      const { root } = slot < code.k ? upload.data : upload.parity
+      const { segments } = upload.object.shardsOf(slot)
+      return segments.every(({ index }) => homes.get(slot)!.store.presence(root).has(index))
+    }
+    const hasGone = (): boolean => copies.some((node) => node.store.presence(upload.data.root).heldCount < 10)
+    await eventually(
+      world,
+      () => {
+        if (hasGone()) expect([0, 1, 2, 3, 4, 5].filter(isBuilt).length).toBeGreaterThanOrEqual(5)
+        return [...homes].every(([slot, node]) => segmentCount(upload, node) === slotSegments(upload, slot))
+      },
+      'each home has its slot and nothing else',
+    )
+    for (const node of homes.values()) expect((await node.fetch(certificatePath(upload))).status).toBe(200)
+    for (const node of [homes.get(0)!, homes.get(3)!]) await node.kill()
+    expect(Buffer.from(await readBack(world, nodes, upload)).equals(bytesOf(upload))).toBe(true)
+  })
+})
+
 describe('planted attacks', () => {
   test('a stranger submits the data and bogus parity first, then the owner uploads: copies go for the right parity, and it reads back', async () => {
     const world = createTestWorld()
@@ -248,10 +305,10 @@ describe('planted attacks', () => {
     for (const node of copies) expect(node.store.presence(upload.data.root).heldCount).toBe(10)
     const { homes, holders } = await protectedCopies(world, nodes, upload)
     await tellAll(upload, holders, nodes)
-    await settled(world, nodes)
     for (const [slot, node] of homes) {
       const { of, segments } = object.shardsOf(slot)
-      await until(
+      await eventually(
+        world,
         () => node.store.presence(upload.data.root).heldCount === (of === 'data' ? segments.length : 0),
         `only slot ${slot} is left`,
       )

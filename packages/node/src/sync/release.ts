@@ -259,7 +259,8 @@ export function createRelease(options: ReleaseOptions, deps: ReleaseDeps): Relea
   async function releaseCopy(entry: Entry, signal: AbortSignal): Promise<boolean> {
     const { version } = membership.current()
     const homes = copyHomesOf(entry)
-    if (homes === undefined || !shelf.isWhole(entry)) return false
+    // What is built of its parity is built from copies, and they protect it until that is durable.
+    if (homes === undefined || !shelf.isWhole(entry) || duties.provenShardsOf(entry) !== undefined) return false
     const vouching = await askCopyHomes(entry, homes, { ...options, registryVersion: version, signal }, deps)
     const state = {
       homes: homes.map(({ member }) => member.id),

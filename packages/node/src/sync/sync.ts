@@ -135,7 +135,11 @@ const FULL_RETRY_MS = 30_000
 /** Weight of the newest fetch in the pace. */
 const RATE_WEIGHT = 0.2
 
-/** All is here, and the certificate does not name all homes. */
+/** Searches for parity of an object that would count before the one that protects it: some minutes at the pace of the retries. Then it
+ *  may be nobody's, until the membership changes or the node starts again. */
+const BETTER_SEARCHES_MAX = 8
+
+/** All is here, and the certificate does not name all homes, or parity that protects more may be proven somewhere. */
 const NOTHING_MISSING = { kind: 'shards', why: 'home', missingBytes: 0, heldCount: 0 } as const
 
 type ShardsPart = Omit<MissingPart & { readonly kind: 'shards' }, 'kind'>
@@ -156,6 +160,8 @@ export function createSync(deps: SyncDeps): Sync {
   const missing = new Map<number, Item>()
   const running = new Map<number, Running>()
   const works = new Set<Promise<void>>()
+  /** For parity that would count before what protects an entry, by the numbers of both. */
+  const searches = new Map<string, number>()
   let lookFrom = 0
   let hasStarted = false
   let fetchedBytes = 0
@@ -219,7 +225,7 @@ export function createSync(deps: SyncDeps): Sync {
       await checkMark(entry)
       const duty = duties.of(entry)
       if (duty !== undefined) add(entry, duty, { dueMs: clock.nowMs() })
-      else if (duties.unnamedHomes(entry).length > 0) add(entry, NOTHING_MISSING, { dueMs: clock.nowMs() })
+      else if (isUnsettled(entry)) add(entry, NOTHING_MISSING, { dueMs: clock.nowMs() })
     }
     return page.length > 0
   }
@@ -232,9 +238,9 @@ export function createSync(deps: SyncDeps): Sync {
       lookFrom = entry.seq + 1
       // The data of a parity entry may have been here for long.
       for (const concerned of duties.concerning(entry)) {
-        const duty = concerned.seq < lookFrom && canBeHeld(concerned) ? duties.of(concerned) : undefined
-        if (duty !== undefined && !missing.has(concerned.seq))
-          add(concerned, duty, { dueMs: clock.nowMs() + SYNC_SETTLE_MS })
+        const isKnown = concerned.seq < lookFrom && canBeHeld(concerned) && !missing.has(concerned.seq)
+        const duty = isKnown ? (duties.of(concerned) ?? unsettled(concerned)) : undefined
+        if (duty !== undefined) add(concerned, duty, { dueMs: clock.nowMs() + SYNC_SETTLE_MS })
       }
     }
     if (pausedUntilMs > clock.nowMs() + SYNC_SETTLE_MS) alarm.ring()
@@ -246,10 +252,11 @@ export function createSync(deps: SyncDeps): Sync {
     for (const { seq, why, kind, attempts, dueMs } of missing.values()) {
       if (attempts > 0 || dueMs > nowMs || running.has(seq)) continue
       const entry = entries.bySeq(seq)
-      const isDone = (): boolean =>
-        why === 'asked' || kind === 'whole'
-          ? shelf.isWhole(entry!)
-          : duties.of(entry!) === undefined && duties.unnamedHomes(entry!).length === 0
+      const isDone = (): boolean => {
+        if (why === 'asked') return shelf.isWhole(entry!)
+        if (kind === 'whole') return shelf.isWhole(entry!) && duties.of(entry!) === undefined
+        return duties.of(entry!) === undefined && !isUnsettled(entry!)
+      }
       if (entry === undefined || isDone()) missing.delete(seq)
     }
   }
@@ -266,6 +273,7 @@ export function createSync(deps: SyncDeps): Sync {
   /** Homes have moved, and somebody new may hold what was missing. */
   function onMembers(): void {
     lookFrom = 0
+    searches.clear()
     graceUntilMs = clock.nowMs() + deps.repairGraceMs
     for (const [seq, item] of missing)
       missing.set(seq, { ...item, dueMs: Math.min(item.dueMs, clock.nowMs() + LOOK_AGAIN_MS) })
@@ -277,6 +285,7 @@ export function createSync(deps: SyncDeps): Sync {
       if (!hasStarted) return
       // A number may come back with another entry.
       for (const { seq } of commit.removed) stop(seq)
+      if (commit.removed.length > 0) searches.clear()
       if (commit.membership !== undefined) onMembers()
       if (commit.entries.length > 0) onNew(commit.entries)
     })
@@ -427,45 +436,77 @@ export function createSync(deps: SyncDeps): Sync {
     const isWhole = (isAsked || item.kind === 'whole') && (await shelf.finish(entry, { signal }))
     const duty = isAsked ? undefined : duties.of(entry)
     if (isAsked ? !isWhole && !isRangeHere : duty !== undefined && duty.kind !== 'search') return false
-    if (duty?.kind === 'search' && !isWhole) return false
+    // A part of it is here, and somebody may show that more is to be kept, or that shards would do.
+    if (duty?.kind === 'search' && !isWhole && item.kind !== 'shards') return false
     const hasFetched = (missing.get(entry.seq)?.sourceCount ?? 0) > 0
     missing.delete(entry.seq)
-    // The copy is here, and somebody may show that shards would do.
     if (duty !== undefined) add(entry, duty, { dueMs: clock.nowMs() })
     if (hasFetched) {
       fetchedEntryCount += 1
       roundEntryCount += 1
       logger.info('sync.entryFetched', { seq: entry.seq, root: entry.root, ms: clock.nowMs() - item.sinceMs })
     }
-    const kept = duties.shardsOf(entry)
-    if (kept !== undefined) {
-      const isUnsigned = duties.unnamedHomes(entry).some(({ member }) => member.signer === deps.signer)
-      if ((hasFetched || isUnsigned) && kept.slots.length > 0) await deps.onShards(kept, { signal })
-      await completeCertificate(entry, kept, item, signal)
-    } else if (isWhole || duties.unnamedHomes(entry).length > 0) {
-      const replicas = duties.copyCount(entry)
-      const slot = homeSlot(entry, { signer: deps.signer, replicas }, membership.current().members)
-      const isUnnamed = duties.unnamedHomes(entry).some(({ member }) => member.signer === deps.signer)
-      if (slot !== undefined && (hasFetched || isUnnamed || !deps.hasSigned(entry)))
-        await deps.onWhole(entry, slot, { signal })
-      const others = duties.unnamedHomes(entry).filter(({ member }) => member.signer !== deps.signer)
-      // Who learns of the certificate fetches its copy, signs, and tells the others.
-      if (others.length > 0) await deps.tellHomes(entry, others, { signal })
-      lookAgain(entry, item)
-    }
+    const shards = duties.provenShardsOf(entry)
+    const isKeptByShards = duties.shardsOf(entry) !== undefined
+    if (shards !== undefined) await finishShards(entry, shards, { hasFetched, signal })
+    if (!isKeptByShards && isWhole) await finishCopy(entry, { hasFetched, signal })
+    else if (shards === undefined && duties.unnamedHomes(entry).length > 0)
+      await finishCopy(entry, { hasFetched, signal })
+    lookAgain(entry, item)
     return true
   }
 
-  /** Each home finds out what the others have signed: whoever was not reached when they told it would never know. */
-  async function completeCertificate(entry: Entry, kept: ShardsPart, item: Item, signal: AbortSignal): Promise<void> {
+  type Finishing = { readonly hasFetched: boolean; readonly signal: AbortSignal }
+
+  /** Signs for what is here, and finds out what the other homes have signed: whoever was not reached when they told it would never
+   *  know. The same of another parity that protects more. */
+  async function finishShards(entry: Entry, shards: ShardsPart, { hasFetched, signal }: Finishing): Promise<void> {
+    const isUnsigned = duties.unnamedHomes(entry).some(({ member }) => member.signer === deps.signer)
+    if ((hasFetched || isUnsigned) && shards.slots.length > 0) await deps.onShards(shards, { signal })
     const others = duties.unnamedHomes(entry).filter(({ member }) => member.signer !== deps.signer)
-    if (others.length > 0) await deps.askReceipts(kept, others, { signal })
-    lookAgain(entry, item)
+    if (others.length > 0) await deps.askReceipts(shards, others, { signal })
+    const better = betterOf(entry)
+    if (better === undefined) return
+    const name = nameOf(entry, better)
+    if (searches.size >= MISSING_MAX) searches.clear()
+    searches.set(name, (searches.get(name) ?? 0) + 1)
+    const [members, draining] = [othersOf(membership.current().members), othersOf(membership.draining())]
+    await deps.findCertificate(entry, { members, draining, signal })
   }
 
-  /** At a falling pace, while the certificate does not name all homes. */
+  async function finishCopy(entry: Entry, { hasFetched, signal }: Finishing): Promise<void> {
+    const replicas = duties.copyCount(entry)
+    const slot = homeSlot(entry, { signer: deps.signer, replicas }, membership.current().members)
+    const isUnnamed = duties.unnamedHomes(entry).some(({ member }) => member.signer === deps.signer)
+    if (slot !== undefined && (hasFetched || isUnnamed || !deps.hasSigned(entry)))
+      await deps.onWhole(entry, slot, { signal })
+    const others = duties.unnamedHomes(entry).filter(({ member }) => member.signer !== deps.signer)
+    // Who learns of the certificate fetches its copy, signs, and tells the others.
+    if (others.length > 0) await deps.tellHomes(entry, others, { signal })
+  }
+
+  const nameOf = ({ seq }: Entry, { parity }: CodedEntry): string => `${seq} ${parity.seq}`
+
+  function betterOf(entry: Entry): CodedEntry | undefined {
+    const better = duties.betterOf(entry)
+    const count = better === undefined ? 0 : (searches.get(nameOf(entry, better)) ?? 0)
+    return count < BETTER_SEARCHES_MAX ? better : undefined
+  }
+
+  /** Nothing is missing here, and there is something to find out. */
+  function isUnsettled(entry: Entry): boolean {
+    return duties.unnamedHomes(entry).length > 0 || betterOf(entry) !== undefined
+  }
+
+  const unsettled = (entry: Entry): typeof NOTHING_MISSING | undefined =>
+    isUnsettled(entry) ? NOTHING_MISSING : undefined
+
+  /** At a falling pace, while the certificate does not name all homes, or another one may be found. */
   function lookAgain(entry: Entry, item: Item): void {
-    if (duties.unnamedHomes(entry).length === 0) return
+    // What was found may ask for more than what was done.
+    const duty = missing.has(entry.seq) ? undefined : duties.of(entry)
+    if (duty !== undefined) return add(entry, duty, { dueMs: clock.nowMs() })
+    if (missing.has(entry.seq) || !isUnsettled(entry)) return
     const attempts = item.attempts + 1
     const dueMs = retryAtMs(attempts, clock.nowMs())
     missing.set(entry.seq, { ...item, ...NOTHING_MISSING, attempts, dueMs })
@@ -580,8 +621,7 @@ export function createSync(deps: SyncDeps): Sync {
       // What lies ahead of the look is met by it, and a turn that is under way looks again when it ends.
       if (!hasStarted || entry.seq >= lookFrom || running.has(entry.seq)) return
       if (missing.get(entry.seq)?.why === 'asked') return
-      const isIncomplete = duties.unnamedHomes(entry).length > 0
-      const duty = canBeHeld(entry) ? (duties.of(entry) ?? (isIncomplete ? NOTHING_MISSING : undefined)) : undefined
+      const duty = canBeHeld(entry) ? (duties.of(entry) ?? unsettled(entry)) : undefined
       if (duty === undefined) missing.delete(entry.seq)
       else if (missing.size < MISSING_MAX) add(entry, duty, { dueMs: clock.nowMs() + SYNC_SETTLE_MS })
       if (pausedUntilMs > clock.nowMs() + SYNC_SETTLE_MS) alarm.ring()
