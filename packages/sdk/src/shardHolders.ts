@@ -175,7 +175,7 @@ export function createShardHolders(
     },
     isComplete: () => current.isComplete,
     async askAgain({ signal }) {
-      asking ??= survey(client, object, { signal })
+      asking ??= survey(client, object, { signal, until: 'complete' })
         .then((next) => {
           current = next.parities.length > 0 ? next : { ...current, isComplete: true }
           for (const holder of holders.values()) holder.lacks.clear()
