@@ -40,9 +40,9 @@ vi.mock('../packages/node/src/sync/fetchShards.ts', async (original) => {
 })
 vi.mock('../packages/sdk/src/draining.ts', async (original) => {
   const real = await original<typeof import('../packages/sdk/src/draining.ts')>()
-  const drainingMembers: typeof real.drainingMembers = async (...args) =>
-    planted.defect === 'neverRepairAndAskMembersAlone' ? [] : real.drainingMembers(...args)
-  return { ...real, drainingMembers }
+  const drainingContacts: typeof real.drainingContacts = async (...args) =>
+    planted.defect === 'neverRepairAndAskMembersAlone' ? [] : real.drainingContacts(...args)
+  return { ...real, drainingContacts }
 })
 vi.mock('../packages/node/src/erasure/fingerprints.ts', async (original) => {
   const real = await original<typeof import('../packages/node/src/erasure/fingerprints.ts')>()

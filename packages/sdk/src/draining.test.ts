@@ -102,6 +102,19 @@ test.each([
     expect(same(await downloadBytes(readerOf(network), target), bytes)).toBe(true)
 })
 
+test('a node that drains and fails at first is asked again before a stripe counts as lost', async () => {
+  const { network, bytes, root, at } = await sharded()
+  drain(network, at(0))
+  for (const slot of [2, 5]) at(slot).fault = isDown
+  let refusals = 0
+  at(0).fault = async (request, node) => {
+    if (request.url.includes('/segments') && ++refusals < 3) throw new TypeError('fetch failed')
+    return node.handle(request)
+  }
+  const range = { start: 0, end: 9 }
+  expect(same(await downloadBytes(readerOf(network), root, { range }), bytes.subarray(0, 9))).toBe(true)
+})
+
 test('nobody who drains is looked for or asked while members suffice', async () => {
   const { network, bytes, root, at } = await sharded()
   drain(network, at(0))

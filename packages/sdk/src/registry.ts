@@ -82,14 +82,11 @@ export async function readDraining(
   options: Abortable,
 ): Promise<readonly Member[]> {
   const known = new Set(active.map(({ id }) => id))
-  const newest = Math.max(0, ...known) + LOOKUPS_AHEAD
-  const unlisted = Array.from({ length: newest }, (_, i) => newest - i).filter((id) => !known.has(id))
+  const unlisted: number[] = []
+  for (let id = Math.max(0, ...known) + LOOKUPS_AHEAD; id > 0 && unlisted.length < LOOKUPS_MAX; id--)
+    if (!known.has(id)) unlisted.push(id)
   const draining: Member[] = []
-  for (
-    let at = 0;
-    at < Math.min(unlisted.length, LOOKUPS_MAX) && draining.length < DRAINING_MAX;
-    at += LOOKUPS_AT_ONCE
-  ) {
+  for (let at = 0; at < unlisted.length && draining.length < DRAINING_MAX; at += LOOKUPS_AT_ONCE) {
     const found = await readRecords(rpc, registry, unlisted.slice(at, at + LOOKUPS_AT_ONCE), options)
     draining.push(...found.filter(({ status }) => STATUSES[status] === 'draining').map(memberOf))
   }

@@ -1,7 +1,7 @@
 import { isFailure, SEGMENT_SIZE_BYTES } from '@weightless/core'
 import type { BatchSpan, BodyBuffers } from './batches.ts'
 import type { Client } from './client.ts'
-import { drainingMembers } from './draining.ts'
+import { drainingContacts } from './draining.ts'
 import { fail } from './errors.ts'
 import { listFailures, type NodeFailure } from './holders.ts'
 import type { Candidate, Located } from './locate.ts'
@@ -117,11 +117,9 @@ export function createSegmentReader(
 
   /** When nobody else is left: what those that drain have may be nowhere else yet. */
   async function joinDraining(signal: AbortSignal): Promise<void> {
-    for (const { endpoint } of await drainingMembers(client, { signal })) {
-      const contact = client.contacts.of(endpoint)
+    for (const contact of await drainingContacts(client, { signal }))
       if (!holders.some((known) => known.contact === contact))
         holders.push(holderOf({ contact, isHome: false }, holders.length))
-    }
   }
 
   async function fetchVerified(holder: Holder, span: BatchSpan, signal: AbortSignal): Promise<Uint8Array> {

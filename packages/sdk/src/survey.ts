@@ -3,14 +3,13 @@ import {
   placementOrder,
   shardLayoutOf,
   type Abortable,
-  type Member,
   type Membership,
   type Root,
   type ShardLayout,
 } from '@weightless/core'
 import type { Client } from './client.ts'
-import type { Contact } from './contacts.ts'
-import { drainingMembers } from './draining.ts'
+import { contactsOf, type Contact } from './contacts.ts'
+import { drainingContacts } from './draining.ts'
 import { mapBounded } from './inOrder.ts'
 import { childScope } from './scope.ts'
 import type { HeldEntry, HeldParity } from './storageNodeClient.ts'
@@ -92,13 +91,11 @@ export async function survey(
   const good: Answer[] = []
   const isReadable = (): boolean => readableBy(surveyOf(sizeBytes, good, { isComplete: false })) !== 'not'
 
-  async function ask(members: readonly Member[]): Promise<void> {
+  async function ask(contacts: readonly Contact[]): Promise<void> {
     const scope = childScope(outer)
     let isWaiting = false
-    await mapBounded(members, { window: ASK_WINDOW, signal: outer }, async ({ endpoint }, signal) => {
-      let contact: Contact | undefined
+    await mapBounded(contacts, { window: ASK_WINDOW, signal: outer }, async (contact, signal) => {
       try {
-        contact = client.contacts.of(endpoint)
         const known = await contact.node.entries(root, { signal: scope.signal, timeoutMs: ASK_TIMEOUT_MS })
         good.push({ contact, known: known.filter((entry) => seq === undefined || entry.seq === seq) })
         if (isWaiting || !isReadable()) return
@@ -108,17 +105,18 @@ export async function survey(
         signal.throwIfAborted()
         if (scope.signal.aborted) return
         if (!isFailure(error)) throw error
-        contact?.failed(error)
+        contact.failed(error)
       }
     }).finally(scope.end)
   }
 
-  const members = ordered(root, await client.membership.read(options))
+  const members = contactsOf(client.contacts, ordered(root, await client.membership.read(options)))
   if (until === 'readable') {
     await ask(members)
     if (isReadable()) return surveyOf(sizeBytes, good, { isComplete: false })
-    await ask(await drainingMembers(client, options))
-  } else await ask([...(await drainingMembers(client, options)), ...members])
+    // Who failed a moment ago has left, as a rule.
+    await ask((await drainingContacts(client, options)).filter((contact) => !contact.isAvoided()))
+  } else await ask([...(await drainingContacts(client, options)), ...members])
   return surveyOf(sizeBytes, good, { isComplete: true })
 }
 
