@@ -1,6 +1,6 @@
 import { flowAbi, flowSelectors, storageRegistryAbi } from '@weightless/contracts'
 import { SUBMIT_TOPIC } from '@weightless/sdk'
-import { decodeErrorResult, encodeFunctionData, toEventSelector, type Hex } from 'viem'
+import { decodeErrorResult, decodeFunctionResult, encodeFunctionData, toEventSelector, type Hex } from 'viem'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { startAnvil, type Anvil } from '../packages/contracts/test/anvil.ts'
 import {
@@ -71,6 +71,15 @@ test('the chain of the simulator does what the contracts do', async () => {
   expect(stakesWei).toBe(await balanceOf(anvil, network.addresses.storageRegistry))
   for (const account of anvil.accounts.slice(0, 6))
     expect(surplus.get(account.toLowerCase()) ?? 0n).toBe(await network.read('flow', 'surplusOf', [account]))
+  // One more than there ever were.
+  for (let id = 1; id <= 8; id++) {
+    const functionName = 'memberOf'
+    const data = encodeFunctionData({ abi: storageRegistryAbi, functionName, args: [id] })
+    const answer = (await ask(chain, 'eth_call', [{ to: REGISTRY, data }])) as Hex
+    expect(decodeFunctionResult({ abi: storageRegistryAbi, functionName, data: answer })).toEqual(
+      await network.read('storageRegistry', functionName, [id]),
+    )
+  }
   const version = await network.read<bigint>('storageRegistry', 'version')
   for (let at = 0n; at <= version; at++) {
     const data = encodeFunctionData({ abi: storageRegistryAbi, functionName: 'membershipHash', args: [at] })

@@ -126,6 +126,18 @@ type Record = {
   readonly heartbeat: number
   readonly status: Status
 }
+/** What a number that was never given stands for. */
+const NOBODY: Record = {
+  id: 0,
+  owner: `0x${'00'.repeat(20)}`,
+  signer: `0x${'00'.repeat(20)}` as Address,
+  endpoint: '',
+  domain: `0x${'00'.repeat(32)}`,
+  capacity: 0n,
+  stakeWei: 0n,
+  heartbeat: 0,
+  status: 'none',
+}
 /** Everything that a block may change; a block gets a copy of its own. */
 type State = {
   readonly balances: Map<string, bigint>
@@ -427,9 +439,9 @@ export function createSimChain(options: SimChainOptions = {}): SimChain {
         return word(BigInt(own?.id ?? 0))
       }
       case 'memberOf': {
-        const record = state.members.get(Number(args[0]))
-        if (record === undefined) throw reverted('0x')
-        return encodeFunctionResult({ abi: storageRegistryAbi, functionName, result: shownMember(record) })
+        const id = Number(args[0])
+        const result = shownMember(state.members.get(id) ?? { ...NOBODY, id })
+        return encodeFunctionResult({ abi: storageRegistryAbi, functionName, result })
       }
       case 'stakePerSegmentWei':
         return word(STAKE_PER_SEGMENT_WEI)

@@ -4,7 +4,13 @@ import { ackBeforeSync, everythingStops, type Planted } from './planted.ts'
 import { runWorld } from './world.ts'
 
 // Defects of erasure coding, each in place of one function of the code under test, each caught in a world that holds without it.
-type Defect = 'countUnprovenParity' | 'yieldUnproven' | 'neverRepair' | 'repairOnlyWhatIsAsked' | 'believeTheReceipt'
+type Defect =
+  | 'countUnprovenParity'
+  | 'yieldUnproven'
+  | 'neverRepair'
+  | 'neverRepairAndAskMembersAlone'
+  | 'repairOnlyWhatIsAsked'
+  | 'believeTheReceipt'
 const planted = vi.hoisted(() => ({ defect: undefined as string | undefined }))
 
 vi.mock('../packages/core/src/erasure/provenParity.ts', async (original) => {
@@ -29,8 +35,14 @@ vi.mock('../packages/core/src/flow/partialTree.ts', async (original) => {
 vi.mock('../packages/node/src/sync/fetchShards.ts', async (original) => {
   const real = await original<typeof import('../packages/node/src/sync/fetchShards.ts')>()
   const fetchShards: typeof real.fetchShards = async (...args) =>
-    planted.defect === 'neverRepair' ? 'lacking' : real.fetchShards(...args)
+    planted.defect?.startsWith('neverRepair') === true ? 'lacking' : real.fetchShards(...args)
   return { ...real, fetchShards }
+})
+vi.mock('../packages/sdk/src/draining.ts', async (original) => {
+  const real = await original<typeof import('../packages/sdk/src/draining.ts')>()
+  const drainingContacts: typeof real.drainingContacts = async (...args) =>
+    planted.defect === 'neverRepairAndAskMembersAlone' ? [] : real.drainingContacts(...args)
+  return { ...real, drainingContacts }
 })
 vi.mock('../packages/node/src/erasure/fingerprints.ts', async (original) => {
   const real = await original<typeof import('../packages/node/src/erasure/fingerprints.ts')>()
@@ -113,6 +125,21 @@ const joiningLies = (plan: Plan): Plan => {
   return { ...isCalm(plan), spareCount: 1, liar: 6, lies: 'madeUp', losses: [joins, emptied] }
 }
 
+/** Of three holders one drains and another loses what it has: two of three are needed. */
+const oneDrains = (plan: Plan): Plan => {
+  const { objects, faultMs, ...calm } = isCalm(plan)
+  return {
+    ...calm,
+    nodeCount: 4,
+    faultMs,
+    objects: objects.map((one) => ({ ...one, code: { k: 2, m: 1 } })),
+    faults: [
+      { atMs: faultMs - 200, kind: 'drain', machine: 0 },
+      { atMs: faultMs - 100, kind: 'wipe', machine: 1, downMs: 50 },
+    ],
+  }
+}
+
 async function violationsOf(
   seed: number,
   replan: (plan: Plan) => Plan,
@@ -166,3 +193,16 @@ test('the simulator catches: shards are signed for before they are synced', () =
 
 test('the simulator catches: a receipt is believed without its fingerprints', () =>
   isCaught([1], joiningLies, { defect: 'believeTheReceipt' }, /^lost: /))
+
+test('the simulator catches: members alone are asked for what only a node that drains has', async () => {
+  const isLost = (line: string): boolean => /^lost: .* while one drains/.test(line)
+  for (const seed of [1, 2, 3, 4, 5, 6]) {
+    if (!(await violationsOf(seed, oneDrains, { defect: 'neverRepairAndAskMembersAlone' })).some(isLost)) continue
+    // Nobody else ever gets it.
+    const found = await violationsOf(seed, oneDrains, { defect: 'neverRepair' })
+    expect(found).toEqual([expect.stringMatching(/^liveness: not at full strength/)])
+    expect(await violationsOf(seed, oneDrains)).toEqual([])
+    return
+  }
+  expect.fail('nobody noticed')
+})

@@ -14,7 +14,7 @@ import { audit } from './world/audit.ts'
 import { startChain } from './world/chain.ts'
 import { endFaults, scheduleFaults } from './world/inject.ts'
 import { makeMachines, stakesOf } from './world/machines.ts'
-import { comeToFullStrength, lose } from './world/losses.ts'
+import { comeToFullStrength, lose, readAroundDrain } from './world/losses.ts'
 import { FUNDS_WEI, machinesOf, type World } from './world/state.ts'
 import { attack } from './world/stranger.ts'
 import { makeUsers, type User } from './world/users.ts'
@@ -123,6 +123,7 @@ export async function runWorld(options: WorldOptions): Promise<WorldResult> {
     }
     const isWhole = (): boolean => machinesOf(world).every((machine) => machine.isUp())
     if (!(await time.run(isWhole, SETUP_MS_MAX))) checker.violation('liveness', 'a machine does not come back')
+    if (plan.faults.some(({ kind }) => kind === 'drain') && !checker.isBroken()) await readAroundDrain(world)
     // What was destroyed on purpose so far is made good before more is.
     if (plan.losses.length > 0 && !checker.isBroken()) await comeToFullStrength(world)
     for (const loss of plan.losses) {

@@ -36,8 +36,8 @@ export type FakeChain = {
   readonly registry: Address
   /** Tests may put something in front of it. */
   handle: (request: Request) => Promise<Response>
-  /** The active members, as the registry lists them. */
-  setMembers(members: readonly Member[]): void
+  /** The active members, as the registry lists them, and those that drain. */
+  setMembers(members: readonly Member[], draining?: readonly Member[]): void
   /** Another chain in the place of this one, which has come to the same version with these members. */
   makeAnew(members: readonly Member[]): void
   setBalance(address: string, wei: bigint): void
@@ -97,6 +97,7 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
   const calls = new Map<string, number>()
   const listeners: ((entry: Entry) => void)[] = []
   let members: readonly Member[] = []
+  let draining: readonly Member[] = []
   let version = 0n
   const hashes = new Map<bigint, Uint8Array>()
   let price = 30_733_644_962n
@@ -289,18 +290,14 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
         })
       }
       if (functionName === 'members') {
-        const result = members.map(({ id, signer, endpoint, domain, weight }) => ({
-          id,
-          owner: signer,
-          signer,
-          endpoint,
-          domain: domain as Hex,
-          weight,
-          capacitySegments: weight,
-          stake: weight,
-          lastHeartbeat: 0n,
-          status: 1,
-        }))
+        const result = members.map((member) => recordOf(member, 1))
+        return encodeFunctionResult({ abi: storageRegistryAbi, functionName, result })
+      }
+      if (functionName === 'memberOf') {
+        const isAsked = ({ id }: Member): boolean => id === args[0]
+        const [member, leaving] = [members.find(isAsked), draining.find(isAsked)]
+        const nobody = { id: args[0], signer: zero(20) as Address, endpoint: '', domain: zero(32), weight: 0n }
+        const result = recordOf(member ?? leaving ?? nobody, member ? 1 : leaving ? 3 : 0)
         return encodeFunctionResult({ abi: storageRegistryAbi, functionName, result })
       }
     }
@@ -387,8 +384,9 @@ export function createFakeChain(options: FakeChainOptions = {}): FakeChain {
     get head() {
       return head()
     },
-    setMembers: (next) => {
+    setMembers: (next, leaving = []) => {
       members = next
+      draining = leaving
       version += 1n
       hashes.set(version, membershipHash(next))
     },
@@ -487,3 +485,21 @@ export function submitLog(facts: SubmitFacts): object {
 function hashOf(text: string): Hex {
   return toHex(keccak256(new TextEncoder().encode(text)))
 }
+
+/** As the registry shows one, of this status in the order of the contract's enum. */
+function recordOf({ id, signer, endpoint, domain, weight }: Member, status: number) {
+  return {
+    id,
+    owner: signer,
+    signer,
+    endpoint,
+    domain: domain as Hex,
+    weight,
+    capacitySegments: weight,
+    stake: weight,
+    lastHeartbeat: 0n,
+    status,
+  }
+}
+
+const zero = (sizeBytes: number): Hex => `0x${'00'.repeat(sizeBytes)}`

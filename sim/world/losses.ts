@@ -1,3 +1,4 @@
+import type { Ack } from '../checkers.ts'
 import { ownDownload } from '../clients.ts'
 import type { PlannedLoss } from '../faults.ts'
 import { acksOnChain } from './acks.ts'
@@ -22,8 +23,7 @@ export async function lose(world: World, loss: PlannedLoss, users: readonly User
   trace.say('loss', loss)
   await strike(world, loss)
   const reader = openEye(world)
-  if (!(await reader.during(READ_MS_MAX, () => readAll(world, reader, loss))) && !checker.isBroken())
-    checker.violation('liveness', `not read ${READ_MS_MAX / 1000} s after ${loss.machines.length} nodes were lost`)
+  await readEverything(world, reader, `with ${loss.how} ${loss.machines.join(', ')}`)
   reader.close()
   if (checker.isBroken()) return
   makeGood(world, loss)
@@ -33,6 +33,14 @@ export async function lose(world: World, loss: PlannedLoss, users: readonly User
   const isWhole = (): boolean => machinesOf(world).every((machine) => machine.isUp())
   if (!(await time.run(isWhole, COME_BACK_MS_MAX))) checker.violation('liveness', 'a machine does not come back')
   if (!checker.isBroken()) await comeToFullStrength(world)
+}
+
+/** Before all has come to full strength: what the homes of now have not fetched yet is read from nodes that drain. */
+export async function readAroundDrain(world: World): Promise<void> {
+  const reader = openEye(world)
+  await untilAllFollow(world, reader)
+  if (!world.checker.isBroken()) await readEverything(world, reader, 'while one drains')
+  reader.close()
 }
 
 export async function comeToFullStrength(world: World): Promise<void> {
@@ -62,21 +70,27 @@ async function strike(world: World, { how, machines }: PlannedLoss): Promise<voi
   }
 }
 
-/** Whatever was acknowledged, all of it and a part of it. */
-async function readAll(world: World, { client, chance }: Eye, { how, machines }: PlannedLoss): Promise<void> {
+/** Whatever was acknowledged, all of it and a part of it, through every door; or it is a violation. */
+async function readEverything(world: World, eye: Eye, when: string): Promise<void> {
   const { checker } = world
-  for (const ack of acksOnChain(world)) {
-    const about = `${ack.kind} ${ack.root.slice(0, 10)} (${ack.bytes.length} bytes, entry ${ack.seq}) with ${how} ${machines.join(', ')}`
-    const range = rangeOf(chance, ack.bytes.length)
-    const target = { root: ack.root, seq: ack.seq }
-    try {
-      checker.yielded(`the SDK, ${about}`, ack, await ownDownload(client, target))
-      checker.yielded(`the SDK, a part, ${about}`, ack, await ownDownload(client, target, range), range)
-      const bytes = await throughGateway(world, client, ack)
-      if (bytes !== undefined) checker.yielded(`the gateway, ${about}`, ack, bytes)
-    } catch (error) {
-      checker.violation('lost', `${about}: ${shownError(error)}`)
-    }
+  const isRead = await eye.during(READ_MS_MAX, async () => {
+    for (const ack of acksOnChain(world)) await readOne(world, eye, ack, when)
+  })
+  if (!isRead && !checker.isBroken()) checker.violation('liveness', `not read within ${READ_MS_MAX / 1000} s ${when}`)
+}
+
+async function readOne(world: World, { client, chance }: Eye, ack: Ack, when: string): Promise<void> {
+  const { checker } = world
+  const about = `${ack.kind} ${ack.root.slice(0, 10)} (${ack.bytes.length} bytes, entry ${ack.seq}) ${when}`
+  const range = rangeOf(chance, ack.bytes.length)
+  const target = { root: ack.root, seq: ack.seq }
+  try {
+    checker.yielded(`the SDK, ${about}`, ack, await ownDownload(client, target))
+    checker.yielded(`the SDK, a part, ${about}`, ack, await ownDownload(client, target, range), range)
+    const bytes = await throughGateway(world, client, ack)
+    if (bytes !== undefined) checker.yielded(`the gateway, ${about}`, ack, bytes)
+  } catch (error) {
+    checker.violation('lost', `${about}: ${shownError(error)}`)
   }
 }
 

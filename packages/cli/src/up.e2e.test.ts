@@ -124,6 +124,10 @@ async function pids(): Promise<number[]> {
   )
 }
 
+async function nodeOf(id: string): Promise<NetworkStatus['storage']['nodes'][number] | undefined> {
+  return (await json<NetworkStatus>('status')).storage.nodes.find((node) => node.id === id)
+}
+
 const small = content(1_000, 1)
 const large = content(3_000_001, 2)
 let roots: { small: string; large: string }
@@ -498,12 +502,26 @@ describe('when processes die', () => {
   })
 
   test('a killed up leaves no process behind', async () => {
+    // Two members are left, for three copies: this drain has not ended by then.
+    await json('node', 'drain', 'node-1', '--no-wait')
+    await until('the drain is stuck', async () => (await nodeOf('node-1'))?.handOff?.state === 'stuck')
     const running = await pids()
     process.kill(network().pid, 'SIGKILL')
     await until('all are gone', () => !running.some(isAlive))
     const { code, out } = await weightless(['get', roots.small, '--json', '-o', join(folder, 'none')])
     expect(code).toBe(1)
     expect(errorOf(out).code).toBe('NETWORK_DOWN')
+  })
+
+  test('a drain in the middle of which up was killed goes on with the next one, and ends', async () => {
+    await json('up', '--detach')
+    expect(await nodeOf('node-1')).toMatchObject({ state: 'draining' })
+    // With the two that are left, four for the four slots of an object.
+    for (let i = 0; i < 2; i++) await json('node', 'add')
+    expect(await json('node', 'drain', 'node-1')).toMatchObject({ handOff: { state: 'done', leftBytes: 0 } })
+    expect(await json('node', 'rm', 'node-1')).toMatchObject({ state: 'removed' })
+    expect((await weightless(['get', roots.large])).bytes.equals(large)).toBe(true)
+    await json('down')
   })
 
   test('Ctrl-C stops a network in the foreground, one that was reset too, and leaves nothing running', async () => {

@@ -67,6 +67,8 @@ export type TestGatewayOptions = {
   readonly spoolBytesMax?: number
   readonly machine?: TestMachine
   readonly staticMembers?: readonly Member[]
+  /** What it sees of the membership, where nodes see another one. */
+  readonly view?: (followed: MembershipView) => MembershipView
 }
 /** What survives the process: its disk and its index. */
 export type TestMachine = { readonly disk: MemoryDisk; readonly index: MemoryIndexStore }
@@ -277,6 +279,9 @@ export function createTestWorld(options: { readonly msPerTurn?: number | undefin
     storage,
     async gateway(name, options = {}) {
       const parts = await startParts(name, options.machine ?? newMachine(), options.spoolBytesMax ?? 1024 ** 3)
+      const followed =
+        options.staticMembers === undefined ? parts.follower.membership : fixedMembership(options.staticMembers)
+      const membership = options.view?.(followed) ?? followed
       const role = createGatewayRole(
         {
           version: 'test',
@@ -289,15 +294,14 @@ export function createTestWorld(options: { readonly msPerTurn?: number | undefin
         },
         {
           follower: parts.follower,
-          membership:
-            options.staticMembers === undefined ? parts.follower.membership : fixedMembership(options.staticMembers),
+          membership,
           spool: parts.store,
           client: {
             ...createClient(
               { network: { rpcUrl: 'http://chain.test', chainId: CHAIN_ID, flow: FLOW, registry: REGISTRY } },
               { net, clock, kernels: inlineKernels() },
             ),
-            membership: followedMembers(parts.follower.membership, REGISTRY),
+            membership: followedMembers(membership, REGISTRY),
           },
           index: parts.index,
           kernels: inlineKernels(),

@@ -120,6 +120,7 @@ function membershipOf(
   if (registry !== undefined) return createRegistryMembership(registry, deps)
   return {
     registry: undefined,
+    draining: async () => [],
     read: async () => {
       throw fail('OPTION_INVALID', {
         name: 'network.registry',

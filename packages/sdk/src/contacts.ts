@@ -5,6 +5,7 @@ import {
   type Clock,
   type Failure,
   type Logger,
+  type Member,
   type Net,
 } from '@weightless/core'
 import { fail } from './errors.ts'
@@ -32,6 +33,17 @@ export type Contact = {
   /** It did not answer, or answered wrong. Errors that are nobody's fault change nothing. */
   failed(error: unknown): void
   succeeded(): void
+}
+
+/** The contacts of these members; without those whose endpoint is no URL, where nobody can be asked. */
+export function contactsOf(contacts: Contacts, members: readonly Member[]): readonly Contact[] {
+  return members.flatMap(({ endpoint }) => {
+    try {
+      return [contacts.of(endpoint)]
+    } catch {
+      return []
+    }
+  })
 }
 
 type ContactDeps = { readonly net: Net; readonly clock: Clock; readonly logger: Logger }

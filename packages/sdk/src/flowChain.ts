@@ -170,7 +170,11 @@ function decoded<T>(from: Address, decode: () => T): T {
 
 /** The raw result of an eth_call. Throws `RPC_ANSWER_INVALID` for an empty one: nothing lives at that address. */
 export async function call(rpc: Rpc, to: Address, data: Hex, options: Abortable): Promise<Hex> {
-  const result = await rpc.request('eth_call', [{ to, data }, 'latest'], options)
+  return resultOfCall(await rpc.request('eth_call', [{ to, data }, 'latest'], options), { to, data })
+}
+
+/** The same of an answer that is there. */
+export function resultOfCall(result: unknown, { to, data }: { readonly to: Address; readonly data: Hex }): Hex {
   const bytes = parseHex(result, { name: 'result of eth_call', sizeBytesMax: LOG_DATA_BYTES_MAX })
   if (bytes.length > 0) return toHex(bytes)
   throw fail('RPC_ANSWER_INVALID', {

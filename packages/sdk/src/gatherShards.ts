@@ -1,4 +1,4 @@
-import { SEGMENT_SIZE_BYTES, type StripePlan, type WantedStripe } from '@weightless/core'
+import { SEGMENT_SIZE_BYTES, stripeRuns, type StripePlan, type StripeRun, type WantedStripe } from '@weightless/core'
 import { DOWNLOAD_BATCH_SEGMENTS } from './batches.ts'
 import type { Client } from './client.ts'
 import type { NodeFailure } from './holders.ts'
@@ -7,7 +7,7 @@ import type { ProvenRun, RootedSegment } from './provenRun.ts'
 import type { Rate } from './rate.ts'
 import { abortable, childScope, childScopes } from './scope.ts'
 import { hedgeMs } from './segmentReader.ts'
-import type { ShardHolders, StripeRun, Way } from './shardHolders.ts'
+import type { ShardHolders, Way } from './shardHolders.ts'
 import { shardsLost } from './shardsLost.ts'
 
 /** What it takes to read some stripes or to compute them, each shard proven by the root of its entry. */
@@ -112,8 +112,10 @@ export async function gatherShards(
         return { plans: ready, runs, shard: (stripe, slot) => have.get(nameOf(stripe, slot))! }
       }
       const woken = new Promise<void>((resolve) => (wake = resolve))
-      for (const [slot, wanted] of missing)
-        for (const run of runsOf(wanted.filter((stripe) => !open.has(nameOf(stripe, slot))))) begin(slot, run)
+      for (const [slot, wanted] of missing) {
+        const due = wanted.filter((stripe) => !open.has(nameOf(stripe, slot)))
+        for (const run of stripeRuns(due, { countMax: DOWNLOAD_BATCH_SEGMENTS })) begin(slot, run)
+      }
       await abortable(woken, { signal: outer })
     }
   } finally {
@@ -124,15 +126,4 @@ export async function gatherShards(
 
 function nameOf(stripe: number, slot: number): string {
   return `${stripe} ${slot}`
-}
-
-/** Ascending stripes as runs that one request can name. */
-function runsOf(stripes: readonly number[]): readonly StripeRun[] {
-  const runs: { from: number; count: number }[] = []
-  for (const stripe of stripes) {
-    const last = runs[runs.length - 1]
-    if (last !== undefined && last.from + last.count === stripe && last.count < DOWNLOAD_BATCH_SEGMENTS) last.count += 1
-    else runs.push({ from: stripe, count: 1 })
-  }
-  return runs
 }

@@ -12,7 +12,7 @@ import {
 import type { Contacts } from './contacts.ts'
 import { fail } from './errors.ts'
 import { mapBounded } from './inOrder.ts'
-import { readMembers, readMembershipHash, readVersion } from './registry.ts'
+import { readDraining, readMembers, readMembershipHash, readVersion } from './registry.ts'
 import type { Rpc } from './rpc.ts'
 import { shared } from './scope.ts'
 
@@ -21,12 +21,16 @@ export type MembershipSource = {
   /** Whose members sign receipts; `undefined` for a fixed list, where each node names its own. */
   readonly registry: Address | undefined
   read(options: Abortable): Promise<Membership>
+  /** Members that drain: they take no duty any more, and what they have may be nowhere else yet. */
+  draining(options: Abortable): Promise<readonly Member[]>
   /** The members of an earlier version, where that is known without asking. */
   readonly at?: ((version: number) => Membership | undefined) | undefined
 }
 
 /** Membership is a preference, not a fact (DESIGN D7): a list that is this old still finds the objects. */
 const FRESH_MS = 3_000
+/** Who has left meanwhile does not answer; who has begun to drain has raised the version, unless it was stale before. */
+const DRAINING_FRESH_MS = 30_000
 const ASK_WINDOW = 16
 
 /** The active members of a StorageRegistry. */
@@ -51,15 +55,27 @@ export function createRegistryMembership(
     cached = { membership, untilMs: clock.nowMs() + FRESH_MS }
     return membership
   })
+  async function current(options: Abortable): Promise<Membership> {
+    options.signal?.throwIfAborted()
+    const isFresh = cached !== undefined && clock.nowMs() < cached.untilMs
+    return isFresh ? cached!.membership : await refresh(options)
+  }
+  let drained: { readonly of: Membership; readonly members: readonly Member[]; readonly untilMs: number } | undefined
+  const lookForDraining = shared(async (signal): Promise<readonly Member[]> => {
+    const of = await current({ signal })
+    if (drained?.of === of && clock.nowMs() < drained.untilMs) return drained.members
+    const members = await readDraining(rpc, registry, { active: of.members }, { signal })
+    drained = { of, members, untilMs: clock.nowMs() + DRAINING_FRESH_MS }
+    return members
+  })
   return {
     registry,
     read: async (options) => {
-      options.signal?.throwIfAborted()
-      const isFresh = cached !== undefined && clock.nowMs() < cached.untilMs
-      const membership = isFresh ? cached!.membership : await refresh(options)
+      const membership = await current(options)
       if (membership.members.length === 0) throw fail('MEMBERS_NONE', { registry })
       return membership
     },
+    draining: lookForDraining,
   }
 }
 
@@ -71,6 +87,7 @@ export function createStaticMembership(
 ): MembershipSource {
   return {
     registry: undefined,
+    draining: async () => [],
     read: async ({ signal }) => {
       if (endpoints.length === 0) throw fail('MEMBERS_NONE')
       const members = await mapBounded(

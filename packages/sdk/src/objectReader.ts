@@ -41,7 +41,7 @@ export function createObjectReader(
         signal.throwIfAborted()
         if (!isFailure(error, 'OBJECT_UNAVAILABLE')) throw error
         // Copies were given up for shards since they were found, or the caller knew the size and nobody was asked.
-        const found = await survey(client, located, { signal })
+        const found = await survey(client, located, { signal, until: 'readable' })
         if (found.parities.length === 0) throw error
         shards ??= createStripeReader(client, located, found, options)
         return shards.read(span, { signal })

@@ -1,7 +1,10 @@
+import { storageRegistryAbi } from '@weightless/contracts'
+import type { Address, Hex, Member } from '@weightless/core'
+import { decodeFunctionData, encodeFunctionResult } from 'viem'
 import { expect, test } from 'vitest'
-import type { Address } from '@weightless/core'
 import { failureOf } from '../../../sim/fakes/outcome.ts'
-import { readMembers, readOwnMember } from './registry.ts'
+import { readDraining, readMembers, readOwnMember } from './registry.ts'
+import type { Rpc } from './rpc.ts'
 
 const registry = `0x${'12'.repeat(20)}` as Address
 const word = (value: number): string => value.toString(16).padStart(64, '0')
@@ -14,4 +17,48 @@ test.each([
   const rpc = { url: 'http://chain.test/', request: async () => `0x${hex}` }
   for (const read of [readMembers(rpc, registry, {}), readOwnMember(rpc, registry, registry, {})])
     expect(await failureOf(read)).toMatchObject({ code: 'REGISTRY_INVALID' })
+})
+
+/** A registry in which these numbers drain, and all others were never given. */
+function drainingRpc(draining: ReadonlySet<number>) {
+  const asked: number[] = []
+  const functionName = 'memberOf'
+  const request: Rpc['request'] = async (_, [call]) => {
+    const { args } = decodeFunctionData({ abi: storageRegistryAbi, data: (call as { readonly data: Hex }).data })
+    const id = Number(args![0])
+    asked.push(id)
+    const nobody: Hex = `0x${'00'.repeat(20)}`
+    const domain: Hex = `0x${'00'.repeat(32)}`
+    const described = { id, owner: nobody, signer: nobody, endpoint: `http://${id}`, domain }
+    const status = draining.has(id) ? 3 : 4
+    const result = { ...described, weight: 1n, capacitySegments: 1n, stake: 1n, lastHeartbeat: 0n, status }
+    return encodeFunctionResult({ abi: storageRegistryAbi, functionName, result })
+  }
+  return { asked, rpc: { url: 'http://chain.test/', request } }
+}
+
+const membersOf = (...ids: readonly number[]): readonly Member[] =>
+  ids.map((id) => ({ id, signer: registry, endpoint: '', domain: '0x', weight: 1n }))
+
+test('who drains is looked up among the numbers that are not listed, the newest first, and a few above them', async () => {
+  const { rpc, asked } = drainingRpc(new Set([1, 3, 7, 40]))
+  const found = await readDraining(rpc, registry, { active: membersOf(2, 5, 6) }, {})
+  expect(found.map(({ id }) => id)).toEqual([7, 3, 1])
+  expect(found[0]).toEqual({
+    ...membersOf(7)[0],
+    signer: `0x${'00'.repeat(20)}`,
+    endpoint: 'http://7',
+    domain: `0x${'00'.repeat(32)}`,
+  })
+  expect(asked).toEqual(expect.not.arrayContaining([2]))
+  expect(asked).toHaveLength(22 - 3)
+})
+
+test('no more than eight of them are taken, and no more than 256 numbers looked up', async () => {
+  const all = drainingRpc(new Set(Array.from({ length: 100 }, (_, i) => i)))
+  const found = await readDraining(all.rpc, registry, { active: membersOf(99) }, {})
+  expect(found.map(({ id }) => id)).toEqual([98, 97, 96, 95, 94, 93, 92, 91])
+  const none = drainingRpc(new Set())
+  expect(await readDraining(none.rpc, registry, { active: membersOf(4_000) }, {})).toEqual([])
+  expect(none.asked).toHaveLength(256)
 })

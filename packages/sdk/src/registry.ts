@@ -13,8 +13,8 @@ import {
 } from '@weightless/core'
 import { BaseError, decodeFunctionResult, encodeFunctionData } from 'viem'
 import { fail } from './errors.ts'
-import { call } from './flowChain.ts'
-import type { Rpc } from './rpc.ts'
+import { call, resultOfCall } from './flowChain.ts'
+import { askTogether, type Rpc } from './rpc.ts'
 import type { MinedTransaction } from './settle.ts'
 import type { SendOptions, Transactor } from './transactor.ts'
 
@@ -43,6 +43,14 @@ export type MemberStatus = 'none' | 'active' | 'stale' | 'draining' | 'left'
 const STATUSES: readonly MemberStatus[] = ['none', 'active', 'stale', 'draining', 'left']
 /** The list changes while it is read: once in a while twice, never for long. */
 const READ_ATTEMPTS_MAX = 5
+/** Members that drain, asked beside those that are active; as many as nodes ask (node/flow/membership.ts). */
+const DRAINING_MAX = 8
+/** Looked up to find them: who drained before so many others came and went is not found. */
+const LOOKUPS_MAX = 256
+/** Lookups in one body: half of what our own door of the chain takes (core `RPC_BATCH_MAX`). */
+const LOOKUPS_AT_ONCE = 32
+/** Numbers above those of all active members: of the newest ones, which may drain as well. */
+const LOOKUPS_AHEAD = 16
 
 /** The active set and its version, read so that they belong together. Throws `REGISTRY_INVALID` when no registry answers. */
 export async function readMembers(rpc: Rpc, registry: Address, options: Abortable): Promise<Membership> {
@@ -63,6 +71,45 @@ export async function readActiveMembers(
   options: Abortable,
 ): Promise<readonly OwnMember[]> {
   return read(registry, async () => (await readRaw(rpc, registry, options)).map(ownMemberOf))
+}
+
+/** Members that drain, the newest numbers first: they take no duty any more, and serve what they have. The registry lists only who is
+ *  active, so every number that is not is looked up. */
+export async function readDraining(
+  rpc: Rpc,
+  registry: Address,
+  { active }: { readonly active: readonly Member[] },
+  options: Abortable,
+): Promise<readonly Member[]> {
+  const known = new Set(active.map(({ id }) => id))
+  const unlisted: number[] = []
+  for (let id = Math.max(0, ...known) + LOOKUPS_AHEAD; id > 0 && unlisted.length < LOOKUPS_MAX; id--)
+    if (!known.has(id)) unlisted.push(id)
+  const draining: Member[] = []
+  for (let at = 0; at < unlisted.length && draining.length < DRAINING_MAX; at += LOOKUPS_AT_ONCE) {
+    const found = await readRecords(rpc, registry, unlisted.slice(at, at + LOOKUPS_AT_ONCE), options)
+    draining.push(...found.filter(({ status }) => STATUSES[status] === 'draining').map(memberOf))
+  }
+  return draining.slice(0, DRAINING_MAX)
+}
+
+/** What the registry keeps under these numbers, whoever was or was not a member. */
+async function readRecords(
+  rpc: Rpc,
+  registry: Address,
+  ids: readonly number[],
+  options: Abortable,
+): Promise<readonly RawMember[]> {
+  return read(registry, async () => {
+    const functionName = 'memberOf'
+    const asked = ids.map((id) => encodeFunctionData({ abi: storageRegistryAbi, functionName, args: [id] }))
+    const calls = asked.map((data) => ['eth_call', [{ to: registry, data }, 'latest']] as const)
+    const results = await Promise.all(askTogether(rpc, calls, options))
+    return results.map((result, i) => {
+      const data = resultOfCall(result, { to: registry, data: asked[i]! })
+      return decodeFunctionResult({ abi: storageRegistryAbi, functionName, data })
+    })
+  })
 }
 
 /** Raised with every change of the active set. */

@@ -1,6 +1,7 @@
 import { isFailure, SEGMENT_SIZE_BYTES } from '@weightless/core'
 import type { BatchSpan, BodyBuffers } from './batches.ts'
 import type { Client } from './client.ts'
+import { drainingContacts } from './draining.ts'
 import { fail } from './errors.ts'
 import { listFailures, type NodeFailure } from './holders.ts'
 import type { Candidate, Located } from './locate.ts'
@@ -39,15 +40,7 @@ export function createSegmentReader(
   const { root, seq } = located
   const { clock, random, logger } = client.deps
   const rate = createRate()
-  const holders: Holder[] = located.candidates.map(({ contact, isHome }, rank) => ({
-    contact,
-    isHome,
-    rank,
-    openCount: 0,
-    isSlow: false,
-    lacks: false,
-    isLiar: false,
-  }))
+  const holders: Holder[] = located.candidates.map(holderOf)
 
   async function read(span: BatchSpan, { signal }: { readonly signal: AbortSignal }): Promise<Uint8Array> {
     const failures: NodeFailure[] = []
@@ -71,18 +64,25 @@ export function createSegmentReader(
     }
   }
 
-  /** Asks the best holder, after a while a second one, after a failure the next; the first verified answer wins and the others
-   *  are aborted. `undefined`: nobody is left. */
+  /** Asks the best holder, after a while a second one, after a failure the next, in the end those that drain; the first verified answer
+   *  wins and the others are aborted. `undefined`: nobody is left. */
   function raceHolders(span: BatchSpan, failures: NodeFailure[], signal: AbortSignal): Promise<Uint8Array | undefined> {
     const scope = childScope(signal)
     const tried = new Set<Holder>()
     const open = new Set<Holder>()
     const expectedBytes = span.count * SEGMENT_SIZE_BYTES
+    let haveDraining: 'notYet' | 'asked' | 'joined' = 'notYet'
     return new Promise<Uint8Array | undefined>((resolve, reject) => {
       const launch = (): void => {
         const holder = bestOf(holders, tried)
         if (holder === undefined) {
-          if (open.size === 0) resolve(undefined)
+          if (haveDraining === 'notYet') {
+            haveDraining = 'asked'
+            joinDraining(scope.signal).then(() => {
+              haveDraining = 'joined'
+              launch()
+            }, reject)
+          } else if (haveDraining === 'joined' && open.size === 0) resolve(undefined)
           return
         }
         tried.add(holder)
@@ -113,6 +113,13 @@ export function createSegmentReader(
       if (scope.signal.aborted) reject(scope.signal.reason)
       else launch()
     }).finally(() => scope.end())
+  }
+
+  /** When nobody else is left: what those that drain have may be nowhere else yet. */
+  async function joinDraining(signal: AbortSignal): Promise<void> {
+    for (const contact of await drainingContacts(client, { signal }))
+      if (!holders.some((known) => known.contact === contact))
+        holders.push(holderOf({ contact, isHome: false }, holders.length))
   }
 
   async function fetchVerified(holder: Holder, span: BatchSpan, signal: AbortSignal): Promise<Uint8Array> {
@@ -153,6 +160,10 @@ type Holder = Candidate & {
   isSlow: boolean
   lacks: boolean
   isLiar: boolean
+}
+
+function holderOf({ contact, isHome }: Candidate, rank: number): Holder {
+  return { contact, isHome, rank, openCount: 0, isSlow: false, lacks: false, isLiar: false }
 }
 
 function bestOf(holders: readonly Holder[], tried: ReadonlySet<Holder>): Holder | undefined {

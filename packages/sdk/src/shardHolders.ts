@@ -5,6 +5,7 @@ import {
   segmentOfShard,
   stripesOfSegments,
   type StripePlan,
+  type StripeRun,
   type WantedStripe,
 } from '@weightless/core'
 import type { BatchSpan, BodyBuffers } from './batches.ts'
@@ -44,7 +45,6 @@ export type ShardHolders = {
 
 /** One parity to read with, or, once it is known to be bogus, the data slots that it names alone. */
 export type Way = { readonly parity: KnownParity; readonly name: string; readonly isBogus: boolean }
-export type StripeRun = { readonly from: number; readonly count: number }
 /** Where a gathering of shards stands. */
 export type SlotStates = {
   has(stripe: number, slot: number): boolean
@@ -175,7 +175,7 @@ export function createShardHolders(
     },
     isComplete: () => current.isComplete,
     async askAgain({ signal }) {
-      asking ??= survey(client, object, { signal })
+      asking ??= survey(client, object, { signal, until: 'complete' })
         .then((next) => {
           current = next.parities.length > 0 ? next : { ...current, isComplete: true }
           for (const holder of holders.values()) holder.lacks.clear()

@@ -36,7 +36,7 @@ export async function openStripeReader(
   object: Pick<Located, 'root' | 'seq' | 'sizeBytes'>,
   options: Abortable,
 ): Promise<StripeReader | undefined> {
-  const found = await survey(client, object, options)
+  const found = await survey(client, object, { ...options, until: 'readable' })
   return found.parities.length === 0 ? undefined : createStripeReader(client, object, found)
 }
 

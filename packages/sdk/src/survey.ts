@@ -8,7 +8,8 @@ import {
   type ShardLayout,
 } from '@weightless/core'
 import type { Client } from './client.ts'
-import type { Contact } from './contacts.ts'
+import { contactsOf, type Contact } from './contacts.ts'
+import { drainingContacts } from './draining.ts'
 import { mapBounded } from './inOrder.ts'
 import { childScope } from './scope.ts'
 import type { HeldEntry, HeldParity } from './storageNodeClient.ts'
@@ -78,33 +79,44 @@ const ASK_TIMEOUT_MS = 4_000
 /** When enough to read from have answered, one that hangs is not waited for. */
 const REST_GRACE_MS = 500
 
-/** Asks all members what they have. */
+/** Asks members what they have, and those that drain: `readable` only where members do not suffice, `complete` in any case, since what
+ *  members say may not be so. */
 export async function survey(
   client: Client,
   object: { readonly root: Root; readonly seq: number | undefined; readonly sizeBytes: number },
-  options: Abortable,
+  options: Abortable & { readonly until: 'readable' | 'complete' },
 ): Promise<Survey> {
   const { root, seq, sizeBytes } = object
-  const scope = childScope(options.signal)
+  const { signal: outer, until } = options
   const good: Answer[] = []
-  let isWaiting = false
-  const members = ordered(root, await client.membership.read(options))
-  await mapBounded(members, { window: ASK_WINDOW, ...options }, async ({ endpoint }, signal) => {
-    let contact: Contact | undefined
-    try {
-      contact = client.contacts.of(endpoint)
-      const known = await contact.node.entries(root, { signal: scope.signal, timeoutMs: ASK_TIMEOUT_MS })
-      good.push({ contact, known: known.filter((entry) => seq === undefined || entry.seq === seq) })
-      if (isWaiting || readableBy(surveyOf(sizeBytes, good, { isComplete: false })) === 'not') return
-      isWaiting = true
-      client.deps.clock.sleep(REST_GRACE_MS, { signal: scope.signal }).then(scope.end, () => undefined)
-    } catch (error) {
-      signal.throwIfAborted()
-      if (scope.signal.aborted) return
-      if (!isFailure(error)) throw error
-      contact?.failed(error)
-    }
-  }).finally(scope.end)
+  const isReadable = (): boolean => readableBy(surveyOf(sizeBytes, good, { isComplete: false })) !== 'not'
+
+  async function ask(contacts: readonly Contact[]): Promise<void> {
+    const scope = childScope(outer)
+    let isWaiting = false
+    await mapBounded(contacts, { window: ASK_WINDOW, signal: outer }, async (contact, signal) => {
+      try {
+        const known = await contact.node.entries(root, { signal: scope.signal, timeoutMs: ASK_TIMEOUT_MS })
+        good.push({ contact, known: known.filter((entry) => seq === undefined || entry.seq === seq) })
+        if (isWaiting || !isReadable()) return
+        isWaiting = true
+        client.deps.clock.sleep(REST_GRACE_MS, { signal: scope.signal }).then(scope.end, () => undefined)
+      } catch (error) {
+        signal.throwIfAborted()
+        if (scope.signal.aborted) return
+        if (!isFailure(error)) throw error
+        contact.failed(error)
+      }
+    }).finally(scope.end)
+  }
+
+  const members = contactsOf(client.contacts, ordered(root, await client.membership.read(options)))
+  if (until === 'readable') {
+    await ask(members)
+    if (isReadable()) return surveyOf(sizeBytes, good, { isComplete: false })
+    // Who failed a moment ago has left, as a rule.
+    await ask((await drainingContacts(client, options)).filter((contact) => !contact.isAvoided()))
+  } else await ask([...(await drainingContacts(client, options)), ...members])
   return surveyOf(sizeBytes, good, { isComplete: true })
 }
 

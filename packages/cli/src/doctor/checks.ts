@@ -1,6 +1,6 @@
+import { areFundsLow } from '@weightless/core'
 import { LOG_BYTES_MAX } from '../local/logCap.ts'
 import { ROOM_NEXT, roomOf } from '../local/room.ts'
-import { areFundsLow } from '../local/status.ts'
 import { formatBytes } from '../print.ts'
 import type { DoctorFacts } from './facts.ts'
 
@@ -270,7 +270,7 @@ export const checkNodes: Check = ({ nodes }) => {
       found.push(fail(id, `${id} cannot say that it lives: ${what}`, next ?? `Read \`weightless logs ${id}\`.`))
     } else if (told.standing === 'stale')
       found.push(warn(id, `${id} is not counted on: it was silent for too long.`, 'Wait: it speaks at the next block.'))
-    if (areFundsLow(told.heartbeatsLeft ?? null))
+    if (areFundsLow(told.heartbeatsLeft))
       found.push(
         warn(
           id,

@@ -1,4 +1,4 @@
-import { SEGMENT_SIZE_BYTES } from '@weightless/core'
+import { areFundsLow, SEGMENT_SIZE_BYTES } from '@weightless/core'
 import type { MemberStatus } from '@weightless/sdk'
 import { formatBytes, table } from '../print.ts'
 import { ROOM_NEXT, type Room } from './room.ts'
@@ -157,11 +157,6 @@ function isFull({ usedBytes, capacityBytes }: NodeStatus): boolean {
 function describeMember({ member, heartbeatsLeft }: NodeStatus): string {
   const standing = member === 'stale' ? ', stale' : member === 'none' || member === 'left' ? ', no member' : ''
   return `${standing}${areFundsLow(heartbeatsLeft) ? ', funds low' : ''}`
-}
-
-/** Less than a day of heartbeats, one each 15 seconds. */
-export function areFundsLow(heartbeatsLeft: number | null): boolean {
-  return heartbeatsLeft !== null && heartbeatsLeft < 5_760
 }
 
 function describeMissing({ missingBytes }: NodeStatus): string {

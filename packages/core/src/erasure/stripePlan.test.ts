@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { SEGMENT_SIZE_BYTES } from '../limits.ts'
 import { shardLayoutOf } from './shardLayout.ts'
-import { planStripe, stripesOfSegments } from './stripePlan.ts'
+import { planStripe, stripeRuns, stripesOfSegments } from './stripePlan.ts'
 
 // Ten segments under 4+2: two whole stripes and one of two segments.
 const layout = shardLayoutOf(10 * SEGMENT_SIZE_BYTES, { k: 4, m: 2 })!
@@ -77,4 +77,12 @@ describe('a stripe is lost', () => {
 test('nobody wants what does not exist', () => {
   expect(() => plan(2, [2], [0])).toThrow('what is wanted exists')
   expect(() => plan(3, [0], [0])).toThrow('what is wanted exists')
+})
+
+test('stripes come in runs of neighbours, none longer than one request names', () => {
+  const runs = (...stripes: readonly number[]) =>
+    stripeRuns(stripes, { countMax: 3 }).map(({ from, count }) => `${from}+${count}`)
+  expect(runs()).toEqual([])
+  expect(runs(4)).toEqual(['4+1'])
+  expect(runs(0, 1, 2, 3, 5, 6, 9)).toEqual(['0+3', '3+1', '5+2', '9+1'])
 })

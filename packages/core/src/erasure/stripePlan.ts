@@ -15,6 +15,23 @@ export function* stripesOfSegments(
   }
 }
 
+/** Consecutive stripes, from … from + count − 1. */
+export type StripeRun = { readonly from: number; readonly count: number }
+
+/** Ascending stripes as runs of neighbours, of at most `countMax` each: what one request can name. */
+export function stripeRuns(
+  stripes: readonly number[],
+  { countMax }: { readonly countMax: number },
+): readonly StripeRun[] {
+  const runs: { from: number; count: number }[] = []
+  for (const stripe of stripes) {
+    const last = runs[runs.length - 1]
+    if (last !== undefined && last.from + last.count === stripe && last.count < countMax) last.count += 1
+    else runs.push({ from: stripe, count: 1 })
+  }
+  return runs
+}
+
 /** Shards of a stripe that somebody wants, data or parity. */
 export type WantedStripe = { readonly stripe: number; readonly slots: readonly number[] }
 

@@ -10,6 +10,7 @@ export function followedMembers(view: MembershipView, registry: Address): Member
       signal?.throwIfAborted()
       return view.current()
     },
+    draining: async () => view.draining(),
     at: view.at,
   }
 }

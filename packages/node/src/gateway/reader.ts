@@ -123,25 +123,34 @@ export function createSegmentReader(options: { readonly replicas: number }, deps
     return batch
   }
 
-  /** From whole copies where there are some, else by shards; of what is certified by shards first. */
+  /** From whole copies where there are some, else by shards; of what is certified by shards first. In the end from those that drain, whose
+   *  copies may be nowhere else yet. */
   async function fetch(entry: Entry, span: Span): Promise<readonly ProvenSegment[] | undefined> {
     const tags = parityTagsOf(entry)
     if (tags !== undefined) return await fetchParity(entry, tags.code, span)
     const byShards = (): Promise<readonly ProvenSegment[] | undefined> =>
       deps.shards.read(entry, span, { signal: deps.signal })
-    if (ledger.isCertified(entry)) return (await byShards()) ?? (await race(entry, span))
     let unreachable: unknown
-    const copy = await race(entry, span).catch((error: unknown) => {
-      deps.signal.throwIfAborted()
-      unreachable = error
-    })
-    if (copy !== undefined) return copy
-    const computed = await byShards()
-    if (computed === undefined && unreachable !== undefined) throw unreachable
-    return computed
+    const fromCopies = (order: readonly Member[]): Promise<readonly ProvenSegment[] | undefined> =>
+      race(entry, span, order).catch((error: unknown) => {
+        deps.signal.throwIfAborted()
+        unreachable ??= error
+        return undefined
+      })
+    const atMembers = (): Promise<readonly ProvenSegment[] | undefined> => fromCopies(candidates(entry, span))
+    const ways = ledger.isCertified(entry) ? [byShards, atMembers] : [atMembers, byShards]
+    for (const way of ways) {
+      const segments = await way()
+      if (segments !== undefined) return segments
+    }
+    // Who of them does not answer has left, as a rule.
+    const before = unreachable
+    const segments = await fromCopies(draining())
+    if (segments === undefined && before !== undefined) throw before
+    return segments
   }
 
-  /** Parity is nowhere whole: each of its segments is at the holder of its slot. */
+  /** Parity is nowhere whole: each of its segments is at the holder of its slot, whether that is a member or drains. */
   async function fetchParity(
     entry: Entry,
     { k, m }: ErasureCode,
@@ -152,7 +161,10 @@ export function createSegmentReader(options: { readonly replicas: number }, deps
       Array.from({ length: count }, (_, i) => {
         const slot = k + ((from + i) % m)
         const ids = new Set(holders.filter(({ slots }) => slots.includes(slot)).map(({ id }) => id))
-        return race(entry, { from: from + i, count: 1 }, ids)
+        const place = { from: from + i, count: 1 }
+        const others = [...candidates(entry, place), ...draining()]
+        const isFirst = ({ id }: Member): boolean => ids.has(id)
+        return race(entry, place, [...others.filter(isFirst), ...others.filter((member) => !isFirst(member))])
       }),
     )
     const segments = found.flatMap((one) => one ?? [])
@@ -163,11 +175,8 @@ export function createSegmentReader(options: { readonly replicas: number }, deps
   async function race(
     entry: Entry,
     span: Span,
-    first: ReadonlySet<number> = NOBODY,
+    order: readonly Member[],
   ): Promise<readonly ProvenSegment[] | undefined> {
-    const others = candidates(entry, Math.floor(span.from / BATCH_SEGMENTS_MAX))
-    const isFirst = ({ id }: Member): boolean => first.has(id)
-    const order = [...others.filter(isFirst), ...others.filter((member) => !isFirst(member))]
     const over = new AbortController()
     const signal = AbortSignal.any([deps.signal, over.signal])
     let unreachable: unknown
@@ -261,7 +270,8 @@ export function createSegmentReader(options: { readonly replicas: number }, deps
   }
 
   /** Those who signed, then the order of placement; by turns, so that one file loads all its holders. */
-  function candidates(entry: Entry, turn: number): readonly Member[] {
+  function candidates(entry: Entry, { from }: Span): readonly Member[] {
+    const turn = Math.floor(from / BATCH_SEGMENTS_MAX)
     const { members } = membership.current()
     const signers = new Set(ledger.receipts(entry).map((receipt) => receipt.signer))
     const homes = placeHomes({ key: entry.root, slotCount: options.replicas }, members).map((home) => home.member)
@@ -275,10 +285,12 @@ export function createSegmentReader(options: { readonly replicas: number }, deps
     return [...all.filter((member) => !peers.isAvoided(member)), ...all.filter((member) => peers.isAvoided(member))]
   }
 
+  function draining(): readonly Member[] {
+    return membership.draining().filter((member) => peers.of(member) !== undefined && !peers.isAvoided(member))
+  }
+
   return { read, usage: cache.usage }
 }
-
-const NOBODY: ReadonlySet<number> = new Set()
 
 type Span = { readonly from: number; readonly count: number }
 

@@ -50,14 +50,14 @@ const WATCH_WINDOW = 16
 export function createReceiptSearch(options: { readonly replicas: number }, deps: ReceiptSearchDeps): ReceiptSearch {
   const { ledger, membership, peers, clock, signal } = deps
   const asked = new Map<string, { readonly atMs: number; readonly work: Promise<void> }>()
+  const certifying = new Map<string, Promise<void>>()
   const shortSinceMs = new Map<string, number>()
   const watched: { readonly entry: Entry; readonly turn: number; readonly dueMs: number }[] = []
   const alarm = createAlarm(clock)
 
   function ask(entry: Entry): Promise<void> {
     if (ledger.isFinal(entry)) return Promise.resolve()
-    // Another entry may have this number after a reorganisation.
-    const key = `${entry.seq} ${entry.blockHash}`
+    const key = keyOf(entry)
     const before = asked.get(key)
     if (before !== undefined && clock.nowMs() - before.atMs < ASKED_AGAIN_MS) return before.work
     const work = search(entry).then(() => noteShort(entry, key))
@@ -96,11 +96,21 @@ export function createReceiptSearch(options: { readonly replicas: number }, deps
     const isHome = ({ member }: { readonly member: Member }): boolean => atHome.has(member.id)
     await Promise.all(targets.filter(isHome).map(({ slot, member }) => askOne(entry, member, slot)))
     if (ledger.isFinal(entry)) return
-    await deps.findCertificate(entry, { signal })
+    await searchCertificate(entry)
     if (ledger.isFinal(entry)) return
     await Promise.all(
       targets.filter((target) => !isHome(target)).map(({ slot, member }) => askOne(entry, member, slot)),
     )
+  }
+
+  /** Once at a time: many are asked, and those that hang hold it up for longer than clients wait between two polls. */
+  function searchCertificate(entry: Entry): Promise<void> {
+    const key = keyOf(entry)
+    const running = certifying.get(key)
+    if (running !== undefined) return running
+    const work = deps.findCertificate(entry, { signal }).finally(() => certifying.delete(key))
+    certifying.set(key, work)
+    return work
   }
 
   async function askOne(entry: Entry, member: Member, slot: number): Promise<void> {
@@ -144,4 +154,9 @@ export function createReceiptSearch(options: { readonly replicas: number }, deps
       }
     },
   }
+}
+
+/** Another entry may have its number after a reorganisation. */
+function keyOf({ seq, blockHash }: Entry): string {
+  return `${seq} ${blockHash}`
 }

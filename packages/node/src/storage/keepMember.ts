@@ -1,5 +1,5 @@
 import type { Clock, Failure, Logger, Member } from '@weightless/core'
-import { isFailure } from '@weightless/core'
+import { areFundsLow, isFailure } from '@weightless/core'
 import { heartbeat, markStale, readActiveMembers, readRegistryRules, type OwnMember } from '@weightless/sdk'
 import type { Follower, TimedHead } from '../flow/follow.ts'
 import type { Peers } from '../peers/peers.ts'
@@ -37,8 +37,6 @@ const PROBE_MS_MAX = 3_000
 const MINED_MS_MAX = 60_000
 /** Heartbeats between two looks at the balance. */
 const HEARTBEATS_PER_LOOK = 16
-/** A day of them, twice a minute of grace: below that somebody should send coins. */
-export const HEARTBEATS_LOW = 5_760
 
 export function createMemberKeeper(options: RegistrationOptions, deps: MemberKeeperDeps): MemberKeeper {
   const { registry, signer } = options
@@ -297,7 +295,7 @@ function createFunds(
       balanceWei = nowWei
       count = 0
       const left = heartbeatsLeft()
-      if (left !== undefined && left < HEARTBEATS_LOW) logger.warn('funds.low', { signer, heartbeatsLeft: left })
+      if (areFundsLow(left)) logger.warn('funds.low', { signer, heartbeatsLeft: left })
     },
   }
 }

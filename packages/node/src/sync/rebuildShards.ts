@@ -11,6 +11,7 @@ import {
   SEGMENT_SIZE_BYTES,
   shardCountOf,
   shardOfSegment,
+  stripeRuns,
   type StripePlan,
 } from '@weightless/core'
 import { segmentOf, type CodedEntry } from '../erasure/codedEntry.ts'
@@ -237,21 +238,14 @@ type ComputedShard = Shard & {
   readonly segmentRoot: Uint8Array
 }
 
-/** Shards of one slot in consecutive stripes, one request each. Stripes of one window are few enough for that. */
+/** Shards of one slot in consecutive stripes, one request each. */
 function runsOf(shards: readonly Shard[]): readonly ShardRun[] {
-  const runs: { slot: number; from: number; count: number }[] = []
-  for (const { slot, stripe } of [...shards].sort((a, b) => a.slot - b.slot || a.stripe - b.stripe)) {
-    const last = runs.at(-1)
-    if (
-      last !== undefined &&
-      last.slot === slot &&
-      last.from + last.count === stripe &&
-      last.count < BATCH_SEGMENTS_MAX
-    )
-      last.count += 1
-    else runs.push({ slot, from: stripe, count: 1 })
-  }
-  return runs
+  const bySlot = new Map<number, number[]>()
+  for (const { slot, stripe } of [...shards].sort((a, b) => a.slot - b.slot || a.stripe - b.stripe))
+    bySlot.set(slot, [...(bySlot.get(slot) ?? []), stripe])
+  return [...bySlot].flatMap(([slot, stripes]) =>
+    stripeRuns(stripes, { countMax: BATCH_SEGMENTS_MAX }).map((run) => ({ slot, ...run })),
+  )
 }
 
 function* windowsOf<T>(byStripe: ReadonlyMap<number, T>, stripeCount: number): Generator<ReadonlyMap<number, T>> {

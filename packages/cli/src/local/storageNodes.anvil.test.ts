@@ -1,0 +1,113 @@
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { domainOf, type Address } from '@weightless/core'
+import { readPrivateKey, systemClock, systemNet, systemRandom } from '@weightless/host'
+import {
+  createRpc,
+  createTransactor,
+  privateKeySigner,
+  readOwnMember,
+  registerMember,
+  type Rpc,
+  type Transactor,
+} from '@weightless/sdk'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { startAnvil, type Anvil } from '../../../contracts/test/anvil.ts'
+import { advance, deployNetwork } from '../../../contracts/test/network.ts'
+import { silentLogger } from '../../../../sim/silentLogger.ts'
+import { layoutOfDirectory } from './directory.ts'
+import { readState, writeState, type NetworkState } from './state.ts'
+import { openStorageNodes, type StorageNodes } from './storageNodes.ts'
+
+// The real registry, keys and files. Each opening of the nodes stands for a process of `up`; none ends in any other way than by being
+// forgotten, as after kill -9.
+
+const CHAIN_ID = 31337
+const DELAY_S = 3_600
+const STAKE_WEI = 1_000_000_000n
+const folder = mkdtempSync(join(tmpdir(), 'weightless-nodes-'))
+const deps = { clock: systemClock, random: systemRandom }
+
+let chain: Anvil
+let rpc: Rpc
+let registry: Address
+beforeAll(async () => {
+  chain = await startAnvil()
+  const { addresses } = await deployNetwork(chain, {
+    registry: { stakePerSegmentWei: STAKE_WEI, leaveDelaySeconds: BigInt(DELAY_S) },
+  })
+  registry = addresses.storageRegistry.toLowerCase() as Address
+  await chain.rpc('evm_setAutomine', [true])
+  rpc = createRpc(chain.url, { net: systemNet, ...deps })
+})
+afterAll(async () => {
+  await chain[Symbol.asyncDispose]()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+const walletOf = (key: Uint8Array): Transactor =>
+  createTransactor({ chainId: CHAIN_ID, signer: privateKeySigner(key) }, { rpc, ...deps })
+
+/** A directory with one node, which is a member, and the nodes as each process of it opens them. */
+async function directoryOf(name: string) {
+  const layout = layoutOfDirectory(join(folder, name))
+  for (const part of ['keys', 'config', 'logs']) mkdirSync(join(layout.top, part), { recursive: true })
+  mkdirSync(layout.node('node-0'), { recursive: true })
+  const ports = { portBase: 0, chainPort: 1, gatewayPort: 2, adminPort: 3 }
+  const nodes = [{ id: 'node-0', port: 4, draining: false }]
+  const state: NetworkState = { ...ports, code: 'none', nextNode: 1, nodes, leaving: [] }
+  await writeState(layout, state)
+  const funderKey = new Uint8Array(32).fill(name.length)
+  const funder = walletOf(funderKey)
+  await chain.rpc('anvil_setBalance', [await funder.address({}), '0x56bc75e2d63100000'])
+  const facts = { rpcUrl: chain.url, wsUrl: '', chainId: CHAIN_ID, flow: registry, registry, startBlock: 0 }
+  const open = async (by: Rpc = rpc): Promise<StorageNodes> =>
+    await openStorageNodes(
+      { layout, entry: '', chain: facts, gatewayUrl: 'http://gateway.test', state: (await readState(layout))! },
+      { rpc: by, funder, clock: systemClock, logger: silentLogger, onChange: () => undefined },
+      {},
+    )
+  await open()
+  const wallet = walletOf(await readPrivateKey(layout.key('node-0')))
+  const owner = await wallet.address({})
+  const description = { signer: owner, endpoint: `http://${name}.test`, domain: domainOf(name), capacitySegments: 9n }
+  await registerMember(wallet, registry, { ...description, stakeWei: 5n * STAKE_WEI }, {})
+  return { layout, open, owner }
+}
+
+test.each([
+  ['knows when it may leave', 'later'],
+  ['has not asked yet whether it may', 'unasked'],
+] as const)(
+  'a node that was removed leaves under a later `up`, if the first one ended when it %s',
+  async (_, stage) => {
+    const { layout, open, owner } = await directoryOf(stage)
+    const isRemembered = async (): Promise<boolean> => (await readState(layout))!.leaving.length > 0
+    const dying: Rpc = {
+      url: rpc.url,
+      request: async (method, params, options) => {
+        if (await isRemembered()) throw new Error('the process has ended')
+        return await rpc.request(method, params, options)
+      },
+    }
+    const first = await open(stage === 'unasked' ? dying : rpc)
+    await first.change('node-0', 'rm', {})
+    expect(existsSync(layout.node('node-0'))).toBe(false)
+
+    const second = await open()
+    expect(second.list()).toEqual([])
+    const leavesAtS = stage === 'unasked' ? null : expect.any(Number)
+    expect(second.leaving()).toEqual([{ id: 'node-0', leavesAtS }])
+    await second.settleLeaving({})
+    expect(second.leaving()).toEqual([{ id: 'node-0', leavesAtS: expect.any(Number) }])
+    expect((await readOwnMember(rpc, registry, owner, {}))?.status).toBe('draining')
+
+    const third = await open()
+    await advance(chain, { seconds: DELAY_S })
+    await third.settleLeaving({})
+    expect(third.leaving()).toEqual([])
+    expect((await readState(layout))!.leaving).toEqual([])
+    expect(await readOwnMember(rpc, registry, owner, {})).toBeUndefined()
+  },
+)
