@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
+import { WORLD_FLAGS } from './scripts/worldFlags.mjs'
 
 /** A world replaces what it uses of the platform (sim/platform.ts), so its tests share no process with others. */
 const worlds = [
@@ -24,7 +25,10 @@ export default defineConfig({
     // One second by default, which a busy machine may need for anything.
     expect: { poll: { timeout: 20_000, interval: 10 } },
     projects: [
-      { extends: true, test: { name: 'worlds', include: worlds, exclude: none, testTimeout: 240_000 } },
+      {
+        extends: true,
+        test: { name: 'worlds', include: worlds, exclude: none, testTimeout: 240_000, execArgv: WORLD_FLAGS },
+      },
       {
         extends: true,
         // Modules are loaded once for all files: none of them keeps state.

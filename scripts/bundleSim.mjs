@@ -6,8 +6,9 @@ import { build } from 'esbuild'
 
 const top = resolve(import.meta.dirname, '..')
 
-/** @param {string} entry below sim/. @returns {Promise<string>} the bundle, inside the checkout: it finds packages with binaries. */
-export async function bundleSim(entry) {
+/** @param {string} entry below sim/. @param {{ sourcemap?: boolean }} options @returns {Promise<string>} the bundle, inside the
+ *  checkout: it finds packages with binaries. */
+export async function bundleSim(entry, { sourcemap = false } = {}) {
   const outfile = join(top, '.cache', 'sim', `${dirname(entry)}-${basename(entry, '.ts')}-${process.pid}.mjs`)
   mkdirSync(dirname(outfile), { recursive: true })
   await build({
@@ -22,10 +23,11 @@ export async function bundleSim(entry) {
     banner: {
       js: "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);",
     },
+    sourcemap: sourcemap && 'linked',
     logLevel: 'warning',
   })
   // One for each run: a long one goes on with what it began with.
-  process.once('exit', () => rmSync(outfile, { force: true }))
+  process.once('exit', () => [outfile, `${outfile}.map`].forEach((file) => rmSync(file, { force: true })))
   return outfile
 }
 

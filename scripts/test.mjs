@@ -34,6 +34,8 @@ const suites = {
       'sim/trustThePeer.test.ts',
       'sim/forgetTheReorg.test.ts',
       'sim/determinism.test.ts',
+      'sim/jobs.test.ts',
+      'sim/world',
       'sim/chain.anvil.test.ts',
     ],
   },

@@ -12,8 +12,7 @@ import {
   type Net,
   type Root,
 } from '@weightless/core'
-import { segmentRoot } from '@weightless/kernels'
-import { simKernels } from './kernels.ts'
+import { simKernels, simSegmentRoot } from './kernels.ts'
 import {
   announce,
   announceCertificate,
@@ -238,7 +237,7 @@ function dataOf(
     checkSegment(
       { root, sizeBytes },
       { index, data, proof },
-      segmentRoot(data, leafCountOf(layoutOf(sizeBytes), index)),
+      simSegmentRoot(data, leafCountOf(layoutOf(sizeBytes), index)),
     )
     return data
   } catch (error) {

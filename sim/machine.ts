@@ -1,4 +1,4 @@
-import { isFailure, type Kernels } from '@weightless/core'
+import { addressOfPrivateKey, isFailure, type Address, type Kernels } from '@weightless/core'
 import { simKernels } from './kernels.ts'
 import { startRoles, type RolesConfig, type RunningRoles } from '@weightless/node'
 import { createChance, type Chance } from './chance.ts'
@@ -183,6 +183,17 @@ export function createMachine(options: MachineOptions, deps: MachineDeps): SimMa
     },
   }
   return machine
+}
+
+const addresses = new Map<number, Address>()
+
+/** Of the key of that number: computed once, which costs as much as a signature. */
+export function addressOf(id: number): Address {
+  const known = addresses.get(id)
+  if (known !== undefined) return known
+  const address = addressOfPrivateKey(keyOf(id))
+  addresses.set(id, address)
+  return address
 }
 
 /** Of the wallet and the receipts of a node. */

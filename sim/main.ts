@@ -1,10 +1,15 @@
 import { parseArgs } from 'node:util'
+import { resultsOf, serveJobs, startProcess, WORKER, type Worker } from './jobs.ts'
 import { runWorld, type WorldResult } from './world.ts'
 
 // npm run sim -- --seeds 100            seeds 1 … 100
 // npm run sim -- --seed 17 [--trace]    one seed, with what happened in it
 // npm run sim -- --world codes          codes or copies; both by default: copies for odd seeds, codes for even ones
-// npm run sim -- --from 5000 --seeds 1000 --jobs 2
+// npm run sim -- --from 5000 --seeds 1000 --jobs 2 [--hashes]    in two processes; with the hash of each trace
+
+// Nothing outlives who started it.
+if (process.connected) process.once('disconnect', () => process.exit(1))
+if (process.argv[2] === WORKER) await serveJobs()
 
 const { values } = parseArgs({
   options: {
@@ -14,6 +19,8 @@ const { values } = parseArgs({
     trace: { type: 'boolean', default: false },
     world: { type: 'string', default: 'both' },
     reorgs: { type: 'string', default: '0' },
+    jobs: { type: 'string', default: '1' },
+    hashes: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 })
@@ -28,15 +35,20 @@ const first = values.seed === undefined ? whole('from', values.from) : whole('se
 const count = values.seed === undefined ? whole('seeds', values.seeds) : 1
 const chosen = values.world === 'both' ? undefined : worldNamed(values.world)
 const reorgDepthMax = whole('reorgs', values.reorgs)
+const workerCount = whole('jobs', values.jobs)
 const tell = values.trace ? (line: string): void => void process.stdout.write(`${line}\n`) : undefined
 // Stacks cost a tenth of the time; a seed that fails is run again by itself.
 if (values.seed === undefined) Error.stackTraceLimit = 0
 const startedMs = performance.now()
 const sums = { acks: 0, crashes: 0, faults: 0, events: 0, virtualMs: 0 }
 const failed: WorldResult[] = []
-for (let seed = first; seed < first + count; seed++) {
-  const world = chosen ?? (seed % 2 === 0 ? 'codes' : 'copies')
-  const result = await runWorld({ seed, world, tell, reorgDepthMax })
+const worldOf = (seed: number): 'copies' | 'codes' => chosen ?? (seed % 2 === 0 ? 'codes' : 'copies')
+const jobs = Array.from({ length: count }, (_, i) => ({ seed: first + i, world: worldOf(first + i), reorgDepthMax }))
+const inThisProcess: Worker = { run: (job) => runWorld({ ...job, tell }), end: () => undefined }
+const start = workerCount > 1 ? startProcess : (): Worker => inThisProcess
+for await (const result of resultsOf(jobs, { workerCount, start })) {
+  const { seed } = result
+  const world = worldOf(seed)
   sums.acks += result.acks
   sums.crashes += result.crashes
   sums.faults += result.faults
@@ -49,7 +61,7 @@ for (let seed = first; seed < first + count; seed++) {
     )
     for (const line of result.violations) process.stderr.write(`  ${line}\n`)
   }
-  if (values.seed !== undefined) process.stdout.write(`seed ${seed} ${result.hash}\n`)
+  if (values.seed !== undefined || values.hashes) process.stdout.write(`seed ${seed} ${result.hash}\n`)
   if ((seed - first) % 100 === 99)
     process.stderr.write(
       `${seed - first + 1} of ${count}, ${failed.length} failed, ${perSecond(seed - first + 1)} seeds/s\n`,

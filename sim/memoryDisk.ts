@@ -302,14 +302,22 @@ function readSectors(sectors: Sectors, sizeBytes: number, into: Uint8Array, posi
   while (at < end) {
     const number = Math.floor(at / SECTOR_BYTES)
     const within = at % SECTOR_BYTES
-    const stepBytes = Math.min(end - at, SECTOR_BYTES - within)
     const sector = sectors.get(number)
-    const target = into.subarray(at - position, at - position + stepBytes)
-    if (sector === undefined) target.fill(0)
-    else target.set(sector.subarray(within, within + stepBytes))
+    // What was written at once lies in one piece of memory.
+    let count = 1
+    while ((number + count) * SECTOR_BYTES < end && isBehind(sectors.get(number + count), sector, count)) count += 1
+    const stepBytes = Math.min(end - at, count * SECTOR_BYTES - within)
+    if (sector === undefined) into.fill(0, at - position, at - position + stepBytes)
+    else into.set(new Uint8Array(sector.buffer, sector.byteOffset + within, stepBytes), at - position)
     at += stepBytes
   }
   return Math.max(0, end - position)
+}
+
+/** Whether a sector is that many sectors behind the first one in the same memory, or missing as that one is. */
+function isBehind(sector: Uint8Array | undefined, first: Uint8Array | undefined, count: number): boolean {
+  if (sector === undefined || first === undefined) return sector === first
+  return sector.buffer === first.buffer && sector.byteOffset === first.byteOffset + count * SECTOR_BYTES
 }
 
 /** Keeps `bytes`, which nobody changes afterwards. */

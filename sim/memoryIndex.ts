@@ -1,5 +1,5 @@
 import type { Index, IndexChange } from '@weightless/core'
-import { createFail, fromHex, toHex } from '@weightless/core'
+import { createFail } from '@weightless/core'
 import type { Chance } from './chance.ts'
 
 /** An ordered map in memory that forgets as lmdb may: a loss of power undoes the transactions that were not flushed, from some
@@ -24,8 +24,10 @@ const fail = createFail({
 })
 
 export function createMemoryIndexStore(chance: Chance): MemoryIndexStore {
-  let live = new Map<string, Uint8Array>()
-  let durable = new Map<string, Uint8Array>()
+  let live: Rows = new Map()
+  let durable: Rows = new Map()
+  /** Names of the live rows in their order, from the first range after a change of them. */
+  let ordered: readonly string[] | undefined
   let unflushed: (readonly IndexChange[])[] = []
   let epoch = 0
   const faults = { failingTransactions: 0, fullTransactions: 0 }
@@ -45,17 +47,16 @@ export function createMemoryIndexStore(chance: Chance): MemoryIndexStore {
       return {
         get(key) {
           check(begun)
-          return live.get(toHex(key))?.slice()
+          return live.get(nameOf(key))?.value.slice()
         },
         *range({ from, to, limit = Infinity, reverse = false }) {
           check(begun)
-          const [first, last] = [toHex(from), toHex(to)]
-          const keys = [...live.keys()]
-            .filter((key) => compareHex(key, first) >= 0 && compareHex(key, last) < 0)
-            .sort(compareHex)
-          const snapshot = (reverse ? keys.toReversed() : keys)
-            .slice(0, limit)
-            .map((key) => ({ key: fromHex(key), value: live.get(key)!.slice() }))
+          ordered ??= [...live.keys()].sort()
+          const names = ordered.slice(countBelow(ordered, nameOf(from)), countBelow(ordered, nameOf(to)))
+          const snapshot = (reverse ? names.toReversed() : names).slice(0, limit).map((name) => {
+            const { key, value } = live.get(name)!
+            return { key: key.slice(), value: value.slice() }
+          })
           yield* snapshot
         },
         transaction(changes, { durability }) {
@@ -77,6 +78,7 @@ export function createMemoryIndexStore(chance: Chance): MemoryIndexStore {
               throw fail('DISK_FULL', { reason: 'ENOSPC' })
             }
             apply(live, copies)
+            ordered = undefined
             unflushed.push(copies)
             await turns()
             check(begun)
@@ -97,26 +99,42 @@ export function createMemoryIndexStore(chance: Chance): MemoryIndexStore {
       for (const changes of unflushed.slice(0, chance.below(unflushed.length + 1))) apply(durable, changes)
       unflushed = []
       live = new Map(durable)
+      ordered = undefined
     },
     endProcess() {
       epoch += 1
     },
     lose() {
       live = new Map()
+      ordered = undefined
       durable = new Map()
       unflushed = []
     },
   }
 }
 
-function apply(map: Map<string, Uint8Array>, changes: readonly IndexChange[]): void {
+/** By the name of their key. */
+type Rows = Map<string, { readonly key: Uint8Array; readonly value: Uint8Array }>
+
+function apply(rows: Rows, changes: readonly IndexChange[]): void {
   for (const { key, value } of changes) {
-    if (value === undefined) map.delete(toHex(key))
-    else map.set(toHex(key), value)
+    if (value === undefined) rows.delete(nameOf(key))
+    else rows.set(nameOf(key), { key, value })
   }
 }
 
-/** Byte order: hex of one case sorts as the bytes do, a prefix first. */
-function compareHex(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0
+/** A character for each byte: such names sort as the bytes do, a prefix first. */
+function nameOf(key: Uint8Array): string {
+  return Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1')
+}
+
+/** How many of these names come before this one. */
+function countBelow(names: readonly string[], name: string): number {
+  let [low, high] = [0, names.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (names[middle]! < name) low = middle + 1
+    else high = middle
+  }
+  return low
 }

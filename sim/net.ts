@@ -49,6 +49,11 @@ const LATENCY_MS_MAX = 4
 const DELAY_MS_MAX = 8_000
 const SEGMENTS_TYPE = 'application/x-weightless-segments'
 
+type Sent = {
+  readonly request: Request
+  readonly origin: string
+  readonly body: Uint8Array<ArrayBuffer> | undefined
+}
 type Host = { readonly handle: (request: Request) => Promise<Response>; readonly process: Process | undefined }
 
 export function createSimNet(deps: {
@@ -77,6 +82,7 @@ export function createSimNet(deps: {
     const isSegments = request.headers.get('content-type') === SEGMENTS_TYPE
     const body = request.body === null ? undefined : new Uint8Array(await request.arrayBuffer())
     trace.add(from.name, '->', to, what, methodOf(body, isSegments))
+    const sent = { request, origin: url.origin, body }
     const fate = happens(faults.loss) ? (chance.below(2) === 0 ? 'lost' : 'answer lost') : 'arrives'
     const isTold = chance.below(2) === 0
     await untilAborted(pause(latencyMs()), signal)
@@ -88,10 +94,10 @@ export function createSimNet(deps: {
     if (happens(faults.duplication)) {
       trace.add(from.name, 'duplicated', what)
       pause(latencyMs())
-        .then(() => deliver(request, body, new AbortController().signal))
+        .then(() => deliver(sent, new AbortController().signal))
         .catch(() => undefined)
     }
-    const answer = await untilAborted(deliver(request, body, signal), signal)
+    const answer = await untilAborted(deliver(sent, signal), signal)
     await untilAborted(pause(latencyMs()), signal)
     if (fate === 'answer lost' || faults.isParted(from.name, url.origin)) {
       trace.add(from.name, 'answer lost', what)
@@ -114,11 +120,9 @@ export function createSimNet(deps: {
 
   /** The whole answer of whoever listens there, unless that process dies meanwhile. */
   async function deliver(
-    request: Request,
-    body: Uint8Array<ArrayBuffer> | undefined,
+    { request, origin, body }: Sent,
     signal: AbortSignal,
   ): Promise<{ readonly status: number; readonly headers: Headers; readonly bytes: Uint8Array<ArrayBuffer> }> {
-    const { origin } = new URL(request.url)
     const host = hosts.get(origin)
     if (host === undefined) throw unreachable('refused')
     const connection = new AbortController()
@@ -128,9 +132,10 @@ export function createSimNet(deps: {
     if (body !== undefined) headers.set('content-length', String(body.length))
     const { method, url } = request
     const arrived = new Request(url, { method, headers, body: body?.slice() ?? null, signal: connection.signal })
+    let stopWatching: (() => void) | undefined
     try {
       return await new Promise((resolve, reject) => {
-        host.process?.onDeath(() => void time.after(LATENCY_MS_MAX, () => reject(unreachable('reset'))))
+        stopWatching = host.process?.onDeath(() => void time.after(LATENCY_MS_MAX, () => reject(unreachable('reset'))))
         host
           .handle(arrived)
           .then(async (response) => {
@@ -142,6 +147,7 @@ export function createSimNet(deps: {
           })
       })
     } finally {
+      stopWatching?.()
       signal.removeEventListener('abort', end)
     }
   }
@@ -169,10 +175,11 @@ export function createSimNet(deps: {
       fetch: (request) =>
         process.gate('fetch', async () => {
           open.add(request)
-          process.onDeath(() => open.delete(request))
+          const stopWatching = process.onDeath(() => open.delete(request))
           try {
             return await exchange(request, process)
           } finally {
+            stopWatching()
             open.delete(request)
           }
         }),

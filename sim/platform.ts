@@ -15,6 +15,9 @@ export function useLightPlatform(): void {
   })
 }
 
+const utf8 = new TextEncoder()
+const fromUtf8 = new TextDecoder()
+
 type Listener = ((event: unknown) => void) | { handleEvent(event: unknown): void }
 type Given = string | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array> | null | undefined
 type HeadersGiven = LightHeaders | Readonly<Record<string, string>> | undefined
@@ -99,8 +102,8 @@ class LightHeaders {
 
   constructor(given?: HeadersGiven) {
     if (given === undefined) return
-    const all = given instanceof LightHeaders ? given : Object.entries(given)
-    for (const [name, value] of all) this.set(name, value)
+    if (given instanceof LightHeaders) for (const [name, value] of given.#values) this.#values.set(name, value)
+    else for (const name in given) this.set(name, given[name]!)
   }
   get(name: string): string | null {
     return this.#values.get(name.toLowerCase()) ?? null
@@ -158,7 +161,7 @@ class LightBody {
     this.bodyUsed = true
     const given = this.#given
     if (given === undefined || given === null) return new Uint8Array(0)
-    if (typeof given === 'string') return new TextEncoder().encode(given)
+    if (typeof given === 'string') return utf8.encode(given)
     return given instanceof ReadableStream ? await wholeOf(given) : given
   }
 
@@ -167,7 +170,7 @@ class LightBody {
     return all.byteLength === all.buffer.byteLength ? all.buffer : new Uint8Array(all).buffer
   }
   async text(): Promise<string> {
-    return new TextDecoder().decode(await this.#take())
+    return fromUtf8.decode(await this.#take())
   }
   async json(): Promise<unknown> {
     return JSON.parse(await this.text())
@@ -214,7 +217,8 @@ async function wholeOf(stream: ReadableStream<Uint8Array>): Promise<Uint8Array<A
   const parts: Uint8Array[] = []
   for (;;) {
     const { done, value } = await reader.read()
-    if (done) return new Uint8Array(concat(parts))
+    // `concat` gives the whole of a buffer of its own.
+    if (done) return concat(parts) as Uint8Array<ArrayBuffer>
     // As on any connection: the sender may use its memory again.
     parts.push(value.slice())
   }

@@ -16,7 +16,8 @@ export type Process = {
   /** Dies at its `steps`-th step from now: before it does something, or just after. */
   dieAfter(steps: number, onDeath: () => void): void
   die(): void
-  onDeath(work: () => void): void
+  /** Returns the function that calls it off. */
+  onDeath(work: () => void): () => void
   /** Ended when the world is over: Node keeps signals that were joined, and all that listens to them, until they abort. */
   readonly signals: Set<AbortController>
   readonly clock: Clock
@@ -41,7 +42,7 @@ export function createProcess(name: string, deps: ProcessDeps): Process {
   let isAlive = true
   let stepsLeft = Infinity
   let onLastStep: () => void = () => undefined
-  const deathWatch: (() => void)[] = []
+  const deathWatch = new Set<() => void>()
 
   /** Tells whether the process lives on. */
   function step(): boolean {
@@ -74,9 +75,14 @@ export function createProcess(name: string, deps: ProcessDeps): Process {
     die() {
       if (!isAlive) return
       isAlive = false
-      for (const work of deathWatch.splice(0)) work()
+      const works = [...deathWatch]
+      deathWatch.clear()
+      for (const work of works) work()
     },
-    onDeath: (work) => deathWatch.push(work),
+    onDeath(work) {
+      deathWatch.add(work)
+      return () => void deathWatch.delete(work)
+    },
     random: { bytes: (sizeBytes) => chance.bytes(sizeBytes) },
     clock: {
       nowMs: () => WORLD_EPOCH_MS + Math.floor(time.nowMs()) + process.skewMs,

@@ -18,6 +18,7 @@ export function createTrace(nowMs: () => number, tell?: (line: string) => void):
   const hash = createHash('sha256')
   let batch = ''
   let count = 0
+  let [shownMs, shownTime] = [NaN, '']
   return {
     isKept: tell !== undefined,
     get count() {
@@ -25,7 +26,9 @@ export function createTrace(nowMs: () => number, tell?: (line: string) => void):
     },
     add(...words) {
       count += 1
-      const line = `${nowMs().toFixed(3)} ${words.join(' ')}\n`
+      const ms = nowMs()
+      if (ms !== shownMs) [shownMs, shownTime] = [ms, ms.toFixed(3)]
+      const line = `${shownTime} ${words.join(' ')}\n`
       batch += line
       if (batch.length >= BATCH_CHARACTERS) {
         hash.update(batch)

@@ -1,8 +1,8 @@
-import { addressOfPrivateKey, parseParityTags, type Entry, type ParityTags } from '@weightless/core'
+import { parseParityTags, type Entry, type ParityTags } from '@weightless/core'
 import { decodeSubmitLog } from '@weightless/sdk'
-import { isSubmit } from '../chain.ts'
+import { isSubmit, type SimLog } from '../chain.ts'
 import type { Ack } from '../checkers.ts'
-import { keyOf } from '../machine.ts'
+import { addressOf } from '../machine.ts'
 import { OPERATOR, type World } from './state.ts'
 
 /** What was acknowledged, each entry once under each code, with the most that was said of it, by the number that it has now; what is on chain no
@@ -27,18 +27,31 @@ export function acksOnChain(world: World): readonly Ack[] {
 export function parityOfGateway(
   chain: World['chain'],
 ): readonly { readonly tags: ParityTags; readonly parity: Entry }[] {
-  const operator = addressOfPrivateKey(keyOf(OPERATOR))
-  const entries = chain.logs().filter(isSubmit).map(decodeSubmitLog)
-  return entries.flatMap((parity) => {
+  const operator = addressOf(OPERATOR)
+  return entriesOn(chain).flatMap((parity) => {
     const tags = parity.sender === operator ? parseParityTags(parity.tags) : undefined
     return tags === undefined ? [] : [{ tags, parity }]
   })
 }
 
+const decoded = new WeakMap<SimLog, Entry>()
+
+/** The entries of the chain as it stands; a log never changes, so each is read once. */
+function entriesOn(chain: World['chain']): readonly Entry[] {
+  return chain
+    .logs()
+    .filter(isSubmit)
+    .map((log) => {
+      const entry = decoded.get(log) ?? decodeSubmitLog(log)
+      decoded.set(log, entry)
+      return entry
+    })
+}
+
 /** A reorganisation may have given the entry another number; the simulated ones drop no transaction. */
 function onChain({ chain, reorgs }: World, ack: Ack): Ack | undefined {
   if (reorgs === 0) return ack
-  const entries = chain.logs().filter(isSubmit).map(decodeSubmitLog)
+  const entries = entriesOn(chain)
   const same = entries.filter(({ root, sizeBytes }) => root === ack.root && sizeBytes === ack.bytes.length)
   const entry = same.find(({ seq }) => seq === ack.seq) ?? same[0]
   if (entry === undefined) return undefined

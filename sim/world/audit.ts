@@ -1,8 +1,8 @@
-import { addressOfPrivateKey, isFailure, placeHomes, REPLICA_COUNT, SEGMENT_SIZE_BYTES } from '@weightless/core'
+import { isFailure, placeHomes, REPLICA_COUNT, SEGMENT_SIZE_BYTES } from '@weightless/core'
 import type { Client, StorageNodeClient } from '@weightless/sdk'
 import type { Ack } from '../checkers.ts'
 import { officialDownload, ownDownload, WrongAnswer } from '../clients.ts'
-import { keyOf } from '../machine.ts'
+import { addressOf } from '../machine.ts'
 import { acksOnChain } from './acks.ts'
 import { bytesAt, openEye, untilAllFollow, type Eye } from './eye.ts'
 import { GATEWAY_URL, nodesOf, nodeUrl, type World } from './state.ts'
@@ -18,7 +18,7 @@ export async function audit(world: World): Promise<void> {
   const { client } = eye
   await untilAllFollow(world, eye)
   if (!checker.isBroken()) await untilFullStrength(world, eye)
-  const nodeOf = new Map(world.machines.map((_, id) => [addressOfPrivateKey(keyOf(id)) as string, id]))
+  const nodeOf = new Map(world.machines.map((_, id) => [addressOf(id) as string, id]))
   let openCount = 0
   const check = (what: string, work: () => Promise<void>): void => {
     openCount += 1

@@ -31,7 +31,8 @@ export function startChain({ chain, time, plan, chainState, trace }: World): voi
 export function chainFor(world: World, process: Process, wallet: Address): string {
   const { net, chain, chainState, chance, trace } = world
   world.processCount += 1
-  const origin = `http://${CHAIN}-${world.worldId}-${world.processCount}.sim`
+  // Errors name it, and with them answers: so it is as long in the first world of a run as in the ten thousandth.
+  const origin = `http://${CHAIN}-${String(world.worldId).padStart(6, '0')}-${world.processCount}.sim`
   const end = net.listen(
     origin,
     async (request) => {

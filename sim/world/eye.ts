@@ -1,8 +1,8 @@
-import { addressOfPrivateKey, BATCH_SEGMENTS_MAX, concat, type Net, type Root } from '@weightless/core'
+import { BATCH_SEGMENTS_MAX, concat, type Net, type Root } from '@weightless/core'
 import { createStorageNodeClient, type Client, type SegmentRun, type StorageNodeClient } from '@weightless/sdk'
 import { createChance, type Chance } from '../chance.ts'
 import { untilFollowed, userOf } from '../clients.ts'
-import { keyOf } from '../machine.ts'
+import { addressOf, keyOf } from '../machine.ts'
 import { createProcess, type Process } from '../process.ts'
 import { chainFor } from './chain.ts'
 import { GATEWAY_URL, machinesOf, nodeUrl, type World } from './state.ts'
@@ -33,7 +33,7 @@ export function openEye(world: World): Eye {
   })
   const inner: Net = net.from(process)
   const client = userOf(process, {
-    rpcUrl: chainFor(world, process, addressOfPrivateKey(keyOf(EYE))),
+    rpcUrl: chainFor(world, process, addressOf(EYE)),
     chainId: chain.chainId,
     flow: chain.flow,
     registry: chain.registry,

@@ -1,9 +1,8 @@
 import { storageRegistryAbi } from '@weightless/contracts'
-import { addressOfPrivateKey } from '@weightless/core'
 import { encodeFunctionData } from 'viem'
 import { REGISTRY } from '../chain.ts'
 import type { PlannedFault, PlannedLoss } from '../faults.ts'
-import { keyOf, type SimMachine } from '../machine.ts'
+import { addressOf, type SimMachine } from '../machine.ts'
 import { WORLD_EPOCH_MS } from '../process.ts'
 import { CHAIN } from './chain.ts'
 import { machinesOf, type World } from './state.ts'
@@ -106,7 +105,7 @@ function happen(world: World, fault: PlannedFault, users: readonly User[]): void
 
 /** What the operator of a node calls who wants it to leave. */
 export function drain({ chain, checker, time }: World, at: number): void {
-  const from = addressOfPrivateKey(keyOf(at))
+  const from = addressOf(at)
   const data = encodeFunctionData({ abi: storageRegistryAbi, functionName: 'drain' })
   const seconds = Math.floor((WORLD_EPOCH_MS + time.nowMs()) / 1000)
   const { status } = chain.perform({ from, to: REGISTRY, data, valueWei: 0n }, seconds)

@@ -1,9 +1,8 @@
-import { addressOfPrivateKey } from '@weightless/core'
 import { STAKE_PER_SEGMENT_WEI } from '../chain.ts'
 import { lying } from '../liar.ts'
 import { lyingGateway } from '../lyingGateway.ts'
 import { lyingRepairer, wrongRebuilds } from '../lyingRepairer.ts'
-import { createMachine, keyOf, type SimMachine } from '../machine.ts'
+import { addressOf, createMachine, keyOf, type SimMachine } from '../machine.ts'
 import type { SimNet } from '../net.ts'
 import type { Process } from '../process.ts'
 import { chainFor } from './chain.ts'
@@ -42,7 +41,7 @@ export function makeMachines(world: World): readonly SimMachine[] {
   const rest = { log: { level: 'info' }, ignoredKeys: [] } as const
   const nodeOf = (id: number): SimMachine => {
     const key = keyOf(id)
-    const wallet = addressOfPrivateKey(key)
+    const wallet = addressOf(id)
     chain.fund(wallet, FUNDS_WEI)
     return createMachine(
       {
@@ -78,7 +77,7 @@ export function makeMachines(world: World): readonly SimMachine[] {
   }
   const range = (from: number, count: number): number[] => Array.from({ length: count }, (_, i) => from + i)
   const machines = range(0, plan.nodeCount).map(nodeOf)
-  const operator = addressOfPrivateKey(keyOf(OPERATOR))
+  const operator = addressOf(OPERATOR)
   chain.fund(operator, FUNDS_WEI)
   const gateway = createMachine(
     {

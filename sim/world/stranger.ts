@@ -1,17 +1,10 @@
-import {
-  addressOfPrivateKey,
-  assembleCertificate,
-  parseParityTags,
-  SEGMENT_SIZE_BYTES,
-  type Kernels,
-  type Net,
-} from '@weightless/core'
+import { assembleCertificate, parseParityTags, SEGMENT_SIZE_BYTES, type Kernels, type Net } from '@weightless/core'
 import { createStorageNodeClient, decodeSubmitLog, upload } from '@weightless/sdk'
 import { isSubmit } from '../chain.ts'
 import { createChance } from '../chance.ts'
 import { codeOf, userOf } from '../clients.ts'
 import type { PlannedAttack } from '../faults.ts'
-import { keyOf } from '../machine.ts'
+import { addressOf, keyOf } from '../machine.ts'
 import { createProcess, type Process } from '../process.ts'
 import { chainFor } from './chain.ts'
 import { FUNDS_WEI, GATEWAY_URL, type World } from './state.ts'
@@ -32,7 +25,7 @@ export async function attack(world: World, { object, code }: PlannedAttack): Pro
     onStart: (started) => void world.processes.push(started),
     chance: createChance(seed * 17 + object),
   })
-  const address = addressOfPrivateKey(keyOf(STRANGER))
+  const address = addressOf(STRANGER)
   chain.fund(address, FUNDS_WEI)
   const client = userOf(process, {
     rpcUrl: chainFor(world, process, address),

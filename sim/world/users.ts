@@ -249,8 +249,17 @@ function checkCertificate({ chain, checker }: World, certificate: Certificate): 
   }
 }
 
-/** The bytes of an object, from the seed; twins share them up to their ends. */
+const made = new WeakMap<PlannedObject, Uint8Array>()
+
+/** The bytes of an object, from the seed; twins share them up to their ends. Made once, copied for each who asks. */
 export function bytesOf(seed: number, objects: readonly PlannedObject[], id: number): Uint8Array {
+  const object = objects[id]!
+  const bytes = made.get(object) ?? makeBytes(seed, objects, id)
+  made.set(object, bytes)
+  return bytes.slice()
+}
+
+function makeBytes(seed: number, objects: readonly PlannedObject[], id: number): Uint8Array {
   const { sizeBytes, twinOf } = objects[id]!
   const longest = objects.reduce(
     (most, other, i) =>

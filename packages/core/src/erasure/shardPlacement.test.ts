@@ -27,6 +27,18 @@ test('the homes of a 4+2 object over six and nine members are those of the vecto
   }
 })
 
+test('homes that are remembered are those of the same object among the same members', () => {
+  const object = { dataRoot, sizeBytes: 6 * SEGMENT_SIZE_BYTES, code }
+  const [six, nine] = [many(6), many(9)]
+  const first = protectedHomes(object, nine)
+  expect(protectedHomes({ ...object }, nine)).toBe(first)
+  expect(protectedHomes(object, many(9))).toEqual(first)
+  expect(slotsOf(protectedHomes({ ...object, code: { k: 2, m: 2 } }, nine))).toEqual([0, 1, 2, 3])
+  expect(slotsOf(protectedHomes({ ...object, sizeBytes: 2 * SEGMENT_SIZE_BYTES }, nine))).toEqual([0, 1, 4, 5])
+  expect(protectedHomes({ ...object, dataRoot: `0x${'5b'.repeat(32)}` }, nine)).not.toEqual(first)
+  expect(protectedHomes(object, six).every(({ member }) => member.id <= 6)).toBe(true)
+})
+
 test('slots keep their numbers where an object has fewer segments than data slots', () => {
   const homes = protectedHomes({ dataRoot, sizeBytes: 2 * SEGMENT_SIZE_BYTES, code }, many(9))
   expect(slotsOf(homes)).toEqual([0, 1, 4, 5])

@@ -12,6 +12,27 @@ export function protectedHomes(
   object: { readonly dataRoot: Hex; readonly sizeBytes: number; readonly code: ErasureCode },
   members: readonly Member[],
 ): readonly Home[] {
+  const known = remembered.get(members) ?? new Map<string, readonly Home[]>()
+  remembered.set(members, known)
+  const { dataRoot, sizeBytes, code } = object
+  const name = `${dataRoot} ${sizeBytes} ${code.k} ${code.m}`
+  const found = known.get(name)
+  if (found !== undefined) return found
+  const homes = findHomes(object, members)
+  if (known.size >= HOMES_MAX) known.delete(known.keys().next().value!)
+  known.set(name, homes)
+  return homes
+}
+
+/** Objects whose homes among one list of members are remembered: a node asks for those of each of its objects on every turn, while the
+ *  list stays the same. */
+const HOMES_MAX = 1024
+const remembered = new WeakMap<readonly Member[], Map<string, readonly Home[]>>()
+
+function findHomes(
+  object: { readonly dataRoot: Hex; readonly sizeBytes: number; readonly code: ErasureCode },
+  members: readonly Member[],
+): readonly Home[] {
   const { dataRoot: key, code } = object
   const layout = shardLayoutOf(object.sizeBytes, code)
   const willing = members.filter(({ weight }) => weight > 0n)

@@ -16,7 +16,22 @@ export function membershipHash(members: readonly Member[]): Uint8Array {
     if (i > 0 && sorted[i - 1]!.id === member.id)
       throw fail('MEMBERSHIP_INVALID', { reason: 'an id comes twice', id: member.id })
   })
-  return keccak256(concat(sorted.map(memberLeaf)))
+  return keccak256(concat(sorted.map(rememberedLeaf)))
+}
+
+/** Leaves that are remembered, 0.5 KB each: every certificate brings the same lists again, and a leaf is two hashes. */
+const LEAVES_MAX = 2048
+const leaves = new Map<string, Uint8Array>()
+
+function rememberedLeaf(member: Member): Uint8Array {
+  // Only leaves of valid members are kept, whose fields but the last have no space in them.
+  const name = `${member.id} ${member.signer} ${member.domain} ${member.weight} ${member.endpoint}`
+  const known = leaves.get(name)
+  if (known !== undefined) return known
+  const leaf = memberLeaf(member)
+  if (leaves.size >= LEAVES_MAX) leaves.delete(leaves.keys().next().value!)
+  leaves.set(name, leaf)
+  return leaf
 }
 
 /** keccak256(abi.encode(uint32 id, address signer, bytes32 keccak256(bytes(endpoint)), bytes32 domain, uint256 weight)), as

@@ -12,18 +12,9 @@ export type UnsignedReceipt = Omit<Receipt, 'signer' | 'signature'>
 
 /** The EIP-712 digest that a holder signs (docs/wire.md). */
 export function receiptDigest(receipt: UnsignedReceipt): Uint8Array {
-  const domain = keccak256(
-    concat([
-      hashText(DOMAIN_TYPE),
-      hashText(DOMAIN_NAME),
-      hashText(DOMAIN_VERSION),
-      uintWord(BigInt(receipt.chainId)),
-      word(fromHex(receipt.registry)),
-    ]),
-  )
   const message = keccak256(
     concat([
-      hashText(RECEIPT_TYPE),
+      receiptType(),
       uintWord(BigInt(receipt.registryVersion)),
       fromHex(receipt.dataRoot),
       uintWord(BigInt(receipt.entrySeq)),
@@ -32,7 +23,18 @@ export function receiptDigest(receipt: UnsignedReceipt): Uint8Array {
       uintWord(BigInt(receipt.blockNumber)),
     ]),
   )
-  return keccak256(concat([Uint8Array.of(0x19, 0x01), domain, message]))
+  return keccak256(concat([Uint8Array.of(0x19, 0x01), domainSeparator(receipt), message]))
+}
+
+/** One process speaks of one registry: the hash of the last one is remembered. */
+let lastDomain: { readonly chainId: number; readonly registry: Address; readonly hash: Uint8Array } | undefined
+
+function domainSeparator({ chainId, registry }: UnsignedReceipt): Uint8Array {
+  if (lastDomain?.chainId === chainId && lastDomain.registry === registry) return lastDomain.hash
+  const words = [uintWord(BigInt(chainId)), word(fromHex(registry))]
+  const hash = keccak256(concat([domainType(), domainName(), domainVersion(), ...words]))
+  lastDomain = { chainId, registry, hash }
+  return hash
 }
 
 /** Signs with a 32-byte secp256k1 key, whose address costs as much as a signature and is computed once. The nonce follows RFC
@@ -146,14 +148,17 @@ export function addressOfPrivateKey(privateKey: Uint8Array): Address {
 }
 
 const SIGNATURE_SIZE_BYTES = 65
-const DOMAIN_TYPE = 'EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)'
-const DOMAIN_NAME = 'Weightless Storage'
-const DOMAIN_VERSION = '1'
-const RECEIPT_TYPE =
-  'Receipt(uint64 registryVersion,bytes32 dataRoot,uint64 entrySeq,bytes slots,bytes32 fingerprintRoot,uint64 blockNumber)'
+const domainType = hashOfText('EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)')
+const domainName = hashOfText('Weightless Storage')
+const domainVersion = hashOfText('1')
+const receiptType = hashOfText(
+  'Receipt(uint64 registryVersion,bytes32 dataRoot,uint64 entrySeq,bytes slots,bytes32 fingerprintRoot,uint64 blockNumber)',
+)
 
-function hashText(text: string): Uint8Array {
-  return keccak256(new TextEncoder().encode(text))
+/** Hashed at first use, once. */
+function hashOfText(text: string): () => Uint8Array {
+  let hash: Uint8Array | undefined
+  return () => (hash ??= keccak256(new TextEncoder().encode(text)))
 }
 
 /** What every receipt must look like, signed or not; both signer and verifier check it. */

@@ -39,7 +39,7 @@ export function createChainReader(
   const { rpc } = deps
   return {
     topics: at.registry === undefined ? [SUBMIT_TOPIC] : [SUBMIT_TOPIC, MEMBER_CHANGED_TOPIC],
-    decode(log) {
+    decode: remembering((log) => {
       const { address, topics } = (log ?? {}) as { readonly address?: unknown; readonly topics?: unknown }
       const from = typeof address === 'string' ? address.toLowerCase() : undefined
       const topic = Array.isArray(topics) ? (topics[0] as unknown) : undefined
@@ -47,7 +47,7 @@ export function createChainReader(
       if (from === at.registry && topic === MEMBER_CHANGED_TOPIC)
         return { kind: 'member', change: decodeMemberLog(log) }
       return undefined
-    },
+    }),
     chainId: async (options) => count(await rpc.request('eth_chainId', [], options), 'chainId'),
     async blockHash(number, options) {
       const block = (await rpc.request('eth_getBlockByNumber', [`0x${number.toString(16)}`, false], options)) as {
@@ -66,6 +66,24 @@ export function createChainReader(
       const stored = await readMembershipHash(rpc, at.registry, { version: membership.version }, options)
       return equal(stored, membershipHash(membership.members))
     },
+  }
+}
+
+/** Logs that were read lately: what lies in the last blocks is looked at again with each new one. */
+const REMEMBERED_MAX = 256
+/** As JSON; longer ones are rare, and read each time. */
+const REMEMBERED_CHARS_MAX = 8_192
+
+function remembering(decode: ChainReader['decode']): ChainReader['decode'] {
+  const known = new Map<string, LogEvent>()
+  return (log) => {
+    const text = JSON.stringify(log)
+    const event = known.get(text) ?? decode(log)
+    if (event === undefined || text.length > REMEMBERED_CHARS_MAX) return event
+    known.delete(text)
+    if (known.size >= REMEMBERED_MAX) known.delete(known.keys().next().value!)
+    known.set(text, event)
+    return event
   }
 }
 

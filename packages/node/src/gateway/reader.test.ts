@@ -20,10 +20,10 @@ const S = SEGMENT_SIZE_BYTES
 const code: ErasureCode = { k: 4, m: 2 }
 const isDown = (): Promise<Response> => Promise.reject(new TypeError('fetch failed'))
 
-/** A gateway that sees nodes drain of which the others know nothing yet: so nobody fetches what they have. Time passes as on the wall, for
+/** A gateway that sees nodes drain of which the others know nothing yet: so nobody fetches what they have. Time passes slowly, for
  *  homes that leave what they lack to its writer. */
 async function network(nodeCount: number) {
-  const world = createTestWorld({ clockSpeed: 1 })
+  const world = createTestWorld({ msPerTurn: 1 })
   const nodes = await world.members(nodeCount)
   const drained = new Set<string>()
   const view = (followed: MembershipView): MembershipView => ({

@@ -1,0 +1,4 @@
+/** How Node runs worlds. Most of what a world makes is gone at once, so there is room for it; a collector with helpers costs more than
+ *  it saves where every core has a run of its own; and a function must run four times as long as by default before it is compiled
+ *  again, faster: worlds are so different that compiling took a third of the time (docs/bench/sim.md). */
+export const WORLD_FLAGS = ['--max-semi-space-size=64', '--single-threaded-gc', '--interrupt-budget=600000']
