@@ -5,14 +5,7 @@ import { objectOf } from '../../../../sim/compliance/storageNode.ts'
 import { homesOf, membersOf, putSlots, submitCoded, tellAll, type Holder } from '../../test/codedUpload.ts'
 import type { MembershipView } from '../flow/membership.ts'
 import { until } from '../../test/testClock.ts'
-import {
-  createTestWorld,
-  endWorlds,
-  officialSegment,
-  putBinary,
-  type TestRole,
-  type TestWorld,
-} from '../../test/testRoles.ts'
+import { createTestWorld, endWorlds, officialSegment, putBinary } from '../../test/testRoles.ts'
 
 afterEach(endWorlds)
 
