@@ -27,3 +27,12 @@ describe('what was promised under codes holds where it once did not, in the worl
     ],
     { world: 'codes', reorgDepthMax: 8 },
   ))
+
+describe('what was promised under codes holds where the simulator once thought that it did not, in the world of', () =>
+  seedsHold(
+    [
+      // Two paid for the same parity at the same time, and a home proved it by the entry of the other.
+      40078,
+    ],
+    { world: 'codes', reorgDepthMax: 0 },
+  ))

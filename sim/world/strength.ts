@@ -15,7 +15,7 @@ import {
   type ShardLayout,
 } from '@weightless/core'
 import { defaultErasureKernel } from '@weightless/kernels'
-import { info } from '@weightless/sdk'
+import { info, type HeldEntry } from '@weightless/sdk'
 import type { Ack } from '../checkers.ts'
 import { acksOnChain, parityOfGateway } from './acks.ts'
 import { bytesAt, type Eye } from './eye.ts'
@@ -51,9 +51,12 @@ export type KeptObject = {
   readonly root: Root
   readonly seq: number
   readonly bytes: Uint8Array
-  readonly kept:
-    | { readonly how: 'copies'; readonly count: number }
-    | { readonly how: 'shards'; readonly layout: ShardLayout; readonly parity: NonNullable<Certificate['parity']> }
+  readonly kept: { readonly how: 'copies'; readonly count: number } | KeptShards
+}
+type KeptShards = {
+  readonly how: 'shards'
+  readonly layout: ShardLayout
+  readonly parity: NonNullable<Certificate['parity']>
 }
 
 /** Entries of the same bytes are one object: of several codes the one with most parity protects it, then the first one. */
@@ -150,11 +153,8 @@ async function lookAt(
       return isPrefix(bytes, data) ? THERE : nothing('its copy cannot be read')
     }
     const { layout, parity } = kept
-    const told = entry.parities.find((known) => known.seq === parity.seq)
-    if (told?.slots.includes(slot) !== true) return nothing('it does not have all shards')
-    // Entries of the same bytes share their shards, and the certificate of one of them.
-    const proven = entries.find(({ parities }) => parities.some((one) => one.seq === parity.seq && one.proven))
-    if (proven === undefined) return nothing('its parity is not proven there')
+    const told = whatHomeHas(entries, { ...kept, seq, slot })
+    if (told.provenSeq === undefined) return nothing(told.why)
     if (how === 'told') return THERE
     const { k, m } = layout.code
     const isData = slot < k
@@ -162,7 +162,7 @@ async function lookAt(
     const of = isData ? { root, seq, step: k } : { root: parity.root, seq: parity.seq, step: m }
     const data = await bytesAt(node, { ...of, from: segmentIndex, count: shardCountOf(layout, slot) })
     if (!isPrefix(expectedShards(object, layout, slot), data)) return nothing('its shards cannot be read')
-    const what = { seq: proven.seq, sizeBytesMax: CERTIFICATE_BYTES_MAX }
+    const what = { seq: told.provenSeq, sizeBytesMax: CERTIFICATE_BYTES_MAX }
     const certificate = await node.certificate(root, what, {})
     if (certificate === undefined) return nothing('it has no certificate')
     const { chainId, registry, membershipHashOf } = world.chain
@@ -172,6 +172,28 @@ async function lookAt(
   } catch (error) {
     return nothing(String(error))
   }
+}
+
+/** What a home says of its slot, by its entries of these bytes: which of them has the certificate, or what is missing. They share their
+ *  shards and the certificate of one of them. Owners who come at the same time pay for an entry of the same parity each, so it is told by
+ *  its bytes and its code, not by its number. */
+export function whatHomeHas(
+  entries: readonly HeldEntry[],
+  {
+    seq,
+    slot,
+    layout: { code },
+    parity: { root },
+  }: Omit<KeptShards, 'how'> & { readonly seq: number; readonly slot: number },
+): { readonly provenSeq: number } | { readonly provenSeq: undefined; readonly why: string } {
+  const isSame = (one: HeldEntry['parities'][number]): boolean =>
+    one.root === root && one.code.k === code.k && one.code.m === code.m
+  const told = entries.find((entry) => entry.seq === seq)?.parities.find(isSame)
+  if (told?.slots.includes(slot) !== true) return { provenSeq: undefined, why: 'it does not have all shards' }
+  const proven = entries.find(({ parities }) => parities.some((one) => isSame(one) && one.proven))
+  return proven === undefined
+    ? { provenSeq: undefined, why: 'its parity is not proven there' }
+    : { provenSeq: proven.seq }
 }
 
 /** What is read may have zeros behind. */
@@ -234,7 +256,7 @@ async function weakInfo(
     const { protection } = await info(client, root)
     // Another parity may protect what `info` speaks of, the first entry of a root.
     if (protection === undefined) return [`info knows no certificate`]
-    if (protection.certificate.parity?.seq !== kept.parity.seq) return []
+    if (protection.certificate.parity?.root !== kept.parity.root) return []
     const { lossesSurvivedNow } = protection
     if (lossesSurvivedNow !== undefined && lossesSurvivedNow >= least) return []
     return [`info says that it survives ${lossesSurvivedNow} losses and not ${least}`]
