@@ -1,6 +1,8 @@
 // Many clients of every kind at once against one local network, slow and half-open connections among them.
-//   npm run load -- [--clients 64] [--minutes 10] [--seed S] [--record]     --record writes docs/bench/load.md
-import { writeFileSync } from 'node:fs'
+//   npm run load -- [--clients 64] [--minutes 10] [--seed S] [--entries-before N] [--record]
+// --entries-before: so many small entries are in the log first. --record writes docs/bench/load.md; what is written there by hand,
+// from the first `## ` heading on, stays.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -12,10 +14,21 @@ const { values } = parseArgs({
     clients: { type: 'string', default: '64' },
     minutes: { type: 'string', default: '10' },
     seed: { type: 'string', default: '1' },
+    'entries-before': { type: 'string', default: '0' },
     record: { type: 'boolean', default: false },
   },
 })
-const args = ['--clients', values.clients, '--minutes', values.minutes, '--seed', values.seed]
+const before = values['entries-before']
+const args = [
+  '--clients',
+  values.clients,
+  '--minutes',
+  values.minutes,
+  '--seed',
+  values.seed,
+  '--entries-before',
+  before,
+]
 const { result, code } = await runSim('load/main.ts', args)
 if (values.record) record()
 process.exit(code)
@@ -34,9 +47,9 @@ function record() {
   )
   const text = `# Load: ${values.clients} clients at once
 
-\`npm run load -- --clients ${values.clients} --minutes ${values.minutes} --seed ${values.seed} --record\` on Node ${process.version}, ${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), network, clients and other work on the same machine. Official clients poll with pauses of seconds: their times are mostly their own.
+\`npm run load -- --clients ${values.clients} --minutes ${values.minutes} --seed ${values.seed} --entries-before ${before} --record\` on Node ${process.version}, ${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), network, clients and other work on the same machine. Official clients poll with pauses of seconds: their times are mostly their own.
 
-Clients: ${clients.join(', ')}; beside them ${result.slowOpened} connections that sent half a header, half a body or nothing (72 at a time, opened again when the server ended them: ${result.slowEnded} times).
+${before} small entries were in the log before. Clients: ${clients.join(', ')}; beside them ${result.slowOpened} connections that sent half a header, half a body or nothing (72 at a time, opened again when the server ended them: ${result.slowEnded} times).
 
 **${result.errorCount} errors** in ${result.seconds.toFixed(0)} s; ${result.storedCount} uploads (${(result.storedBytes / 1e6).toFixed(0)} MB), each download compared byte for byte.
 ${result.errors.map((error) => `\n* ${error}`).join('')}
@@ -50,5 +63,8 @@ ${latencies.join('\n')}
 |---|---|---|---|---|
 ${memory.join('\n')}
 `
-  writeFileSync(join(top, 'docs/bench/load.md'), text)
+  const page = join(top, 'docs/bench/load.md')
+  const old = existsSync(page) ? readFileSync(page, 'utf8') : ''
+  const byHand = old.indexOf('\n## ')
+  writeFileSync(page, byHand < 0 ? text : text + old.slice(byHand))
 }

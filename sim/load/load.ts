@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { announce, createClient, download, privateKeySigner, upload, type Client } from '@weightless/sdk'
+import { announce, createClient, download, privateKeySigner, upload, uploadMany, type Client } from '@weightless/sdk'
 import { ethers } from 'ethers'
 import { createChance } from '../chance.ts'
 import { call, content, startNetwork, type Network } from '../interop/network.ts'
@@ -14,6 +14,8 @@ export type LoadOptions = {
   readonly clients: number
   readonly minutes: number
   readonly seed: number
+  /** Small entries that are in the log before the clients come: with some thousands, caches by entry are full from the start. */
+  readonly entriesBefore?: number | undefined
   readonly tell: (line: string) => void
 }
 export type LoadResult = {
@@ -56,7 +58,7 @@ const WALLET_WEI = 100n * 10n ** 18n
 type Stored = { readonly root: string; readonly sizeBytes: number; readonly contentSeed: number }
 
 /** Clients of every kind at once against one network, with slow and half-open connections among them. */
-export async function load({ clients, minutes, seed, tell }: LoadOptions): Promise<LoadResult> {
+export async function load({ clients, minutes, seed, entriesBefore = 0, tell }: LoadOptions): Promise<LoadResult> {
   const chance = createChance(seed)
   const network = await startNetwork(['--nodes', String(NODES)])
   const { file } = network
@@ -66,8 +68,8 @@ export async function load({ clients, minutes, seed, tell }: LoadOptions): Promi
   let errorCount = 0
   let contentSeed = seed * 1_000_000
   const over = new AbortController()
-  const startedMs = performance.now()
-  const endMs = startedMs + minutes * 60_000
+  let startedMs = performance.now()
+  let endMs = Infinity
 
   const own = (account: number): Client =>
     createClient({
@@ -188,6 +190,9 @@ export async function load({ clients, minutes, seed, tell }: LoadOptions): Promi
   try {
     // Something to read from the first moment on.
     for (let i = 0; i < 4; i++) await put('own upload', (bytes) => ownUpload(owners[0]!, bytes))
+    await fillLog(owners, entriesBefore, tell)
+    startedMs = performance.now()
+    endMs = startedMs + minutes * 60_000
     const workers = kindsOf.flatMap(({ make }, kind) =>
       Array.from({ length: counts[kind]! }, async (_, i) => {
         const step = make(i)
@@ -227,6 +232,27 @@ export async function load({ clients, minutes, seed, tell }: LoadOptions): Promi
     over.abort()
     await network.stop()
   }
+}
+
+/** In one transaction. */
+const ENTRIES_AT_ONCE = 25
+/** Two sectors and a few bytes. */
+const SMALL_BYTES = 600
+
+async function fillLog(clients: readonly Client[], count: number, tell: (line: string) => void): Promise<void> {
+  let next = 0
+  const fill = async (client: Client): Promise<void> => {
+    while (next < count) {
+      const from = next
+      next += ENTRIES_AT_ONCE
+      await uploadMany(
+        client,
+        Array.from({ length: ENTRIES_AT_ONCE }, (_, i) => content(SMALL_BYTES, 500_000 + from + i)),
+      )
+      if (next % 2_000 < ENTRIES_AT_ONCE) tell(`${next} entries in the log`)
+    }
+  }
+  await Promise.all(clients.map(fill))
 }
 
 /** The helpers for official clients take an account of the file: here it is a wallet that only they use. */

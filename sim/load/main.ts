@@ -8,6 +8,7 @@ const { values } = parseArgs({
     clients: { type: 'string', default: '64' },
     minutes: { type: 'string', default: '10' },
     seed: { type: 'string', default: '1' },
+    'entries-before': { type: 'string', default: '0' },
   },
 })
 // The official SDKs print every step.
@@ -18,6 +19,7 @@ const result = await load({
   clients: Number(values.clients),
   minutes: Number(values.minutes),
   seed: Number(values.seed),
+  entriesBefore: Number(values['entries-before']),
   tell: (line) => process.stderr.write(`${line}\n`),
 })
 process.stdout.write(`${JSON.stringify(result)}\n`)
