@@ -37,6 +37,7 @@ export default defineConfig({
           include: ['packages/*/src/**/*.test.ts', 'sim/**/*.test.ts'],
           exclude: [...none, ...worlds],
           isolate: false,
+          setupFiles: ['sim/propertySeed.ts'],
         },
       },
     ],

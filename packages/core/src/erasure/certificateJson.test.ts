@@ -19,6 +19,13 @@ test('a certificate travels as JSON, hex in any case, and loses what it has too 
   expect(certificateFromJson(withMember({ more: 4 })).members[0]).toEqual(list)
 })
 
+test('the -0 that JSON has is the number 0', () => {
+  const { entrySeq } = certificateFromJson(
+    JSON.parse(JSON.stringify({ ...coded, entrySeq: 42 }).replace('"entrySeq":42', '"entrySeq":-0')),
+  )
+  expect(Object.is(entrySeq, 0)).toBe(true)
+})
+
 describe('a certificate from outside is refused', () => {
   test.each<[string, unknown]>([
     ['nothing', undefined],

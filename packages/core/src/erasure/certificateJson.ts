@@ -97,7 +97,7 @@ function fieldsOf(value: unknown, what: string): Fields {
     value: read,
     number(name) {
       const field = read(name)
-      if (typeof field === 'number' && Number.isSafeInteger(field) && field >= 0) return field
+      if (typeof field === 'number' && Number.isSafeInteger(field) && field >= 0) return field + 0 // JSON has a -0
       throw refuse(`${name} of ${what} is no whole number`, field)
     },
     hex(name, sizeBytes) {
