@@ -19,6 +19,11 @@ const { values } = parseArgs({
   },
 })
 const before = values['entries-before']
+for (const name of ['clients', 'minutes', 'seed', 'entries-before']) {
+  if (/^\d+(\.\d+)?$/.test(values[name])) continue
+  process.stderr.write(`--${name} is a number, such as ${{ minutes: '0.5' }[name] ?? '64'}\n`)
+  process.exit(2)
+}
 const args = [
   '--clients',
   values.clients,

@@ -24,18 +24,20 @@ const { values } = parseArgs({
     json: { type: 'boolean', default: false },
   },
 })
-const whole = (name: string, text: string): number => {
+/** Worlds at once; each takes a core and some 300 MB. */
+const JOBS_MAX = 64
+const whole = (name: string, text: string, { least = 0, most = Number.MAX_SAFE_INTEGER } = {}): number => {
   const number = Number(text)
-  if (Number.isSafeInteger(number) && number >= 0) return number
-  process.stderr.write(`--${name} is a whole number\n`)
+  if (Number.isSafeInteger(number) && number >= least && number <= most) return number
+  process.stderr.write(`--${name} is a whole number from ${least} to ${most}\n`)
   process.exit(2)
 }
 
 const first = values.seed === undefined ? whole('from', values.from) : whole('seed', values.seed)
-const count = values.seed === undefined ? whole('seeds', values.seeds) : 1
+const count = values.seed === undefined ? whole('seeds', values.seeds, { least: 1 }) : 1
 const chosen = values.world === 'both' ? undefined : worldNamed(values.world)
 const reorgDepthMax = whole('reorgs', values.reorgs)
-const workerCount = whole('jobs', values.jobs)
+const workerCount = whole('jobs', values.jobs, { least: 1, most: JOBS_MAX })
 const tell = values.trace ? (line: string): void => void process.stdout.write(`${line}\n`) : undefined
 // Stacks cost a tenth of the time; a seed that fails is run again by itself.
 if (values.seed === undefined) Error.stackTraceLimit = 0
