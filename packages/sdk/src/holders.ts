@@ -142,6 +142,32 @@ const ASK_TIMEOUT_MS = 3_000
 /** Where too few are left without it, a node on a busy machine is waited for: a laptop that does something else as well. */
 const ASK_AGAIN_TIMEOUT_MS = 12_000
 
+/** How many of the members answer; those that are late are waited for while fewer than `needed` do, as before an upload. */
+export async function reachableCount(
+  client: Pick<Client, 'contacts'>,
+  { members, needed }: { readonly members: readonly Member[]; readonly needed: number },
+  { signal }: Abortable,
+): Promise<number> {
+  let count = 0
+  const askAll = async (some: readonly Member[], timeoutMs: number): Promise<readonly Member[]> => {
+    const late: Member[] = []
+    const ask = async (member: Member): Promise<void> => {
+      try {
+        await client.contacts.of(member.endpoint).status({ signal, timeoutMs })
+        count += 1
+      } catch (error) {
+        signal?.throwIfAborted()
+        if (isFailure(error, 'DEADLINE_PASSED')) late.push(member)
+      }
+    }
+    await Promise.all(some.map(ask))
+    return late
+  }
+  const late = await askAll(members, ASK_TIMEOUT_MS)
+  if (count < needed) await askAll(late, ASK_AGAIN_TIMEOUT_MS)
+  return count
+}
+
 function tooFew(root: Root, placement: Placement, reachable: number, failures: ReadonlyMap<Member, unknown>): Failure {
   const listed = Array.from(failures, ([{ endpoint: node }, error]): NodeFailure => ({ node, error }))
   return (

@@ -26,6 +26,7 @@ import {
 import { failureOf, reasonOf, turns, turnsUntil } from '../../../sim/fakes/outcome.ts'
 import { createTestClock } from '../../node/test/testClock.ts'
 import { webClock } from './defaults.ts'
+import { reachableCount } from './holders.ts'
 import {
   downloadBytes,
   hashSource,
@@ -243,6 +244,21 @@ describe('before anything is signed', () => {
     const { receipts } = await upload(network.client({}, { clock }), content(1, 1))
     expect(receipts).toHaveLength(3)
     expect(heldCount).toBe(12)
+  })
+
+  test('nodes that are late count as reachable once they are needed, and no node is waited for that is not', async () => {
+    const network = createFakeNetwork()
+    const clock = createTestClock()
+    for (const node of network.nodes.slice(0, 3))
+      node.fault = async (request, honest) => {
+        await clock.sleep(5_000, {})
+        return honest.handle(request)
+      }
+    network.nodes[5]!.fault = isDown
+    const client = network.client({}, { clock })
+    const { members } = await client.membership.read({})
+    expect(await reachableCount(client, { members, needed: 2 }, {})).toBe(2)
+    expect(await reachableCount(client, { members, needed: 5 }, {})).toBe(5)
   })
 
   test('no signer, no members, an empty source, impossible options', async () => {

@@ -6,6 +6,7 @@ import {
   announce,
   announceCertificate,
   privateKeySigner,
+  reachableCount,
   upload,
   type Client,
   type Source,
@@ -15,7 +16,7 @@ import type { Context } from '../context.ts'
 import { fail } from '../errors.ts'
 import { openClient } from '../networkClient.ts'
 import { layoutOfDirectory } from '../local/directory.ts'
-import { affordableCode } from '../local/networkCode.ts'
+import { affordableCode, holdersNeeded } from '../local/networkCode.ts'
 import { readNetworkFile } from '../networkFile.ts'
 import { formatBytes, table } from '../print.ts'
 import type { PutOptions } from '../program.ts'
@@ -110,19 +111,7 @@ async function chooseCode(
   if (name === 'none') return undefined
   if (code !== undefined || losses !== undefined || until === 'accepted') return name
   const { members } = await client.membership.read({ signal })
-  const answers = await Promise.all(
-    members.map(({ endpoint }) =>
-      client.contacts
-        .of(endpoint)
-        .status({ signal })
-        .then(
-          () => true,
-          () => false,
-        ),
-    ),
-  )
-  signal.throwIfAborted()
-  const reachable = answers.filter((isThere) => isThere).length
+  const reachable = await reachableCount(client, { members, needed: holdersNeeded(name) }, { signal })
   if (affordableCode(name, reachable) === name) return name
   printer.note(`${reachable} storage nodes answer, too few for ${name}: three copies instead`)
   return undefined

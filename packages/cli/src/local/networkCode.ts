@@ -41,7 +41,7 @@ export function checkNewNetwork(asked: {
 }
 
 /** So many nodes must sign for any upload to be durable (DESIGN D9). */
-function holdersNeeded(code: CodeName): number {
+export function holdersNeeded(code: CodeName): number {
   if (code === 'none') return 1
   const parsed = parseCode(code)
   return parsed.k + lossesNeededOf(parsed)
