@@ -2,19 +2,17 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { domainOf, type Address } from '@weightless/core'
-import { readPrivateKey, systemClock, systemNet, systemRandom } from '@weightless/host'
-import {
-  createRpc,
-  createTransactor,
-  privateKeySigner,
-  readOwnMember,
-  registerMember,
-  type Rpc,
-  type Transactor,
-} from '@weightless/sdk'
+import { readPrivateKey, systemClock } from '@weightless/host'
+import { readOwnMember, registerMember, type Rpc } from '@weightless/sdk'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { startAnvil, type Anvil } from '../../../contracts/test/anvil.ts'
-import { advance, deployNetwork } from '../../../contracts/test/network.ts'
+import { advance } from '../../../contracts/test/network.ts'
+import {
+  CHAIN_ID,
+  LEAVE_DELAY_S,
+  STAKE_PER_SEGMENT_WEI,
+  startRegistryChain,
+  type RegistryChain,
+} from '../../test/registryChain.ts'
 import { silentLogger } from '../../../../sim/silentLogger.ts'
 import { layoutOfDirectory } from './directory.ts'
 import { readState, writeState, type NetworkState } from './state.ts'
@@ -23,31 +21,21 @@ import { openStorageNodes, type StorageNodes } from './storageNodes.ts'
 // The real registry, keys and files. Each opening of the nodes stands for a process of `up`; none ends in any other way than by being
 // forgotten, as after kill -9.
 
-const CHAIN_ID = 31337
-const DELAY_S = 3_600
-const STAKE_WEI = 1_000_000_000n
 const folder = mkdtempSync(join(tmpdir(), 'weightless-nodes-'))
-const deps = { clock: systemClock, random: systemRandom }
 
-let chain: Anvil
+let network: RegistryChain
+let chain: RegistryChain['chain']
 let rpc: Rpc
 let registry: Address
+let walletOf: RegistryChain['walletOf']
 beforeAll(async () => {
-  chain = await startAnvil()
-  const { addresses } = await deployNetwork(chain, {
-    registry: { stakePerSegmentWei: STAKE_WEI, leaveDelaySeconds: BigInt(DELAY_S) },
-  })
-  registry = addresses.storageRegistry.toLowerCase() as Address
-  await chain.rpc('evm_setAutomine', [true])
-  rpc = createRpc(chain.url, { net: systemNet, ...deps })
+  network = await startRegistryChain()
+  ;({ chain, rpc, registry, walletOf } = network)
 })
 afterAll(async () => {
-  await chain[Symbol.asyncDispose]()
+  await network[Symbol.asyncDispose]()
   rmSync(folder, { recursive: true, force: true })
 })
-
-const walletOf = (key: Uint8Array): Transactor =>
-  createTransactor({ chainId: CHAIN_ID, signer: privateKeySigner(key) }, { rpc, ...deps })
 
 /** A directory with one node, which is a member, and the nodes as each process of it opens them. */
 async function directoryOf(name: string) {
@@ -72,7 +60,7 @@ async function directoryOf(name: string) {
   const wallet = walletOf(await readPrivateKey(layout.key('node-0')))
   const owner = await wallet.address({})
   const description = { signer: owner, endpoint: `http://${name}.test`, domain: domainOf(name), capacitySegments: 9n }
-  await registerMember(wallet, registry, { ...description, stakeWei: 5n * STAKE_WEI }, {})
+  await registerMember(wallet, registry, { ...description, stakeWei: 5n * STAKE_PER_SEGMENT_WEI }, {})
   return { layout, open, owner }
 }
 
@@ -104,7 +92,7 @@ test.each([
     expect((await readOwnMember(rpc, registry, owner, {}))?.status).toBe('draining')
 
     const third = await open()
-    await advance(chain, { seconds: DELAY_S })
+    await advance(chain, { seconds: LEAVE_DELAY_S })
     await third.settleLeaving({})
     expect(third.leaving()).toEqual([])
     expect((await readState(layout))!.leaving).toEqual([])
