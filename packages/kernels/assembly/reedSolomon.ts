@@ -7,6 +7,9 @@
 // b of an output's coefficients says which sums make Σ_b, and the output is Σ_b x^b·Σ_b, by doubling. The sums must be made first,
 // so they pay for large matrices.
 //
+// It is built twice. Where the engine has relaxed SIMD (Node 22, browsers of 2023) a look-up is one instruction: indices are half
+// bytes, so what is relaxed, an index above 15, does not occur, and all machines give the same bytes.
+//
 // The door: coefficients or bytes to address 0, call, answers where the call says. [0, 524288) is the caller's; everything of
 // our own lies behind it (--memoryBase 524288).
 
@@ -73,7 +76,11 @@ function combineProducts(
 ): void {
   let places = PLACES
   for (; outputCount > 1; outputCount -= 2) {
-    for (let at: usize = 0; at < sizeBytes; at += 32) twoRows(out + at, at, places, inputCount, strideBytes)
+    if (ASC_FEATURE_RELAXED_SIMD) {
+      for (let at: usize = 0; at < sizeBytes; at += 64) twoWideRows(out + at, at, places, inputCount, strideBytes)
+    } else {
+      for (let at: usize = 0; at < sizeBytes; at += 32) twoRows(out + at, at, places, inputCount, strideBytes)
+    }
     places += inputCount * 4
     out += strideBytes * 2
   }
@@ -113,6 +120,60 @@ function combineProducts(
   v128.store(out + strideBytes, b1, 16)
 }
 
+// Four vectors, each done with before the next is read: eight sums and the four tables are all that stays in registers. The
+// engine of Node 20 does two vectors as fast with relaxed look-ups and 1.1 times as fast without, that of Node 24 takes 1.3 times
+// as long for them.
+// @ts-ignore: decorator
+@inline function twoWideRows(out: usize, from: usize, places: usize, inputCount: usize, strideBytes: usize): void {
+  const half = i8x16.splat(0x0f)
+  let a0 = i8x16.splat(0)
+  let a1 = i8x16.splat(0)
+  let a2 = i8x16.splat(0)
+  let a3 = i8x16.splat(0)
+  let b0 = i8x16.splat(0)
+  let b1 = i8x16.splat(0)
+  let b2 = i8x16.splat(0)
+  let b3 = i8x16.splat(0)
+  const end = places + inputCount * 4
+  for (; places < end; places += 4) {
+    const a = TABLES + <usize>load<u16>(places)
+    const b = TABLES + <usize>load<u16>(places, 2)
+    const al = v128.load(a)
+    const ah = v128.load(a, 16)
+    const bl = v128.load(b)
+    const bh = v128.load(b, 16)
+    let x = v128.load(from)
+    let l = v128.and(x, half)
+    let h = v128.and(i16x8.shr_u(x, 4), half)
+    a0 = v128.xor(a0, v128.xor(lookedUp(al, l), lookedUp(ah, h)))
+    b0 = v128.xor(b0, v128.xor(lookedUp(bl, l), lookedUp(bh, h)))
+    x = v128.load(from, 16)
+    l = v128.and(x, half)
+    h = v128.and(i16x8.shr_u(x, 4), half)
+    a1 = v128.xor(a1, v128.xor(lookedUp(al, l), lookedUp(ah, h)))
+    b1 = v128.xor(b1, v128.xor(lookedUp(bl, l), lookedUp(bh, h)))
+    x = v128.load(from, 32)
+    l = v128.and(x, half)
+    h = v128.and(i16x8.shr_u(x, 4), half)
+    a2 = v128.xor(a2, v128.xor(lookedUp(al, l), lookedUp(ah, h)))
+    b2 = v128.xor(b2, v128.xor(lookedUp(bl, l), lookedUp(bh, h)))
+    x = v128.load(from, 48)
+    l = v128.and(x, half)
+    h = v128.and(i16x8.shr_u(x, 4), half)
+    a3 = v128.xor(a3, v128.xor(lookedUp(al, l), lookedUp(ah, h)))
+    b3 = v128.xor(b3, v128.xor(lookedUp(bl, l), lookedUp(bh, h)))
+    from += strideBytes
+  }
+  v128.store(out, a0)
+  v128.store(out, a1, 16)
+  v128.store(out, a2, 32)
+  v128.store(out, a3, 48)
+  v128.store(out + strideBytes, b0)
+  v128.store(out + strideBytes, b1, 16)
+  v128.store(out + strideBytes, b2, 32)
+  v128.store(out + strideBytes, b3, 48)
+}
+
 // @ts-ignore: decorator
 @inline function oneRow(out: usize, from: usize, places: usize, inputCount: usize, strideBytes: usize): void {
   const half = i8x16.splat(0x0f)
@@ -133,7 +194,13 @@ function combineProducts(
 
 // @ts-ignore: decorator
 @inline function product(table: usize, low: v128, high: v128): v128 {
-  return v128.xor(i8x16.swizzle(v128.load(table), low), i8x16.swizzle(v128.load(table, 16), high))
+  return v128.xor(lookedUp(v128.load(table), low), lookedUp(v128.load(table, 16), high))
+}
+
+/** Indices are below 16. */
+// @ts-ignore: decorator
+@inline function lookedUp(table: v128, indices: v128): v128 {
+  return ASC_FEATURE_RELAXED_SIMD ? i8x16.relaxed_swizzle(table, indices) : i8x16.swizzle(table, indices)
 }
 
 // ── By sums ──────────────────────────────────────────────────────────────────────────────────────────────────────────────

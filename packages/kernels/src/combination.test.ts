@@ -2,9 +2,10 @@ import { createRequire } from 'node:module'
 import { describe, expect, test } from 'vitest'
 import { columnsOf, productCountOf } from './combination.ts'
 import { createErasureKernel } from './erasure.ts'
-import type { Tier } from './kernel.ts'
+import type { ErasureTier } from './erasure.ts'
+import { withRelaxedSimd } from '../test/withRelaxedSimd.ts'
 
-const tiers: readonly Tier[] = ['simd', 'scalar']
+const tiers: readonly ErasureTier[] = ['relaxed', 'simd', 'scalar']
 // Its ES module looks for its binary where only CommonJS does.
 const { ReedSolomonErasure } = createRequire(import.meta.url)(
   '@digitaldefiance/reed-solomon-erasure.wasm',
@@ -12,7 +13,7 @@ const { ReedSolomonErasure } = createRequire(import.meta.url)(
 const codec = ReedSolomonErasure.fromCurrentDirectorySync()
 
 describe.each(tiers)('%s combinations', (tier) => {
-  const { combine } = createErasureKernel(tier)
+  const { combine } = withRelaxedSimd(() => createErasureKernel(tier))
 
   // An implementation in Rust that nobody of ours has written: the same field, another matrix. Its matrix is read off its parity
   // of unit vectors; what it then makes of all 256 bytes, in every place, must be what we make of them by that matrix.

@@ -2,11 +2,13 @@ import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { createErasureKernel } from './erasure.ts'
 import { fingerprintPoint } from './fingerprint.ts'
+import { withRelaxedSimd } from '../test/withRelaxedSimd.ts'
 
+const relaxed = withRelaxedSimd(() => createErasureKernel('relaxed'))
 const simd = createErasureKernel('simd')
 const scalar = createErasureKernel('scalar')
 
-test('simd and scalar agree on combinations of any shape', () => {
+test('relaxed, simd and scalar agree on combinations of any shape', () => {
   const shape = fc.record({
     inputCount: fc.integer({ min: 0, max: 40 }),
     outputCount: fc.integer({ min: 1, max: 19 }),
@@ -17,28 +19,31 @@ test('simd and scalar agree on combinations of any shape', () => {
     fc.property(shape, ({ inputCount, outputCount, sizeBytes, seed }) => {
       const coefficients = bytesOf(inputCount * outputCount, seed)
       const inputs = Array.from({ length: inputCount }, (_, i) => bytesOf(sizeBytes, seed + i + 1))
-      const [bySimd, byScalar] = [simd, scalar].map(({ combine }) => {
+      const [byScalar, ...others] = [scalar, simd, relaxed].map(({ combine }) => {
         const outputs = Array.from({ length: outputCount }, () => new Uint8Array(sizeBytes).fill(0x5a))
         combine({ coefficients, inputs, outputs })
         return outputs
       })
-      expect(bySimd!.every((output, j) => Buffer.compare(output, byScalar![j]!) === 0)).toBe(true)
+      for (const outputs of others)
+        expect(outputs.every((output, j) => Buffer.compare(output, byScalar![j]!) === 0)).toBe(true)
     }),
     { numRuns: 60 },
   )
 })
 
-test('simd and scalar agree on the fingerprint of any shard at any point', () => {
+test('relaxed, simd and scalar agree on the fingerprint of any shard at any point', () => {
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 13_000 }), fc.integer(), (sizeBytes, seed) => {
       const point = fingerprintPoint(bytesOf(32, seed), bytesOf(32, seed + 1))
       const shard = bytesOf(sizeBytes, seed)
-      expect(simd.fingerprint(point, shard)).toEqual(scalar.fingerprint(point, shard))
+      const expected = scalar.fingerprint(point, shard)
+      for (const kernel of [simd, relaxed]) expect(kernel.fingerprint(point, shard)).toEqual(expected)
     }),
     { numRuns: 30 },
   )
   const [point, shard] = [bytesOf(16, 5), bytesOf(262_144, 6)]
-  expect(simd.fingerprint(point, shard)).toEqual(scalar.fingerprint(point, shard))
+  const expected = scalar.fingerprint(point, shard)
+  for (const kernel of [simd, relaxed]) expect(kernel.fingerprint(point, shard)).toEqual(expected)
 })
 
 test('the fingerprint is linear over the field of the code', () => {

@@ -2,21 +2,22 @@ import { describe, expect, test, vi } from 'vitest'
 import targets from '../targets.json' with { type: 'json' }
 import vectors from '../../../sim/vectors/erasure.json' with { type: 'json' }
 import { createErasureKernel, defaultErasureKernel } from './erasure.ts'
-import type { ErasureKernel } from './erasure.ts'
+import type { ErasureKernel, ErasureTier } from './erasure.ts'
 import { isCodeword } from './erasureCode.ts'
 import type { ErasureCode, KnownShard } from './erasureCode.ts'
 import { fingerprintPoint } from './fingerprint.ts'
 import { reedSolomonWasm } from './generated/reedSolomon.wasm.ts'
+import { reedSolomonRelaxedWasm } from './generated/reedSolomonRelaxed.wasm.ts'
 import { keccak256 } from './index.ts'
-import type { Tier } from './kernel.ts'
+import { withRelaxedSimd } from '../test/withRelaxedSimd.ts'
 
-const tiers: readonly Tier[] = ['simd', 'scalar']
+const tiers: readonly ErasureTier[] = ['relaxed', 'simd', 'scalar']
 
 describe.each(tiers)('%s erasure kernel', (tier) => {
-  const kernel = createErasureKernel(tier)
+  const kernel = withRelaxedSimd(() => createErasureKernel(tier))
 
   // The plain twin takes seconds for whole segments: those are left to the fast tier.
-  const isShort = ({ sizeBytes }: { readonly sizeBytes: number }): boolean => tier === 'simd' || sizeBytes <= 10_000
+  const isShort = ({ sizeBytes }: { readonly sizeBytes: number }): boolean => tier !== 'scalar' || sizeBytes <= 10_000
 
   test.each(vectors.codes.filter(isShort))(
     '$k+$m has the parity of the vectors',
@@ -111,7 +112,7 @@ describe.each(tiers)('%s erasure kernel', (tier) => {
     stripeOf(kernel, { k: 6, m: 5 }, 70_000)
     const point = fingerprintPoint(new Uint8Array(32).fill(1), new Uint8Array(32))
     const before = kernel.fingerprint(point, small[0]!)
-    kernel.fingerprint(point, xorshift32(tier === 'simd' ? 262_144 : 5_000))
+    kernel.fingerprint(point, xorshift32(tier === 'scalar' ? 5_000 : 262_144))
     expect(kernel.fingerprint(point, small[0]!)).toEqual(before)
     expect(stripeOf(kernel, { k: 3, m: 2 }, 33)).toEqual(small)
   })
@@ -154,7 +155,8 @@ describe.each(tiers)('%s erasure kernel', (tier) => {
 describe('the committed kernel', () => {
   test('keeps the size that browsers compile at once on their main thread', () => {
     expect(atob(reedSolomonWasm).length).toBeLessThanOrEqual(targets.reedSolomon.maxBytes)
-    expect(targets.reedSolomon.maxBytes).toBe(4096)
+    expect(atob(reedSolomonRelaxedWasm).length).toBeLessThanOrEqual(targets.reedSolomonRelaxed.maxBytes)
+    expect([targets.reedSolomon.maxBytes, targets.reedSolomonRelaxed.maxBytes]).toEqual([4096, 4096])
   })
 
   test('is made at first use, once', async () => {
@@ -163,9 +165,27 @@ describe('the committed kernel', () => {
     try {
       const fresh = await import('./index.ts')
       expect(compiled).not.toHaveBeenCalled()
-      expect(fresh.defaultErasureKernel().tier).toBe('simd')
+      expect(withRelaxedSimd(fresh.defaultErasureKernel).tier).toBe('relaxed')
       expect(fresh.defaultErasureKernel()).toBe(fresh.defaultErasureKernel())
       expect(compiled).toHaveBeenCalledOnce()
+    } finally {
+      compiled.mockRestore()
+    }
+  })
+
+  test('gives way to that of plain SIMD where relaxed SIMD is missing', async () => {
+    const { Module } = WebAssembly
+    const compiled = vi.spyOn(WebAssembly, 'Module').mockImplementation(function (code) {
+      if (Buffer.from(code as Uint8Array).toString('base64') === reedSolomonRelaxedWasm)
+        throw new WebAssembly.CompileError('simd opcode not available')
+      return new Module(code)
+    })
+    vi.resetModules()
+    try {
+      const fresh = await import('./index.ts')
+      expect(fresh.defaultErasureKernel().tier).toBe('simd')
+      expect(fresh.compileErasure()).toBeInstanceOf(Module)
+      expect(() => fresh.createErasureKernel('relaxed')).toThrow('not available')
     } finally {
       compiled.mockRestore()
     }
@@ -186,7 +206,7 @@ describe('the committed kernel', () => {
     } finally {
       vi.unstubAllGlobals()
     }
-    expect(defaultErasureKernel().tier).toBe('simd')
+    expect(defaultErasureKernel().tier).not.toBe('scalar')
   })
 })
 

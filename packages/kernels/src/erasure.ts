@@ -2,16 +2,19 @@ import { combineScalar } from './combination.ts'
 import type { Combination } from './combination.ts'
 import { encodingCombination, recoveryCombination } from './erasureCode.ts'
 import type { Encoding, Recovery } from './erasureCode.ts'
-import { compileErasure, instantiateErasure } from './erasureSimd.ts'
+import { compileErasureTier, instantiateErasure } from './erasureSimd.ts'
 import { checkShards, FINGERPRINT_SIZE_BYTES, fingerprintScalar } from './fingerprint.ts'
 import { check } from './check.ts'
 import type { Tier } from './kernel.ts'
+
+/** From the fastest to the one that works everywhere. `relaxed` is WASM with relaxed SIMD. */
+export type ErasureTier = 'relaxed' | Tier
 
 /** Reed–Solomon and fingerprints of shards. All functions are synchronous, leave their input as it is, and accept views of a
  *  SharedArrayBuffer; outputs must not overlap inputs. Input of an impossible shape is the caller's bug and throws a
  *  RangeError. */
 export type ErasureKernel = {
-  readonly tier: Tier
+  readonly tier: ErasureTier
   encodeParity(encoding: Encoding): void
   recover(recovery: Recovery): void
   /** 16 bytes, of a shard of at most 262144 bytes. Zeros at its end do not change it. `point` is of `fingerprintPoint`. */
@@ -25,10 +28,12 @@ export type ErasurePrimitives = {
   fingerprint(point: Uint8Array, shard: Uint8Array): Uint8Array
 }
 
-/** A kernel of a given tier; `simd` throws where WASM SIMD is missing. */
-export function createErasureKernel(tier: Tier): ErasureKernel {
+/** A kernel of a given tier; `relaxed` and `simd` throw where the engine has no such instructions. */
+export function createErasureKernel(tier: ErasureTier): ErasureKernel {
   const { combine, fingerprint }: ErasurePrimitives =
-    tier === 'simd' ? instantiateErasure(compileErasure()) : { combine: combineScalar, fingerprint: fingerprintScalar }
+    tier === 'scalar'
+      ? { combine: combineScalar, fingerprint: fingerprintScalar }
+      : instantiateErasure(compileErasureTier(tier))
   return {
     tier,
     combine,
@@ -50,9 +55,12 @@ export function defaultErasureKernel(): ErasureKernel {
 let chosen: ErasureKernel | undefined
 
 function bestKernel(): ErasureKernel {
-  try {
-    return createErasureKernel('simd')
-  } catch {
-    return createErasureKernel('scalar')
+  for (const tier of ['relaxed', 'simd'] as const) {
+    try {
+      return createErasureKernel(tier)
+    } catch {
+      // The next one needs less.
+    }
   }
+  return createErasureKernel('scalar')
 }

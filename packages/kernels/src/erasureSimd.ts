@@ -1,11 +1,21 @@
-import type { ErasurePrimitives } from './erasure.ts'
+import type { ErasurePrimitives, ErasureTier } from './erasure.ts'
 import { FINGERPRINT_INPUTS, FINGERPRINT_OUTPUTS, fingerprintCoefficients, fingerprintOfSums } from './fingerprint.ts'
 import { reedSolomonWasm } from './generated/reedSolomon.wasm.ts'
+import { reedSolomonRelaxedWasm } from './generated/reedSolomonRelaxed.wasm.ts'
 import { moduleOf } from './simd.ts'
 
-/** The compiled kernel of assembly/reedSolomon.ts. Throws like `compileSimd`. */
+/** The compiled kernel of assembly/reedSolomon.ts, the faster of the two that the engine knows. Throws like `compileSimd`. */
 export function compileErasure(): WebAssembly.Module {
-  return moduleOf(reedSolomonWasm)
+  try {
+    return compileErasureTier('relaxed')
+  } catch {
+    return compileErasureTier('simd')
+  }
+}
+
+/** `relaxed` throws where relaxed SIMD is missing as well. */
+export function compileErasureTier(tier: Exclude<ErasureTier, 'scalar'>): WebAssembly.Module {
+  return moduleOf(tier === 'relaxed' ? reedSolomonRelaxedWasm : reedSolomonWasm)
 }
 
 /** The door of assembly/reedSolomon.ts. */

@@ -3,8 +3,8 @@ import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { SEGMENT_SIZE_BYTES } from '@weightless/core'
-import { createErasureKernel, fingerprintPoint } from '@weightless/kernels'
-import type { ErasureCode } from '@weightless/kernels'
+import { createErasureKernel, defaultErasureKernel, fingerprintPoint } from '@weightless/kernels'
+import type { ErasureCode, ErasureKernel } from '@weightless/kernels'
 import { fail } from '../errors.ts'
 import type { Lab } from './lab.ts'
 import type { Scenario } from './scenario.ts'
@@ -49,14 +49,23 @@ export const erasure: Scenario = {
     const isal = process.env['WEIGHTLESS_ISAL']
     const npm = npmCodec(lab)
     const native = nativeCodec()
+    const kernel = defaultErasureKernel()
+    const plainSimd = kernel.tier === 'relaxed' ? createErasureKernel('simd') : undefined
     const rows: (string | number)[][] = []
     for (const code of CODES) {
       const stripe = stripeOf(code)
-      const best = { ours: [] as Rates[], isal: [] as IsalRates[], npm: [] as Rates[], native: [] as Rates[] }
+      const best = {
+        ours: [] as Rates[],
+        plainSimd: [] as Rates[],
+        isal: [] as IsalRates[],
+        npm: [] as Rates[],
+        native: [] as Rates[],
+      }
       for (let round = 0; round < ROUNDS; round++) {
         lab.note(`${code.k}+${code.m}, round ${round + 1} of ${ROUNDS}`)
         lab.signal.throwIfAborted()
-        best.ours.push(ourRates(code, stripe, budgetMs))
+        best.ours.push(ourRates(kernel, code, stripe, budgetMs))
+        if (plainSimd !== undefined) best.plainSimd.push(ourRates(plainSimd, code, stripe, budgetMs))
         if (isal !== undefined) best.isal.push(await isalRates(isal, code, stripe, { budgetMs, signal: lab.signal }))
         if (npm !== undefined) best.npm.push(npmRates(npm, code, stripe, budgetMs))
         if (native !== undefined && code.k <= native.MAX_K && code.m <= native.MAX_M)
@@ -64,7 +73,7 @@ export const erasure: Scenario = {
       }
       rows.push(...rowsOf(code, best))
     }
-    rows.push(['fingerprint', 'ours', rounded(fingerprintRate(budgetMs)), '', '', ''])
+    rows.push(['fingerprint', 'ours', rounded(fingerprintRate(kernel, budgetMs)), '', '', ''])
     return {
       columns: ['code', 'who', 'encode, MB/s', 'decode, MB/s', 'ours / it, encode', 'ours / it, decode'],
       rows,
@@ -90,6 +99,7 @@ function rowsOf(
   { k, m }: ErasureCode,
   all: {
     readonly ours: readonly Rates[]
+    readonly plainSimd: readonly Rates[]
     readonly isal: readonly IsalRates[]
     readonly npm: readonly Rates[]
     readonly native: readonly Rates[]
@@ -119,6 +129,7 @@ function rowsOf(
     for (const [width, encode] of Object.entries(held))
       if (encode > 0) rows.push(row(`ISA-L held to ${width}`, { encode, decode: 0 }))
   }
+  if (all.plainSimd.length > 0) rows.push(row('ours without relaxed SIMD, as on Node 20', best(all.plainSimd)))
   if (all.npm.length > 0) rows.push(row('npm, WASM', best(all.npm)))
   if (all.native.length > 0) rows.push(row('npm, native', best(all.native)))
   return rows
@@ -139,8 +150,7 @@ function stripeOf({ k, m }: ErasureCode): Uint8Array[] {
   })
 }
 
-function ourRates(code: ErasureCode, stripe: readonly Uint8Array[], budgetMs: number): Rates {
-  const kernel = createErasureKernel('simd')
+function ourRates(kernel: ErasureKernel, code: ErasureCode, stripe: readonly Uint8Array[], budgetMs: number): Rates {
   const { k, m } = code
   const encoding = { code, data: stripe.slice(0, k), parity: stripe.slice(k) }
   const lost = Math.min(k, m)
@@ -222,8 +232,7 @@ function npmCodec(lab: Lab): NpmCodec | undefined {
   }
 }
 
-function fingerprintRate(budgetMs: number): number {
-  const kernel = createErasureKernel('simd')
+function fingerprintRate(kernel: ErasureKernel, budgetMs: number): number {
   const point = fingerprintPoint(new Uint8Array(32).fill(1), new Uint8Array(32).fill(2))
   const shards = stripeOf({ k: 8, m: 0 })
   let best = 0
