@@ -83,10 +83,12 @@ export async function throughGateway(
   })
 }
 
-/** Who stood in for a home gives its copy up once every home has one. */
+/** Who stood in for a home gives its copy up once every home has one; a member that lies says that it has one, and gives none away. */
 async function isAtHomes(world: World, eye: Eye, ack: Ack): Promise<boolean> {
   const homes = placeHomes({ key: ack.root, slotCount: REPLICA_COUNT }, world.chain.members())
-  const own = nodesOf(world).filter((at) => homes.some(({ member }) => member.endpoint === nodeUrl(at)))
+  const own = nodesOf(world).filter(
+    (at) => at !== world.plan.liar && homes.some(({ member }) => member.endpoint === nodeUrl(at)),
+  )
   const held = await Promise.all(own.map((at) => wholeOf(eye.node(at), ack)))
   return held.every((bytes) => bytes !== undefined && Buffer.compare(bytes, ack.bytes) === 0)
 }
