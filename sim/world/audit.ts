@@ -1,4 +1,4 @@
-import { isFailure, placeHomes, REPLICA_COUNT, SEGMENT_SIZE_BYTES } from '@weightless/core'
+import { isFailure, copyHomes, REPLICA_COUNT, SEGMENT_SIZE_BYTES } from '@weightless/core'
 import type { Client, StorageNodeClient } from '@weightless/sdk'
 import type { Ack } from '../checkers.ts'
 import { officialDownload, ownDownload, WrongAnswer } from '../clients.ts'
@@ -85,7 +85,7 @@ export async function throughGateway(
 
 /** Who stood in for a home gives its copy up once every home has one; a member that lies says that it has one, and gives none away. */
 async function isAtHomes(world: World, eye: Eye, ack: Ack): Promise<boolean> {
-  const homes = placeHomes({ key: ack.root, slotCount: REPLICA_COUNT }, world.chain.members())
+  const homes = copyHomes({ key: ack.root, count: REPLICA_COUNT }, world.chain.members())
   const own = nodesOf(world).filter(
     (at) => at !== world.plan.liar && homes.some(({ member }) => member.endpoint === nodeUrl(at)),
   )

@@ -1,6 +1,6 @@
 import {
   concat,
-  placeHomes,
+  copyHomes,
   protectedHomes,
   REPLICA_COUNT,
   SEGMENT_SIZE_BYTES,
@@ -125,7 +125,7 @@ function homesOf({ chain }: World, { root, bytes, kept }: KeptObject): readonly 
   const members = chain.members()
   return kept.how === 'shards'
     ? protectedHomes({ dataRoot: root, sizeBytes: bytes.length, code: kept.layout.code }, members)
-    : placeHomes({ key: root, slotCount: kept.count }, members)
+    : copyHomes({ key: root, count: kept.count }, members)
 }
 
 type Look = { readonly isThere: boolean; readonly why: string; readonly certified: readonly string[] }

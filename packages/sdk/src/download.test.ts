@@ -1,4 +1,4 @@
-import { placeHomes, SEGMENT_SIZE_BYTES, type Clock, type Net } from '@weightless/core'
+import { copyHomes, SEGMENT_SIZE_BYTES, type Clock, type Net } from '@weightless/core'
 import { describe, expect, test } from 'vitest'
 import {
   content,
@@ -15,8 +15,8 @@ import { webClock } from './defaults.ts'
 import { download, downloadBlob, downloadBytes, downloadStream, upload, type ProgressEvent } from './index.ts'
 
 const homesOf = (network: FakeNetwork, root: string): NetworkNode[] =>
-  placeHomes(
-    { key: root as `0x${string}`, slotCount: 3 },
+  copyHomes(
+    { key: root as `0x${string}`, count: 3 },
     network.nodes.map(({ member }) => member),
   ).map(({ member }) => network.nodes.find(({ url }) => url === member.endpoint)!)
 const same = (a: Uint8Array, b: Uint8Array): boolean => Buffer.from(a).equals(Buffer.from(b))

@@ -1,11 +1,4 @@
-import {
-  placeHomes,
-  protectedHomes,
-  SEGMENT_SIZE_BYTES,
-  type ErasureCode,
-  type Member,
-  type Root,
-} from '@weightless/core'
+import { copyHomes, protectedHomes, SEGMENT_SIZE_BYTES, type ErasureCode, type Member } from '@weightless/core'
 import { expect, test } from 'vitest'
 import { impatientClock } from '../../../sim/fakes/impatientClock.ts'
 import {
@@ -52,7 +45,7 @@ async function copied() {
   const network = createFakeNetwork({ nodeCount: 6 })
   const bytes = content(19 * S + 9, 4)
   const { root } = await upload(network.client(), bytes)
-  const [first, ...others] = placeHomes({ key: root as Root, slotCount: 3 }, membersOf(network)).map(({ member }) =>
+  const [first, ...others] = copyHomes({ key: root, count: 3 }, membersOf(network)).map(({ member }) =>
     network.nodes.find((node) => node.member.id === member.id)!,
   )
   for (const node of others) node.lose(root)

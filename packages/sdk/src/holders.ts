@@ -1,7 +1,7 @@
 import {
   isFailure,
   lossesNeededOf,
-  placeHomes,
+  copyHomes,
   placementOrder,
   protectedHomes,
   shardLayoutOf,
@@ -33,7 +33,7 @@ export type Placement = {
 export type SlotOrder = { readonly slot: number; readonly order: readonly Member[] }
 
 export function placementOf(root: Root, membership: Membership, replicas: number): Placement {
-  const homes = placeHomes({ key: root, slotCount: replicas }, membership.members)
+  const homes = copyHomes({ key: root, count: replicas }, membership.members)
   return { needed: homes.length, slots: ordersOf(root, homes, membership) }
 }
 

@@ -1,4 +1,4 @@
-import { placeHomes, SEGMENT_SIZE_BYTES } from '@weightless/core'
+import { copyHomes, SEGMENT_SIZE_BYTES } from '@weightless/core'
 import { describe, expect, test } from 'vitest'
 import { content, createFakeNetwork, isDown } from '../../../sim/fakes/network.ts'
 import { failureOf } from '../../../sim/fakes/outcome.ts'
@@ -115,8 +115,8 @@ describe('info', () => {
     const network = createFakeNetwork()
     const client = network.client()
     const { root } = await upload(client, content(300, 1))
-    const [home] = placeHomes(
-      { key: root, slotCount: 3 },
+    const [home] = copyHomes(
+      { key: root, count: 3 },
       network.nodes.map(({ member }) => member),
     )
     const liar = network.nodes.find(({ url }) => url === home!.member.endpoint)!

@@ -1,6 +1,6 @@
 import {
   paddedChunkCountOf,
-  placeHomes,
+  copyHomes,
   SEGMENT_SIZE_BYTES,
   signReceipt,
   verifyReceipt,
@@ -44,8 +44,8 @@ const inPlace = (bytes: Uint8Array): ReadAt => ({
 /** Waits only a moment between questions; deadlines keep their length. */
 const impatient: Clock = { ...webClock, sleep: (ms, options) => webClock.sleep(ms <= 1_000 ? 0 : ms, options) }
 const homesOf = (network: FakeNetwork, root: string): NetworkNode[] =>
-  placeHomes(
-    { key: root as `0x${string}`, slotCount: 3 },
+  copyHomes(
+    { key: root as `0x${string}`, count: 3 },
     network.nodes.map(({ member }) => member),
   ).map(({ member }) => network.nodes.find(({ url }) => url === member.endpoint)!)
 const sentCount = (network: FakeNetwork): number => network.chain.calls.get('eth_sendRawTransaction') ?? 0

@@ -1,4 +1,4 @@
-import { domainOf, placeHomes, placementOrder, protectedHomes, SEGMENT_SIZE_BYTES, toHex } from '@weightless/core'
+import { domainOf, copyHomes, placementOrder, protectedHomes, SEGMENT_SIZE_BYTES, toHex } from '@weightless/core'
 import type { Address, ErasureCode, Member } from '@weightless/core'
 import { keccak256 } from '@weightless/kernels'
 import type { Scenario } from './scenario.ts'
@@ -92,7 +92,7 @@ function holdings(
     placing === 'slot after slot'
       ? slotAfterSlot(key, slotCount, members)
       : isCopies
-        ? placeHomes({ key, slotCount }, members)
+        ? copyHomes({ key, count: slotCount }, members)
         : protectedHomes({ dataRoot: key, sizeBytes: policy.k * SEGMENT_SIZE_BYTES, code: policy }, members)
   return homes.map(({ slot, member: { id } }) => ({ id, name: isCopies ? `${id}` : `${slot}:${id}` }))
 }

@@ -1,4 +1,4 @@
-import { placeSlots, type Home } from '../storage/placement.ts'
+import { spreadSlots, type Home } from '../storage/placement.ts'
 import type { Hex } from '../hex.ts'
 import type { Member } from '../types.ts'
 import type { ErasureCode } from './code.ts'
@@ -38,13 +38,5 @@ function findHomes(
   const willing = members.filter(({ weight }) => weight > 0n)
   const all = layout ? presentSlots(layout) : Array.from({ length: 1 + code.m }, (_, rank) => rank)
   const slots = all.slice(0, willing.length)
-  const homes = placeSlots({ key, slots, domainMax: code.m }, willing)
-  if (homes.length === slots.length) return homes
-  const usedSlots = new Set(homes.map(({ slot }) => slot))
-  const usedIds = new Set(homes.map(({ member }) => member.id))
-  const others = placeSlots(
-    { key, slots: slots.filter((slot) => !usedSlots.has(slot)) },
-    willing.filter(({ id }) => !usedIds.has(id)),
-  )
-  return [...homes, ...others].sort((a, b) => a.slot - b.slot)
+  return spreadSlots({ key, slots, domainMax: code.m }, willing)
 }

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { runs } from '../../../../sim/runs.ts'
 import type { Address, Hex } from '../hex.ts'
 import type { Member } from '../types.ts'
-import { placeHomes, placementOrder } from './placement.ts'
+import { copyHomes, placeHomes, placementOrder } from './placement.ts'
 
 const memberWith = (id: number, weight: bigint, domain = 0): Member => ({
   id,
@@ -48,6 +48,25 @@ test('homes never repeat a slot or a member, honour the domain limit, and are as
         }
       },
     ),
+    runs(5),
+  )
+})
+
+test('copies are at as many members as can be, and never all in one domain where there are two', () => {
+  fc.assert(
+    fc.property(keys, slotCounts, members, (key, count, list) => {
+      const homes = copyHomes({ key, count }, list)
+      expect(homes.length).toBe(Math.min(count, list.length))
+      expect(new Set(homes.map(({ member }) => member.id)).size).toBe(homes.length)
+      const domains = (some: readonly Member[]): number => new Set(some.map(({ domain }) => domain)).size
+      if (count >= 2 && domains(list) >= 2) expect(domains(homes.map(({ member }) => member))).toBeGreaterThanOrEqual(2)
+      // Where each has a domain of its own, or all have one, they are the best of each slot.
+      for (const only of [
+        list.map(({ id, weight }, i) => memberWith(id, weight, i)),
+        list.map(({ id, weight }) => memberWith(id, weight)),
+      ])
+        expect(copyHomes({ key, count }, only)).toEqual(placeHomes({ key, slotCount: count }, only))
+    }),
     runs(5),
   )
 })

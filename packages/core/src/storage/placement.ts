@@ -31,38 +31,58 @@ export function placementOrder(
 
 /** Homes for slots 0 … slotCount − 1: (slot, member) pairs by falling score, skipping used slots, used members, and domains that
  *  hold `domainMax` already. Of all greedy rules this one moves least under churn (DESIGN D7). Fewer homes when the network is
- *  smaller. In slot order. For r copies of an entry: key = data root, slotCount = r. */
+ *  smaller. In slot order. */
 export function placeHomes(
   options: { readonly key: Uint8Array | Hex; readonly slotCount: number; readonly domainMax?: number | undefined },
   members: readonly Member[],
 ): readonly Home[] {
-  const { key, slotCount, domainMax } = options
-  invariant(Number.isInteger(slotCount) && slotCount >= 0 && slotCount <= SLOT_COUNT_MAX, 'at most 256 slots')
-  return placeSlots({ key, slots: Array.from({ length: slotCount }, (_, slot) => slot), domainMax }, members)
+  const { key, slotCount, domainMax = Infinity } = options
+  return taken(rank(key, ranksBelow(slotCount), members), { slotCount, domainMax })
 }
 
-/** `placeHomes` for slots of any numbers. */
-export function placeSlots(
-  options: {
-    readonly key: Uint8Array | Hex
-    readonly slots: readonly number[]
-    readonly domainMax?: number | undefined
-  },
+/** Homes for these slots like `placeHomes`; where the domains are too few, slots that would stay without a home are placed without
+ *  regard to them. */
+export function spreadSlots(
+  options: { readonly key: Uint8Array | Hex; readonly slots: readonly number[]; readonly domainMax: number },
   members: readonly Member[],
 ): readonly Home[] {
-  const { slots, domainMax = Infinity } = options
-  const homes: Home[] = []
-  const usedSlots = new Set<number>()
-  const usedIds = new Set<number>()
+  const { key, slots, domainMax } = options
+  const pairs = rank(key, slots, members)
+  const homes = taken(pairs, { slotCount: slots.length, domainMax })
+  return homes.length === slots.length ? homes : taken(pairs, { slotCount: slots.length, domainMax: Infinity }, homes)
+}
+
+/** Homes for `count` whole copies of an entry: key = data root. They are not all in one failure domain where there are two. */
+export function copyHomes(
+  { key, count }: { readonly key: Uint8Array | Hex; readonly count: number },
+  members: readonly Member[],
+): readonly Home[] {
+  return spreadSlots({ key, slots: ranksBelow(count), domainMax: Math.max(1, count - 1) }, members)
+}
+
+function ranksBelow(count: number): readonly number[] {
+  invariant(Number.isInteger(count) && count >= 0 && count <= SLOT_COUNT_MAX, 'at most 256 slots')
+  return Array.from({ length: count }, (_, slot) => slot)
+}
+
+/** `before` and what the best of the other pairs adds to it. In slot order. */
+function taken(
+  pairs: readonly Pair[],
+  { slotCount, domainMax }: { readonly slotCount: number; readonly domainMax: number },
+  before: readonly Home[] = [],
+): readonly Home[] {
+  const homes = [...before]
+  const usedSlots = new Set(before.map(({ slot }) => slot))
+  const usedIds = new Set(before.map(({ member }) => member.id))
   const domainCounts = new Map<string, number>()
-  for (const { slot, member } of rank(options.key, slots, members)) {
+  for (const { slot, member } of pairs) {
     const domainCount = domainCounts.get(member.domain) ?? 0
     if (usedSlots.has(slot) || usedIds.has(member.id) || domainCount >= domainMax) continue
     usedSlots.add(slot)
     usedIds.add(member.id)
     domainCounts.set(member.domain, domainCount + 1)
     homes.push({ slot, member })
-    if (homes.length === slots.length) break
+    if (homes.length === slotCount) break
   }
   return homes.sort((a, b) => a.slot - b.slot)
 }

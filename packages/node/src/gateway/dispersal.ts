@@ -1,5 +1,5 @@
 import type { Clock, Entry, Logger, Member } from '@weightless/core'
-import { BATCH_SEGMENTS_MAX, isFailure, layoutOf, placeHomes, placementOrder, slotsOf } from '@weightless/core'
+import { BATCH_SEGMENTS_MAX, isFailure, layoutOf, copyHomes, placementOrder, slotsOf } from '@weightless/core'
 import type { MembershipView } from '../flow/membership.ts'
 import type { BatchBodies } from './batchBodies.ts'
 import type { Ledger } from './ledger.ts'
@@ -272,7 +272,7 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
     const free = members.filter(
       (member) => !signed.has(member.signer) && !tried.has(member.id) && peers.of(member) !== undefined,
     )
-    const homes = placeHomes({ key: entry.root, slotCount: options.replicas }, members)
+    const homes = copyHomes({ key: entry.root, count: options.replicas }, members)
     // A home that is still to be tried for its own slot is not taken for another. One whose slot somebody else has filled is as
     // good as any (sim seed 487: with the third home away and the others replaced, nobody was left to ask).
     const isReserved = (member: Member): boolean =>

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import {
   encodeBase64,
-  placeHomes,
+  copyHomes,
   SEGMENT_SIZE_BYTES,
   signReceipt,
   verifyReceipt,
@@ -434,7 +434,7 @@ describe('entries that our own clients brought to the holders themselves', () =>
     const object = objectOf(1000, 16)
     const entry = await submit(at, object)
     const { members } = at.gateway.follower.membership.current()
-    const homes = placeHomes({ key: entry.root, slotCount: 3 }, members).map(({ member }) => member.signer)
+    const homes = copyHomes({ key: entry.root, count: 3 }, members).map(({ member }) => member.signer)
     const atHome = at.nodes.filter((node) => homes.includes(node.signer as Address))
     const elsewhere = at.nodes.filter((node) => !atHome.includes(node))
     const askedOf = (nodes: Network['nodes']): number =>
@@ -446,7 +446,7 @@ describe('entries that our own clients brought to the holders themselves', () =>
 
     const other = objectOf(1000, 17)
     const second = await submit(at, other)
-    const secondHomes = placeHomes({ key: second.root, slotCount: 3 }, members).map(({ member }) => member.signer)
+    const secondHomes = copyHomes({ key: second.root, count: 3 }, members).map(({ member }) => member.signer)
     const [here, there] = [true, false].map((isHome) =>
       at.nodes.filter((node) => secondHomes.includes(node.signer as Address) === isHome),
     )

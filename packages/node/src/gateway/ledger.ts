@@ -1,5 +1,5 @@
 import type { Address, Entry, Index, Logger, Receipt } from '@weightless/core'
-import { placeHomes, receiptFromJson, receiptKindOf, verifyReceipt } from '@weightless/core'
+import { copyHomes, receiptFromJson, receiptKindOf, verifyReceipt } from '@weightless/core'
 import type { Certificates, Certified } from '../erasure/certificates.ts'
 import { fail } from '../errors.ts'
 import { isReceiptOf, isSameEntry, type EntryIndex } from '../flow/entries.ts'
@@ -81,7 +81,7 @@ export function createLedger(
     return receipts.filter((receipt) => signers.has(receipt.signer))
   }
   const neededCount = (entry: Entry): number =>
-    Math.max(1, placeHomes({ key: entry.root, slotCount: options.replicas }, membership.current().members).length)
+    Math.max(1, copyHomes({ key: entry.root, count: options.replicas }, membership.current().members).length)
 
   function check(entry: Entry, receipt: Receipt): void {
     const refuse = (reason: string): Error =>

@@ -1,4 +1,4 @@
-import { placeHomes, SEGMENT_SIZE_BYTES, type ErasureCode } from '@weightless/core'
+import { copyHomes, SEGMENT_SIZE_BYTES, type ErasureCode } from '@weightless/core'
 import { afterEach, describe, expect, test } from 'vitest'
 import { codedObjectOf } from '../../../../sim/compliance/codedObject.ts'
 import { objectOf } from '../../../../sim/compliance/storageNode.ts'
@@ -49,7 +49,7 @@ async function copied(stage: 'submitted' | 'final') {
   const object = objectOf(5 * S + 7, 33)
   const [entry] = world.chain.submit(object.submission)
   for (const role of [gateway, ...nodes]) await role.caughtUp()
-  const homes = placeHomes({ key: entry!.root, slotCount: 3 }, membersOf(nodes)).map(({ member }) =>
+  const homes = copyHomes({ key: entry!.root, count: 3 }, membersOf(nodes)).map(({ member }) =>
     nodes.find(({ signer }) => signer === member.signer)!,
   )
   const [leaver, ...others] = homes

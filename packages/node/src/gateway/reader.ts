@@ -1,5 +1,5 @@
 import type { Clock, Entry, ErasureCode, Kernels, Logger, Member, ProvenSegment } from '@weightless/core'
-import { BATCH_SEGMENTS_MAX, checkSegment, layoutOf, leafCountOf, placeHomes, placementOrder } from '@weightless/core'
+import { BATCH_SEGMENTS_MAX, checkSegment, layoutOf, leafCountOf, copyHomes, placementOrder } from '@weightless/core'
 import { fail } from '../errors.ts'
 import type { MembershipView } from '../flow/membership.ts'
 import { parityTagsOf } from '../flow/parities.ts'
@@ -274,7 +274,7 @@ export function createSegmentReader(options: { readonly replicas: number }, deps
     const turn = Math.floor(from / BATCH_SEGMENTS_MAX)
     const { members } = membership.current()
     const signers = new Set(ledger.receipts(entry).map((receipt) => receipt.signer))
-    const homes = placeHomes({ key: entry.root, slotCount: options.replicas }, members).map((home) => home.member)
+    const homes = copyHomes({ key: entry.root, count: options.replicas }, members).map((home) => home.member)
     const order = [...homes, ...placementOrder({ key: entry.root, slot: 0 }, members)]
     const distinct = order.filter((member, i) => order.indexOf(member) === i && peers.of(member) !== undefined)
     const likely = distinct.filter(

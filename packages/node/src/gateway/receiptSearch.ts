@@ -1,5 +1,5 @@
 import type { Clock, Entry, Member } from '@weightless/core'
-import { placeHomes, placementOrder } from '@weightless/core'
+import { copyHomes, placementOrder } from '@weightless/core'
 import { createAlarm } from '../alarm.ts'
 import type { MembershipView } from '../flow/membership.ts'
 import type { Ledger } from './ledger.ts'
@@ -81,7 +81,7 @@ export function createReceiptSearch(options: { readonly replicas: number }, deps
   async function search(entry: Entry): Promise<void> {
     if (await ledger.settle(entry)) return
     const { members } = membership.current()
-    const homes = placeHomes({ key: entry.root, slotCount: options.replicas }, members)
+    const homes = copyHomes({ key: entry.root, count: options.replicas }, members)
     const signed = new Set(ledger.receipts(entry).map((receipt) => receipt.signer))
     const order = [
       ...homes,

@@ -1,5 +1,5 @@
 import type { Address, Entry, Root, ShardConfig } from '@weightless/core'
-import { placeHomes, REPLICA_COUNT, SEGMENT_CHUNKS } from '@weightless/core'
+import { copyHomes, REPLICA_COUNT, SEGMENT_CHUNKS } from '@weightless/core'
 import type { StorageMembership } from '../config.ts'
 import { fail } from '../errors.ts'
 import type { MembershipView } from '../flow/membership.ts'
@@ -56,7 +56,7 @@ function shareRules({ membership, signer, gatewayUrl }: StorageRulesDeps): Stora
     wanted: () => ({ first: 0, step: 1 }),
     checkWanted: () => undefined,
     checkUpload(root) {
-      const homes = placeHomes({ key: root, slotCount: REPLICA_COUNT }, membership.current().members)
+      const homes = copyHomes({ key: root, count: REPLICA_COUNT }, membership.current().members)
       if (homes.some((home) => home.member.signer === signer)) return
       throw serverFault(`this node holds shares only; upload through ${gatewayUrl ?? 'the gateway of this network'}`)
     },

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import {
   encodeParityTags,
-  placeHomes,
+  copyHomes,
   protectedHomes,
   type Address,
   type Entry,
@@ -51,7 +51,7 @@ async function network() {
       hasSigned: ({ seq }) => state.signed.has(seq),
     })
   const members = membership.current().members
-  const wholeHome = (entry: Entry): Member => placeHomes({ key: entry.root, slotCount: 3 }, members)[0]!.member
+  const wholeHome = (entry: Entry): Member => copyHomes({ key: entry.root, count: 3 }, members)[0]!.member
   const slotHomes = protectedHomes({ dataRoot: object.data.tree.root, sizeBytes: SIZE_BYTES, code }, members)
   const outsider = members.find(({ id }) => slotHomes.every(({ member }) => member.id !== id))!
   return { world, nodes, state, dutiesOf, members, wholeHome, slotHomes, outsider }

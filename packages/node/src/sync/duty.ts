@@ -1,5 +1,5 @@
 import type { Address, Entry, Home, Member } from '@weightless/core'
-import { placeHomes, protectedHomes, REPLICA_COUNT, SEGMENT_SIZE_BYTES, shardCountOf } from '@weightless/core'
+import { copyHomes, protectedHomes, REPLICA_COUNT, SEGMENT_SIZE_BYTES, shardCountOf } from '@weightless/core'
 import { betterParity } from '../erasure/betterParity.ts'
 import type { Certificates, Certified } from '../erasure/certificates.ts'
 import { codedEntryOf, type CodedEntry } from '../erasure/codedEntry.ts'
@@ -169,7 +169,7 @@ export function createDuties(deps: DutiesDeps): Duties {
   function unnamedCopyHomes(entry: Entry): readonly Home[] {
     const certified = certificates.of(entry)
     if (certified?.copyCode === undefined || !shelf.isWhole(entry)) return []
-    const homes = placeHomes({ key: entry.root, slotCount: copyCount(entry) }, members())
+    const homes = copyHomes({ key: entry.root, count: copyCount(entry) }, members())
     if (!homes.some(isOwn)) return []
     return homes.filter(({ member }) => !certified.holders.some(({ id }) => id === member.id))
   }

@@ -1,5 +1,5 @@
 import type { Entry, Logger, Member } from '@weightless/core'
-import { isFailure, layoutOf, placeHomes, placementOrder, SEGMENT_SIZE_BYTES } from '@weightless/core'
+import { isFailure, layoutOf, copyHomes, placementOrder, SEGMENT_SIZE_BYTES } from '@weightless/core'
 import { mapBounded, type StorageNodeClient } from '@weightless/sdk'
 import type { Peers } from '../peers/peers.ts'
 import type { Shelf } from '../segments/shelf.ts'
@@ -98,7 +98,7 @@ function askingOrder(
   { members, draining = [], replicas }: Pick<FetchOptions, 'members' | 'draining' | 'replicas'>,
   peers: Peers,
 ): readonly Member[] {
-  const homes = placeHomes({ key: entry.root, slotCount: replicas }, members).map((home) => home.member)
+  const homes = copyHomes({ key: entry.root, count: replicas }, members).map((home) => home.member)
   const leaving = draining.filter((member) => !peers.isAvoided(member))
   const order = [...homes, ...leaving, ...placementOrder({ key: entry.root, slot: 0 }, members)]
   const able = order.filter(

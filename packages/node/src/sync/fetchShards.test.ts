@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import {
   bitmapOf,
   membershipHash,
-  placeHomes,
+  copyHomes,
   protectedHomes,
   verifyCertificate,
   type Certificate,
@@ -106,7 +106,7 @@ describe('an object whose parity is proven', () => {
     // One alone is told.
     expect((await putCertificate(upload, homes.get(5)!, certificate)).status).toBe(200)
     world.clock.jump(2 * SYNC_SETTLE_MS)
-    const wholeHomes = placeHomes({ key: upload.data.root, slotCount: 3 }, membersOf(nodes)).map(
+    const wholeHomes = copyHomes({ key: upload.data.root, count: 3 }, membersOf(nodes)).map(
       ({ member }) => member.signer,
     )
     for (const node of nodes.filter(({ signer }) => wholeHomes.includes(signer)))
@@ -398,7 +398,7 @@ describe('an object whose parity is not proven', () => {
     const world = createTestWorld()
     const bogus = codedObjectOf(SIZE_BYTES, 3, code, (parity) => parity.fill(7))
     const nodes = await world.members(6)
-    const placed = placeHomes({ key: bogus.data.tree.root, slotCount: 3 }, membersOf(nodes))
+    const placed = copyHomes({ key: bogus.data.tree.root, count: 3 }, membersOf(nodes))
     const homes = placed.map(({ member }) => nodes.find((node) => node.signer === member.signer)!)
     const upload = await submitCoded(world, bogus, nodes)
     for (const [slot, node] of homes.slice(0, 2).entries())

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from 'vitest'
-import { placeHomes, type Entry, type ErasureCode } from '@weightless/core'
+import { copyHomes, type Entry, type ErasureCode } from '@weightless/core'
 import { codedObjectOf } from '../../../../sim/compliance/codedObject.ts'
 import { objectOf } from '../../../../sim/compliance/storageNode.ts'
 import {
@@ -67,7 +67,7 @@ const bytesOf = ({ object }: CodedUpload): Buffer =>
 
 function copiesOf(entry: Entry, nodes: readonly Holder[], left: readonly Holder[] = nodes): readonly Holder[] {
   const members = membersOf(nodes).filter(({ signer }) => left.some((node) => node.signer === signer))
-  return placeHomes({ key: entry.root, slotCount: 3 }, members).map(({ member }) =>
+  return copyHomes({ key: entry.root, count: 3 }, members).map(({ member }) =>
     nodes.find(({ signer }) => signer === member.signer)!,
   )
 }

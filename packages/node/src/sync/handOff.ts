@@ -1,5 +1,5 @@
 import type { Address, Clock, Entry, Logger, Member } from '@weightless/core'
-import { isFailure, placeHomes, presentSlots, protectedHomes, SEGMENT_SIZE_BYTES } from '@weightless/core'
+import { isFailure, copyHomes, presentSlots, protectedHomes, SEGMENT_SIZE_BYTES } from '@weightless/core'
 import { mapBounded } from '@weightless/sdk'
 import { createAlarm } from '../alarm.ts'
 import type { CodedEntry } from '../erasure/codedEntry.ts'
@@ -264,7 +264,7 @@ export function createHandOff(options: HandOffOptions, deps: HandOffDeps): HandO
   async function ofCopies(object: Entry, { sinceMs }: Item, signal: AbortSignal): Promise<HandOffVerdict> {
     const { version, members } = membership.current()
     const copiesNeeded = duties.copyCount(object)
-    const homes = placeHomes({ key: object.root, slotCount: copiesNeeded }, members)
+    const homes = copyHomes({ key: object.root, count: copiesNeeded }, members)
     const vouching = await askCopyHomes(object, homes, { ...options, registryVersion: version, signal }, deps)
     return verdictOfCopies({
       isWhole: await shelf.finish(object, { signal }),

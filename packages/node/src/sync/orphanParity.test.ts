@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from 'vitest'
-import { PARITY_ORPHAN_MS, placeHomes, protectedHomes, type Entry, type ErasureCode } from '@weightless/core'
+import { PARITY_ORPHAN_MS, copyHomes, protectedHomes, type Entry, type ErasureCode } from '@weightless/core'
 import { codedObjectOf } from '../../../../sim/compliance/codedObject.ts'
 import {
   certificateOf,
@@ -47,7 +47,7 @@ test('parity of an object that is not in the log is dropped after the limit, by 
   const nodes = await world.members(4)
   const [parity] = world.chain.submit(object.parity.submission)
   const members = nodes.map((node, i) => memberOf(i + 1, node))
-  const homes = placeHomes({ key: parity!.root, slotCount: 3 }, members).map(({ member }) =>
+  const homes = copyHomes({ key: parity!.root, count: 3 }, members).map(({ member }) =>
     nodes.find(({ signer }) => signer === member.signer)!,
   )
   for (const [slot, node] of homes.entries()) {

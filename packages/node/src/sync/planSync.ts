@@ -1,5 +1,5 @@
 import type { Entry, Layout, Member } from '@weightless/core'
-import { BATCH_SEGMENTS_MAX, placeHomes } from '@weightless/core'
+import { BATCH_SEGMENTS_MAX, copyHomes } from '@weightless/core'
 
 /** An entry whose segments this node wants and lacks. Plain values: what is to be done next follows from a list of these. */
 export type Missing = {
@@ -50,7 +50,7 @@ export function homeSlot(
   members: readonly Member[],
 ): number | undefined {
   if (self.signer === undefined) return undefined
-  const homes = placeHomes({ key: entry.root, slotCount: self.replicas }, members)
+  const homes = copyHomes({ key: entry.root, count: self.replicas }, members)
   return homes.find((home) => home.member.signer === self.signer)?.slot
 }
 

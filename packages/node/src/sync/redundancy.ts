@@ -1,7 +1,7 @@
 import type { Address, Clock, Entry, Logger, Member } from '@weightless/core'
 import {
   lossesNeededOf,
-  placeHomes,
+  copyHomes,
   presentSlots,
   protectedHomes,
   protectionOf,
@@ -144,7 +144,7 @@ export function createRedundancy(deps: RedundancyDeps): Redundancy {
 
   function homesOf(entry: Entry, certified: Certified | undefined, members: readonly Member[]) {
     const code = certified?.parity?.code
-    if (code === undefined) return placeHomes({ key: entry.root, slotCount: REPLICA_COUNT }, members)
+    if (code === undefined) return copyHomes({ key: entry.root, count: REPLICA_COUNT }, members)
     return protectedHomes({ dataRoot: entry.root, sizeBytes: entry.sizeBytes, code }, members)
   }
 

@@ -1,12 +1,5 @@
 import { afterEach, describe, expect, test } from 'vitest'
-import {
-  encodeBase64,
-  fingerprintRootOf,
-  placeHomes,
-  signReceipt,
-  type Entry,
-  type ErasureCode,
-} from '@weightless/core'
+import { encodeBase64, fingerprintRootOf, copyHomes, signReceipt, type Entry, type ErasureCode } from '@weightless/core'
 import { defaultErasureKernel } from '@weightless/kernels'
 import { codedObjectOf, type CodedObject } from '../../../../sim/compliance/codedObject.ts'
 import { objectOf } from '../../../../sim/compliance/storageNode.ts'
@@ -47,7 +40,7 @@ async function putCopy(node: Holder, entry: Entry, object: CodedObject['data'], 
 /** As the gateway leaves an upload of an official client: copies at three nodes, then shards at their homes, then the certificate. */
 async function protectedCopies(world: TestWorld, nodes: readonly Holder[], upload: CodedUpload, sharing = upload.data) {
   const { object } = upload
-  const copies = placeHomes({ key: upload.data.root, slotCount: 3 }, membersOf(nodes)).map(({ member }) => {
+  const copies = copyHomes({ key: upload.data.root, count: 3 }, membersOf(nodes)).map(({ member }) => {
     return nodes.find((node) => node.signer === member.signer)!
   })
   for (const [slot, node] of copies.entries()) await putCopy(node, sharing, object.data, slot)
@@ -231,7 +224,7 @@ describe('parity that is proven and not durable', () => {
   async function atFour(world: TestWorld, nodes: readonly Holder[]) {
     const upload = await submitCoded(world, codedObjectOf(SIZE_BYTES, 12, code), nodes)
     const homes = homesOf(upload.object, nodes)
-    const copies = placeHomes({ key: upload.data.root, slotCount: 3 }, membersOf(nodes)).map(({ member }) => {
+    const copies = copyHomes({ key: upload.data.root, count: 3 }, membersOf(nodes)).map(({ member }) => {
       return nodes.find((node) => node.signer === member.signer)!
     })
     const slot = [4, 5].find((one) => !copies.includes(homes.get(one)!))!
@@ -480,7 +473,7 @@ describe('a copy without parity whose homes are others by now', () => {
       await putBinary(node, entry!, object.segments, slot)
     }
     const all = [...nodes, ...(await world.members(5))]
-    const homes = placeHomes({ key: entry!.root, slotCount: 3 }, membersOf(all)).map(({ member }) => member.signer)
+    const homes = copyHomes({ key: entry!.root, count: 3 }, membersOf(all)).map(({ member }) => member.signer)
     const others = nodes.filter(({ signer }) => !homes.includes(signer))
     expect(others.length).toBeGreaterThan(0)
     const heldBy = (node: Holder): number => node.store.presence(entry!.root).heldCount

@@ -2,7 +2,7 @@ import type { Address, Clock, Entry, Logger, Member } from '@weightless/core'
 import {
   isFailure,
   layoutOf,
-  placeHomes,
+  copyHomes,
   protectedHomes,
   segmentOfShard,
   shardCountOf,
@@ -286,7 +286,7 @@ export function createRelease(options: ReleaseOptions, deps: ReleaseDeps): Relea
     // Whoever was given a copy of a higher rank keeps it: its writer wanted more of them.
     if (slotsOf(receipt.slots).some((rank) => rank >= slotCount)) return undefined
     if (entries.byRoot(entry.root).some(({ sizeBytes }) => sizeBytes !== entry.sizeBytes)) return undefined
-    const homes = placeHomes({ key: entry.root, slotCount }, membership.current().members)
+    const homes = copyHomes({ key: entry.root, count: slotCount }, membership.current().members)
     return homes.some(({ member }) => member.signer === deps.signer) ? undefined : homes
   }
 

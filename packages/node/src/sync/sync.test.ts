@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import {
   assembleCertificate,
-  placeHomes,
+  copyHomes,
   verifyCertificate,
   membershipHash,
   type Certificate,
@@ -27,7 +27,7 @@ function membersOf(nodes: readonly Node[]): readonly Member[] {
 
 /** The homes of an entry among these nodes, in slot order, and the others. */
 function homesOf(entry: Pick<Entry, 'root'>, nodes: readonly Node[]): { homes: Node[]; others: Node[] } {
-  const placed = placeHomes({ key: entry.root, slotCount: 3 }, membersOf(nodes))
+  const placed = copyHomes({ key: entry.root, count: 3 }, membersOf(nodes))
   const homes = placed.map(({ member }) => nodes.find((node) => node.signer === member.signer)!)
   return { homes, others: nodes.filter((node) => !homes.includes(node)) }
 }
@@ -358,7 +358,7 @@ describe('an object of one segment under a code', () => {
     const nodes = [...(await world.members(7))]
     const object = objectOf(1_000, 40)
     const [entry] = world.chain.submit(object.submission)
-    const placed = placeHomes({ key: entry!.root, slotCount: 5 }, membersOf(nodes))
+    const placed = copyHomes({ key: entry!.root, count: 5 }, membersOf(nodes))
     const homes = placed.map(({ member }) => nodes.find((node) => node.signer === member.signer)!)
     const receipts: { receipt: Receipt }[] = []
     for (const [slot, node] of homes.entries()) {
@@ -382,7 +382,7 @@ describe('an object of one segment under a code', () => {
     const now = [homes[2]!, ...nodes.filter((node) => !homes.includes(node)), ...added]
     await homes[2]!.caughtUp()
     const { members } = homes[2]!.follower.membership.current()
-    const due = placeHomes({ key: entry!.root, slotCount: 5 }, members).map(({ member }) => member.signer)
+    const due = copyHomes({ key: entry!.root, count: 5 }, members).map(({ member }) => member.signer)
     for (const node of now.filter(({ signer }) => due.includes(signer))) {
       await until(() => isComplete(node, entry!), 'the copy is there')
       await until(async () => {
