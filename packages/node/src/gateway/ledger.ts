@@ -122,14 +122,14 @@ export function createLedger(
 
   const isCertified = (entry: Entry): boolean => certified(entry) !== undefined
 
-  /** Entries of one root and size share their shards, so one certificate speaks for all. */
+  /** Entries of one root and size share their shards, and those of one parity root their bytes, so one certificate speaks for all. */
   function certified(entry: Entry): Certified | undefined {
     const tags = parityTagsOf(entry)
     const { root, sizeBytes } = tags === undefined ? entry : { root: tags.dataRoot, sizeBytes: tags.sizeBytes }
     // Its own first: however many others have the root, it is found.
     for (const object of tags === undefined ? [entry, ...deps.entries.byRoot(root)] : deps.entries.byRoot(root)) {
       const found = object.sizeBytes === sizeBytes ? deps.certificates.of(object) : undefined
-      if (found?.isDurable === true && (tags === undefined || found.parity?.seq === entry.seq)) return found
+      if (found?.isDurable === true && (tags === undefined || found.parity?.root === entry.root)) return found
     }
     return undefined
   }

@@ -60,6 +60,19 @@ describe('an object that is kept by shards', () => {
     expect(locations.result).toHaveLength(1)
   })
 
+  test('has a parity that is final under each number that it has in the log', async () => {
+    const at = await stored(9 * S, 11)
+    const [again] = at.world.chain.submit(at.object.parity.submission)
+    for (const node of [at.gateway, ...at.nodes]) await node.caughtUp()
+    const isFinal = async (seq: number): Promise<unknown> =>
+      (await at.gateway.rpc('zgs_checkFileFinalized', [seq])).result
+    expect([await isFinal(at.parity.seq), await isFinal(again!.seq)]).toEqual([false, false])
+    await putCertificate(at, at.gateway, at.certificate)
+    expect([await isFinal(at.parity.seq), await isFinal(again!.seq)]).toEqual([true, true])
+    const read = await at.gateway.rpc('zgs_downloadSegmentWithProofByTxSeq', [again!.seq, 1])
+    expect((read.result as { root: string }).root).toBe(again!.root)
+  })
+
   test('is found to be final where only a holder was told', async () => {
     const at = await stored(9 * S, 2)
     expect((await putCertificate(at, at.nodes[3]!, at.certificate)).status).toBe(200)

@@ -34,6 +34,7 @@ async function network() {
     signed: new Set<number>(),
     whole: new Set<number>(),
     certified: undefined as Certified | undefined,
+    certifiedBySeq: new Map<number, Certified>(),
   }
   const dutiesOf = (signer: Address): Duties =>
     createDuties({
@@ -41,7 +42,7 @@ async function network() {
       parities,
       membership,
       signer,
-      certificates: { of: () => state.certified },
+      certificates: { of: ({ seq }) => state.certifiedBySeq.get(seq) ?? state.certified },
       held: { missingCount: (_, slots) => slots.length, segmentCount: (root) => state.held.get(root) ?? 0 },
       shelf: {
         isWhole: ({ seq }) => state.whole.has(seq),
@@ -119,6 +120,15 @@ describe('what belongs on a node', () => {
     for (const node of nodes) await node.caughtUp()
     const better = { parity: { seq: entries[1]!.seq }, code: { k: 4, m: 3 } }
     for (const { member } of slotHomes) expect(dutiesOf(member.signer).betterOf(data)).toMatchObject(better)
+    // Another entry of the same bytes is kept by that parity already, under another number of it.
+    const [twin, same] = world.chain.submit(object.data.submission, larger)
+    for (const node of nodes) await node.caughtUp()
+    state.certifiedBySeq.set(
+      twin!.seq,
+      certified(same!.seq, { parity: { root: same!.root, seq: same!.seq, code: { k: 4, m: 3 } }, proven: [4, 5, 6] }),
+    )
+    for (const { signer } of members) expect(dutiesOf(signer).betterOf(data)).toBeUndefined()
+    state.certifiedBySeq.clear()
     state.certified = undefined
     expect(dutiesOf(slotHomes[0]!.member.signer).betterOf(data)).toBeUndefined()
   })

@@ -143,7 +143,7 @@ export function createDuties(deps: DutiesDeps): Duties {
   /** Entries of the same bytes share their shards: what protects one of them will do. */
   function sharesBetter({ root, sizeBytes }: Entry, better: CodedEntry): boolean {
     const same = entries.byRoot(root).filter((one) => one.sizeBytes === sizeBytes)
-    return same.some((one) => certifiedOf(one, isKeptByShards)?.parity.seq === better.parity.seq)
+    return same.some((one) => certifiedOf(one, isKeptByShards)?.parity.root === better.parity.root)
   }
 
   /** While parity comes in, the object is being uploaded, and its certificate comes last. */
