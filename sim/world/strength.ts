@@ -31,7 +31,7 @@ const CERTIFICATE_BYTES_MAX = 4 * 1024 ** 2
  *  violation. Everything that is looked at is read. */
 export async function untilFullStrength(world: World, eye: Eye): Promise<void> {
   const { checker, plan } = world
-  if (!plan.objects.some(({ code }) => code !== undefined)) return
+  if (plan.gatewayCode === undefined && !plan.objects.some(({ code }) => code !== undefined)) return
   let weak: readonly string[] = ['nobody has looked yet']
   const isStrong = await eye.during(HEAL_MS_MAX, async () => {
     for (;;) {
