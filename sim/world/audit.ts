@@ -32,9 +32,7 @@ export async function audit(world: World): Promise<void> {
   }
   const roots = new Set<string>()
   // Whoever holds a copy gives it up when shards protect the same bytes.
-  const sharded = new Set(
-    keptObjects(world).flatMap(({ root, bytes, kept }) => (kept.how === 'shards' ? [`${root} ${bytes.length}`] : [])),
-  )
+  const kept = new Map(keptObjects(world).map((object) => [`${object.root} ${object.bytes.length}`, object.kept]))
   for (const ack of acksOnChain(world)) {
     const about = `${ack.kind} ${ack.root.slice(0, 10)} (${ack.bytes.length} bytes, entry ${ack.seq}, by ${ack.by})`
     check(`${about} through the SDK`, async () => {
@@ -49,19 +47,17 @@ export async function audit(world: World): Promise<void> {
       const bytes = await throughGateway(world, client, ack)
       if (bytes !== undefined) checker.yielded('the gateway', ack, bytes)
     })
+    const keptOf = kept.get(`${ack.root} ${ack.bytes.length}`)
     for (const signer of ack.signers) {
       const id = nodeOf.get(signer)
       if (id === undefined) checker.violation('stranger', `${about} was signed by ${signer}`)
       // Shards move with their homes, which were looked at; and so does everything when nodes come and go.
-      else if (
-        !world.damaged.has(id) &&
-        !sharded.has(`${ack.root} ${ack.bytes.length}`) &&
-        world.plan.losses.length === 0
-      )
+      else if (!world.damaged.has(id) && keptOf?.how !== 'shards' && world.plan.losses.length === 0)
         check(`${about} at node ${id}, which signed for it`, async () => {
           const bytes = await wholeOf(eye.node(id), ack)
           if (bytes !== undefined) checker.yielded(`node ${id}`, ack, bytes)
-          else if (!(await isAtHomes(world, eye, ack))) throw new WrongAnswer('neither it nor the homes hold all of it')
+          else if (!(await isAtHomes(world, eye, ack, keptOf?.count ?? REPLICA_COUNT)))
+            throw new WrongAnswer('neither it nor the homes hold all of it')
         })
     }
   }
@@ -84,8 +80,8 @@ export async function throughGateway(
 }
 
 /** Who stood in for a home gives its copy up once every home has one; a member that lies says that it has one, and gives none away. */
-async function isAtHomes(world: World, eye: Eye, ack: Ack): Promise<boolean> {
-  const homes = copyHomes({ key: ack.root, count: REPLICA_COUNT }, world.chain.members())
+async function isAtHomes(world: World, eye: Eye, ack: Ack, count: number): Promise<boolean> {
+  const homes = copyHomes({ key: ack.root, count }, world.chain.members())
   const own = nodesOf(world).filter(
     (at) => at !== world.plan.liar && homes.some(({ member }) => member.endpoint === nodeUrl(at)),
   )
