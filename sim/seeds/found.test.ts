@@ -28,6 +28,16 @@ describe('what was promised under codes holds where it once did not, in the worl
     { world: 'codes', reorgDepthMax: 8 },
   ))
 
+describe('what was promised under codes holds where it once did not, without reorganisations, in the world of', () =>
+  seedsHold(
+    [
+      // The homes of an official upload fetched copies from each other while its parity was paid for and not spread: the entry was
+      // final, and its parity forgotten.
+      51302,
+    ],
+    { world: 'codes', reorgDepthMax: 0 },
+  ))
+
 describe('what was promised under codes holds where the simulator once thought that it did not, in the world of', () =>
   seedsHold(
     [

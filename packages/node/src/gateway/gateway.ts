@@ -239,9 +239,18 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
     for (const sharing of open) if (shelf.isWhole(sharing)) dispersal.offer(sharing)
     if (open.length > 0) return
     touchedMs.delete(entry.root)
-    shelf.drop(entry.root, { signal: deps.signal }).catch((error: unknown) => {
-      if (!deps.signal.aborted) logger.warn('spool.unfreed', { root: entry.root, error })
-    })
+    oweParity(entry.root)
+      .then(() => shelf.drop(entry.root, { signal: deps.signal }))
+      .catch((error: unknown) => {
+        if (!deps.signal.aborted) logger.warn('spool.unfreed', { root: entry.root, error })
+      })
+  }
+
+  /** What was uploaded here and has copies before it has its parity, because the homes found it at each other (sim seed 51302). */
+  async function oweParity(root: Root): Promise<void> {
+    if (parity === undefined) return
+    for (const entry of follower.entries.byRoot(root))
+      if (parity.covers(entry) && !ledger.isCertified(entry) && shelf.isWhole(entry)) await parity.owe(entry)
   }
 
   /** What a crash left behind, and what nobody went on with. */

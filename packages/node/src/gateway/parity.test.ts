@@ -218,6 +218,24 @@ describe('where parity is not to be had', () => {
     expect(await giver.give(entry!, { signal: never })).toBe('copies')
   })
 
+  test('because its homes made copies first, it is owed, and given after its rest', async () => {
+    const network = createFakeNetwork()
+    const object = codedObjectOf(9 * S, 41, code)
+    const [entry] = submitted(network, object.data.submission)
+    const { giver, clock, taken } = gatewayOn(network, object)
+    await giver.owe(entry!)
+    await giver.owe(entry!)
+    expect([giver.owedCount(), taken.length]).toEqual([1, 0])
+    expect(await giver.give(entry!, { signal: never })).toBe('copies')
+    const over = new AbortController()
+    clock.jump(OWED_MS_MIN)
+    const done = giver.run({ signal: over.signal })
+    await expect.poll(() => giver.owedCount()).toBe(0)
+    expect([entriesOf(network).length, taken.length, sentCount(network)]).toEqual([2, 1, 1])
+    over.abort()
+    await done
+  })
+
   test('because the budget is spent, or members are too few, not one byte is read for it', async () => {
     const object = codedObjectOf(9 * S, 32, code)
     for (const [network, options] of [

@@ -42,6 +42,8 @@ export type ParityGiver = {
   /** `certified`: done. `later`: not now, try again soon. `copies`: it takes too long, or is not to be had: whole copies are to be made
    *  now; the parity is owed, and given when it can be. */
   give(entry: Entry, options: { readonly signal: AbortSignal }): Promise<'certified' | 'later' | 'copies'>
+  /** It is final by copies that its homes have fetched from each other, before its parity was there: that is owed. */
+  owe(entry: Entry): Promise<void>
   /** Gives an entry of one segment, whose copies are signed for, a certificate that says how many of them there are to be: those who
    *  repair it go by that. One that cannot be had now is not tried again: the copies are there without it. */
   certify(entry: Entry, options: { readonly signal: AbortSignal }): Promise<void>
@@ -123,14 +125,18 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
       const isLate = leftMs(entry) <= 0
       logger.warn('parity.notGiven', { seq: entry.seq, root: entry.root, isHopeless, isLate, error })
       if (!isHopeless && !isLate) return 'later' as const
-      triedMs.delete(entry.seq)
-      await index.transaction([{ key: numberKey('parityOwed', entry.seq), value: new Uint8Array(0) }], {
-        durability: 'written',
-      })
-      rest(entry.seq)
-      alarm.ring()
+      await owe(entry)
       return 'copies' as const
     }
+  }
+
+  async function owe({ seq }: Entry): Promise<void> {
+    triedMs.delete(seq)
+    const key = numberKey('parityOwed', seq)
+    if (index.get(key) !== undefined) return
+    await index.transaction([{ key, value: new Uint8Array(0) }], { durability: 'written' })
+    rest(seq)
+    alarm.ring()
   }
 
   /** Resolves to how long it rests. */
@@ -303,6 +309,7 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
   return {
     covers: (entry) => layoutFor(entry) !== undefined,
     give,
+    owe,
     certify,
     retry() {
       rests.clear()
