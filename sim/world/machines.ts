@@ -98,7 +98,7 @@ export function makeMachines(world: World): readonly SimMachine[] {
             addressDayBytesMax: CAPACITY_BYTES,
             gateways: [],
           },
-          replicas: REPLICAS,
+          replicas: plan.gatewayCode === undefined ? REPLICAS : 1 + plan.gatewayCode.m,
           spoolBytesMax: CAPACITY_BYTES,
           publicUrl: GATEWAY_URL,
           staticMembers: undefined,

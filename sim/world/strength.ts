@@ -77,7 +77,10 @@ export function keptObjects(world: World): readonly KeptObject[] {
     const layout = best && shardLayoutOf(bytes.length, best.code)
     if (best === undefined || layout === undefined) {
       const seq = best?.seq ?? first!.seq
-      return { root, seq, bytes, kept: { how: 'copies', count: copiesOf(best?.code) } }
+      // Who has uploaded one segment through the gateway has the certificate of its code, for no more copies than that can lose.
+      const isOfGateway = bytes.length <= SEGMENT_SIZE_BYTES && acks.some(({ kind }) => kind !== 'durable')
+      const code = best?.code ?? (isOfGateway ? world.plan.gatewayCode : undefined)
+      return { root, seq, bytes, kept: { how: 'copies', count: copiesOf(code) } }
     }
     return { root, seq: best.seq, bytes, kept: { how: 'shards', layout, parity: best.parity! } }
   })
