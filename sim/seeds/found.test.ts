@@ -24,6 +24,9 @@ describe('what was promised under codes holds where it once did not, in the worl
       20101,
       // Receipts of a version of the registry that was over, of which nobody told the list: no upload could be certified any more.
       30025,
+      // A stranger's bogus parity came first in the log, and a liar said that he had the data slot that was gone: readers went by the
+      // data slots that the bogus one names, again and again, and never by the right one.
+      61075,
     ],
     { world: 'codes', reorgDepthMax: 8 },
   ))

@@ -19,8 +19,9 @@ import { survey, type KnownParity, type Survey } from './survey.ts'
 
 /** Who has the shards of one object, as far as is known by now, and how they behave. */
 export type ShardHolders = {
-  /** The parity to read a span by: the first whose holders have all of it; else the first one at all, which says what is missing. */
-  wayTo(span: BatchSpan): Way
+  /** The parity to read a span by, those that were `lost` after all others: the first whose holders say that they have all of it; else
+   *  the first one at all, which says what is missing. */
+  wayTo(span: BatchSpan, lost: ReadonlySet<string>): Way
   isReadable(way: Way, span: BatchSpan): boolean
   /** The same parity with all holders that are known by now. */
   latest(way: Way): Way
@@ -69,13 +70,15 @@ export function createShardHolders(
   let current = found
   let asking: Promise<void> | undefined
 
-  function wayTo(span: BatchSpan): Way {
+  function wayTo(span: BatchSpan, lost: ReadonlySet<string>): Way {
     const ways = current.parities.map((parity): Way => {
       const name = `${parity.seq} ${parity.root}`
       return { parity, name, isBogus: bogus.has(name) }
     })
     invariant(ways.length > 0, 'a reader by shards knows how they are laid out')
-    return ways.find((way) => isReadable(way, span)) ?? ways.find(({ isBogus }) => !isBogus) ?? ways[0]!
+    const readable = ways.filter((way) => !lost.has(way.name) && isReadable(way, span))
+    // Of a bogus one there are the data slots alone, and who lies says that he has what is missing.
+    return readable.find(({ isBogus }) => !isBogus) ?? readable[0] ?? ways.find(({ isBogus }) => !isBogus) ?? ways[0]!
   }
 
   function isReadable(way: Way, span: BatchSpan): boolean {

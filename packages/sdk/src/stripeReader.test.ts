@@ -261,8 +261,25 @@ describe('bogus parity', () => {
       }
     }
     for (const slot of lost) nodeOf(slot).fault = isDown
+    /** One of the others says so of every parity, and gives no data away. */
+    const liesAbout = (slot: number): void => {
+      const liar = others[0]!
+      const honest = liar.fault!
+      liar.fault = async (request, real) => {
+        const { pathname } = new URL(request.url)
+        if (pathname.endsWith(`${root}/segments`)) return new Response('{}', { status: 404 })
+        const response = await honest(request, real)
+        if (!pathname.endsWith(root)) return response
+        const answer = (await response.json()) as { entries: { parities: { slots: string }[] }[] }
+        for (const entry of answer.entries)
+          for (const parity of entry.parities)
+            parity.slots = `0x${(Number(parity.slots) | (1 << slot)).toString(16).padStart(2, '0')}`
+        return Response.json(answer)
+      }
+    }
     return {
       network,
+      liesAbout,
       bytes,
       root,
       seq,
@@ -284,6 +301,12 @@ describe('bogus parity', () => {
     expect(reads(network).some((line) => line.includes(bogusRoot))).toBe(true)
     const range = { start: 3 * S, end: 3 * S + 9 }
     expect(same(await downloadBytes(client, root, { range }), bytes.subarray(3 * S, 3 * S + 9))).toBe(true)
+  })
+
+  test('does not keep readers from the right one where somebody says that he has the data slot that is gone', async () => {
+    const { client, root, bytes, liesAbout } = await attacked([1])
+    liesAbout(1)
+    expect(same(await downloadBytes(client, root), bytes)).toBe(true)
   })
 
   test('with no other parity left the object is lost rather than wrong', async () => {

@@ -68,13 +68,31 @@ export function createStripeReader(
     rebuildStripes(gathered, { shards: parity.layout, data: layout, placeOf }, kernels, { signal })
   const bearing: Bearing = createBearing(object, { holders, gather, rebuild })
 
-  async function readPiece(span: BatchSpan, failures: NodeFailure[], signal: AbortSignal): Promise<Piece> {
-    let way = holders.wayTo(span)
+  async function readPiece(
+    span: BatchSpan,
+    { failures, lost }: Attempts,
+    { signal }: { readonly signal: AbortSignal },
+  ): Promise<Piece> {
+    let way = holders.wayTo(span, lost)
     if (!holders.isReadable(way, span) && !holders.isComplete()) {
       // Those who were asked do not suffice.
       await holders.askAgain({ signal })
-      way = holders.wayTo(span)
+      way = holders.wayTo(span, lost)
     }
+    try {
+      return await readBy(way, span, failures, { signal })
+    } catch (error) {
+      if (isFailure(error, 'SHARDS_LOST')) lost.add(way.name)
+      throw error
+    }
+  }
+
+  async function readBy(
+    way: Way,
+    span: BatchSpan,
+    failures: NodeFailure[],
+    { signal }: { readonly signal: AbortSignal },
+  ): Promise<Piece> {
     const stripes = [...stripesOfSegments(way.parity.layout, { from: span.from, to: span.from + span.count })]
     const gathered = await gather({ way, stripes }, failures, { signal })
     const pieceBytes = span.count * SEGMENT_SIZE_BYTES
@@ -105,10 +123,11 @@ export function createStripeReader(
   }
 
   async function readInRounds(span: BatchSpan, signal: AbortSignal): Promise<Piece> {
-    const failures: NodeFailure[] = []
+    const attempts: Attempts = { failures: [], lost: new Set() }
+    const { lost } = attempts
     for (let round = 1; ;) {
       try {
-        return await readPiece(span, failures, signal)
+        return await readPiece(span, attempts, { signal })
       } catch (error) {
         signal.throwIfAborted()
         if (error instanceof BogusParity) {
@@ -116,7 +135,11 @@ export function createStripeReader(
           bearing.forgetClaims()
           continue
         }
-        if (!isFailure(error, 'SHARDS_LOST') || round >= ROUNDS_MAX) throw error
+        if (!isFailure(error, 'SHARDS_LOST')) throw error
+        const next = holders.wayTo(span, lost)
+        if (!lost.has(next.name) && holders.isReadable(next, span)) continue
+        if (round >= ROUNDS_MAX) throw error
+        lost.clear()
         await clock.sleep(jittered(ROUND_DELAY_MS * 2 ** (round - 1), random), { signal })
         await holders.askAgain({ signal })
         round += 1
@@ -130,4 +153,10 @@ export function createStripeReader(
   }
 }
 
+/** Of one span, with all its rounds. */
+type Attempts = {
+  readonly failures: NodeFailure[]
+  /** Names of ways whose holders did not have what they say, since everybody was asked. */
+  readonly lost: Set<string>
+}
 type Piece = { readonly bytes: Uint8Array; readonly segments: readonly ProvenSegment[] }
