@@ -104,6 +104,7 @@ async function weaknesses(world: World, eye: Eye, how: 'told' | 'read'): Promise
   const idOf = new Map(world.chain.members().map(({ endpoint, id }) => [endpoint, id]))
   const atOf = new Map(nodesOf(world).map((at) => [idOf.get(world.machines[at]!.url), at]))
   for (const object of keptObjects(world)) {
+    const before = found.length
     const about = `${object.root.slice(0, 10)} (${object.bytes.length} bytes, entry ${object.seq})`
     const homes = homesOf(world, object)
     const looks = homes.flatMap(({ slot, member }) => {
@@ -120,8 +121,32 @@ async function weaknesses(world: World, eye: Eye, how: 'told' | 'read'): Promise
         if (!certified.has(`${slot} ${id}`)) found.push(`${about}: no certificate says that ${id} has slot ${slot}`)
       found.push(...(await weakInfo(world, eye, object, homes.length)).map((line) => `${about}: ${line}`))
     }
+    if (found.length > before && (await isCopiedForGood(world, eye, object, how))) found.length = before
   }
   return found
+}
+
+/** A reorganisation makes certificates void. Where all holders of the parity are gone by then, nobody can prove it any more: what nobody
+ *  has proven changes nothing (docs/wire.md), and three copies are what the object is kept by. */
+async function isCopiedForGood(world: World, eye: Eye, object: KeptObject, how: 'told' | 'read'): Promise<boolean> {
+  const { root, kept } = object
+  if (kept.how !== 'shards' || !world.plan.faults.some(({ kind }) => kind === 'reorg')) return false
+  const honest = nodesOf(world).filter((at) => at !== world.plan.liar)
+  const answers = await Promise.all(
+    honest.map((at) =>
+      eye
+        .node(at)
+        .entries(root, {})
+        .catch(() => []),
+    ),
+  )
+  const parities = answers.flat().flatMap((entry) => entry.parities.filter((one) => one.root === kept.parity.root))
+  if (parities.some(({ slots }) => slots.some((slot) => slot >= kept.layout.code.k))) return false
+  const copied = { ...object, kept: { how: 'copies' as const, count: REPLICA_COUNT } }
+  const urls = new Set(homesOf(world, copied).map(({ member }) => member.endpoint))
+  const homes = honest.filter((at) => urls.has(world.machines[at]!.url))
+  const looks = await Promise.all(homes.map((at) => lookAt(world, eye, copied, { at, slot: 0, how })))
+  return looks.length > 0 && looks.every(({ isThere }) => isThere)
 }
 
 function homesOf({ chain }: World, { root, bytes, kept }: KeptObject): readonly Home[] {
