@@ -126,12 +126,14 @@ async function weaknesses(world: World, eye: Eye, how: 'told' | 'read'): Promise
   return found
 }
 
-/** A reorganisation makes certificates void. Where all holders of the parity are gone by then, nobody can prove it any more: what nobody
+/** A reorganisation makes certificates void. Where all members that had the parity are gone by then, nobody can prove it any more: what nobody
  *  has proven changes nothing (docs/wire.md), and three copies are what the object is kept by. */
 async function isCopiedForGood(world: World, eye: Eye, object: KeptObject, how: 'told' | 'read'): Promise<boolean> {
   const { root, kept } = object
   if (kept.how !== 'shards' || !world.plan.faults.some(({ kind }) => kind === 'reorg')) return false
-  const honest = nodesOf(world).filter((at) => at !== world.plan.liar)
+  // Who drains is asked for nothing that is not certified.
+  const members = new Set(world.chain.members().map(({ endpoint }) => endpoint))
+  const honest = nodesOf(world).filter((at) => at !== world.plan.liar && members.has(world.machines[at]!.url))
   const answers = await Promise.all(
     honest.map((at) =>
       eye
