@@ -7,6 +7,7 @@ import { createChance } from '../../../sim/chance.ts'
 import { spawnEngineProcess } from './bundled.ts'
 import { account, ask, eventually, listen, processesWith, signed } from './localChain.ts'
 
+const TRY_AGAIN = -32005
 const SENDERS = [1, 2, 3, 4]
 /** Receipts before the blow: among the first blocks now and then, and in the middle of things. */
 const RECEIPTS_MIN = 3
@@ -28,10 +29,14 @@ export async function killRun(
   const [port] = await freePorts(1)
   const url = `http://127.0.0.1:${port}`
 
+  /** Asks again while it is told to: an engine that was killed a moment ago may not be known to be gone. */
   async function result(method: string, params: readonly unknown[]): Promise<unknown> {
-    const answer = await ask(url, method, params)
-    if (answer.error !== undefined) throw new Error(answer.error.message)
-    return answer.result
+    for (;;) {
+      const answer = await ask(url, method, params)
+      if (answer.error === undefined) return answer.result
+      if (answer.error.code !== TRY_AGAIN) throw new Error(answer.error.message)
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
   }
 
   /** One sender, one transaction after the other; sends the same one again until its receipt is there. */

@@ -64,7 +64,11 @@ async function connectLane(
       },
     }),
     { signal },
-  )
+  ).catch((cause: unknown) => {
+    signal?.throwIfAborted()
+    // Killed a moment ago, as a rule: whoever asks may ask the next one.
+    throw fail('CHAIN_UNAVAILABLE', { reason: 'no connection to the engine' }, { cause })
+  })
   if (socket.responseHeaders['access-control-allow-origin'] !== options.instance) {
     socket.close()
     throw unavailable('another program answers on that port')
