@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
@@ -28,17 +28,14 @@ type Refusal = {
 const errorOf = ({ stdout }: CommandResult): Refusal => JSON.parse(stdout.toString()).error
 
 test('a port that is taken is named before anything is started, and nothing is left behind', async () => {
-  // The gateway's, one above the base. Found among free ports, so that the others of the range are very likely free.
-  const [base] = await freePorts(1)
-  const squatter = createServer().listen(base! + 1, '127.0.0.1')
-  await once(squatter, 'listening')
+  const { base, squatter } = await squat()
   try {
     for (const detach of [[], ['--detach']]) {
       const up = await weightless({ dir }, ['up', '--port-base', String(base), '--nodes', '3', '--json', ...detach])
       expect(up.code).toBe(1)
       expect(errorOf(up)).toMatchObject({
         code: 'PORT_TAKEN',
-        facts: { port: base! + 1 },
+        facts: { port: base + 1 },
         next: expect.stringContaining('--port-base'),
       })
       expect(processesNaming(dir)).toEqual([])
@@ -130,3 +127,17 @@ test('up killed with SIGKILL leaves no process behind, and its directory resumes
   const read = await weightless(network, ['get', root, '-o', '-'])
   expect(read.stdout.equals(Buffer.from(content(100_000, 4)))).toBe(true)
 })
+
+/** Takes the gateway's port, one above the base, which is found among free ports, so that the others of the range are very likely free.
+ *  That one may be another test's. */
+async function squat(): Promise<{ readonly base: number; readonly squatter: Server }> {
+  for (;;) {
+    const [base] = await freePorts(1)
+    const squatter = createServer().listen(base! + 1, '127.0.0.1')
+    const isListening = await once(squatter, 'listening').then(
+      () => true,
+      () => false,
+    )
+    if (isListening) return { base: base!, squatter }
+  }
+}
