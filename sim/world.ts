@@ -176,11 +176,10 @@ function bookFacts(world: World, users: readonly User[]) {
     fundsWei: FUNDS_WEI,
     stakesWei: stakesOf(world.plan.nodeCount + world.joinedCount),
     entryCount: world.chain.logs().filter(isSubmit).length,
-    // Once for each file of official clients, however often the gateway dies. Three copies of our own clients are not what a gateway
-    // with m > 2 calls final, and whoever asks it about them has it add the parity.
+    // Once for each file of official clients, however often the gateway dies. With m > 2 three copies, whoever made them, are not what
+    // it calls final, and it adds the parity.
     paidByGatewayMax: world.plan.objects.filter(
-      ({ kind, code }) =>
-        kind === 'official' || (code === undefined && (world.plan.gatewayCode?.m ?? 0) >= REPLICA_COUNT),
+      ({ kind }) => kind === 'official' || (world.plan.gatewayCode?.m ?? 0) >= REPLICA_COUNT,
     ).length,
     paidByGateway: parityOfGateway(world.chain).length,
     triesMax:
