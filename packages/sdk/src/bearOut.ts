@@ -33,8 +33,6 @@ export type Bearing = {
   ): Promise<void>
   /** Of a segment that was borne out. */
   prove(segmentIndex: number): SegmentProof
-  /** What was computed by a parity that has turned out to be bogus says nothing. */
-  forgetClaims(): void
 }
 
 /** Data and parity are each proven by their root, and do not belong together. */
@@ -67,8 +65,9 @@ export function createBearing(
 ): Bearing {
   const { holders, gather, rebuild } = deps
   let tree: PartialTree | undefined
-  /** Roots of segments that were computed only to bear out others, and not yet borne out themselves. */
-  const claims = new Map<number, Uint8Array>()
+  /** Roots of segments that were computed only to bear out others, and not yet borne out themselves, by the parity that they were computed
+   *  with: pieces that are read at the same time may go by different ones, and what a bogus one gave says nothing of another. */
+  const claims = new Map<string, Map<number, Uint8Array>>()
   let widening: Promise<unknown> = Promise.resolve()
 
   async function widen(
@@ -80,7 +79,7 @@ export function createBearing(
   ): Promise<void> {
     for (;;) {
       signal.throwIfAborted()
-      const needs = judge(way, known, claims.size === 0 ? rebuilt : new Map([...claims, ...rebuilt]), rebuilt)
+      const needs = judge(way, known, new Map([...(claims.get(way.name) ?? []), ...rebuilt]), rebuilt)
       if (needs === undefined) return
       await mapBounded(needs, { window: NEEDS_WINDOW, signal }, (range, scope) =>
         settle(way, known, range, failures, scope),
@@ -96,11 +95,9 @@ export function createBearing(
     wanted: ReadonlyMap<number, Uint8Array> = all,
   ): readonly SegmentRange[] | undefined {
     const result = known.confirm(all)
+    if (result.kind === 'wrong' || result.kind === 'right') claims.delete(way.name)
     if (result.kind === 'wrong') throw new BogusParity(way)
-    if (result.kind === 'right') {
-      claims.clear()
-      return undefined
-    }
+    if (result.kind === 'right') return undefined
     return result.segments.some((index) => wanted.has(index)) ? result.needs : undefined
   }
 
@@ -133,7 +130,8 @@ export function createBearing(
       const scratch = new Uint8Array((to - from) * SEGMENT_SIZE_BYTES)
       const placeOf = (index: number): Uint8Array =>
         scratch.subarray((index - from) * SEGMENT_SIZE_BYTES, (index - from + 1) * SEGMENT_SIZE_BYTES)
-      for (const [index, hash] of await rebuild(way, gathered, placeOf, { signal })) claims.set(index, hash)
+      const computed = await rebuild(way, gathered, placeOf, { signal })
+      claims.set(way.name, new Map([...(claims.get(way.name) ?? []), ...computed]))
       // Segments that came with a proof say all about the range.
       if (gathered.plans.some(({ direct }) => direct.length > 0)) return
     }
@@ -155,7 +153,6 @@ export function createBearing(
       invariant(proof !== undefined, 'a tree can prove what it bears out')
       return proof
     },
-    forgetClaims: () => claims.clear(),
   }
 }
 

@@ -132,7 +132,6 @@ export function createStripeReader(
         signal.throwIfAborted()
         if (error instanceof BogusParity) {
           holders.distrust(error.way)
-          bearing.forgetClaims()
           continue
         }
         if (!isFailure(error, 'SHARDS_LOST')) throw error
