@@ -37,6 +37,9 @@ describe('what was promised under codes holds where it once did not, without reo
       // The homes of an official upload fetched copies from each other while its parity was paid for and not spread: the entry was
       // final, and its parity forgotten.
       51302,
+      // Pieces of an object were read by a stranger's bogus parity and by the right one at the same time, and what the bogus one gave was
+      // held against the right one.
+      54866,
     ],
     { world: 'codes', reorgDepthMax: 0 },
   ))
