@@ -79,7 +79,7 @@ export function createBearing(
   ): Promise<void> {
     for (;;) {
       signal.throwIfAborted()
-      const needs = judge(way, known, new Map([...(claims.get(way.name) ?? []), ...rebuilt]), rebuilt)
+      const needs = judge(way, known, rebuilt, claimsOf(way))
       if (needs === undefined) return
       await mapBounded(needs, { window: NEEDS_WINDOW, signal }, (range, scope) =>
         settle(way, known, range, failures, scope),
@@ -87,17 +87,29 @@ export function createBearing(
     }
   }
 
-  /** What is still needed; `undefined` when all of `wanted` is borne out. Throws `BogusParity`. */
+  function claimsOf({ name }: Way): Map<number, Uint8Array> {
+    const own = claims.get(name) ?? new Map<number, Uint8Array>()
+    claims.set(name, own)
+    return own
+  }
+
+  /** What is still needed; `undefined` when all of `wanted` is borne out, with the help of `claimed`, which is then empty if all of that
+   *  is borne out too. Throws `BogusParity`. */
   function judge(
     way: Way,
     known: PartialTree,
-    all: ReadonlyMap<number, Uint8Array>,
-    wanted: ReadonlyMap<number, Uint8Array> = all,
+    wanted: ReadonlyMap<number, Uint8Array>,
+    claimed?: Map<number, Uint8Array>,
   ): readonly SegmentRange[] | undefined {
-    const result = known.confirm(all)
-    if (result.kind === 'wrong' || result.kind === 'right') claims.delete(way.name)
-    if (result.kind === 'wrong') throw new BogusParity(way)
-    if (result.kind === 'right') return undefined
+    const result = known.confirm(claimed === undefined ? wanted : new Map([...claimed, ...wanted]))
+    if (result.kind === 'wrong') {
+      claims.delete(way.name)
+      throw new BogusParity(way)
+    }
+    if (result.kind === 'right') {
+      claimed?.clear()
+      return undefined
+    }
     return result.segments.some((index) => wanted.has(index)) ? result.needs : undefined
   }
 
@@ -130,8 +142,8 @@ export function createBearing(
       const scratch = new Uint8Array((to - from) * SEGMENT_SIZE_BYTES)
       const placeOf = (index: number): Uint8Array =>
         scratch.subarray((index - from) * SEGMENT_SIZE_BYTES, (index - from + 1) * SEGMENT_SIZE_BYTES)
-      const computed = await rebuild(way, gathered, placeOf, { signal })
-      claims.set(way.name, new Map([...(claims.get(way.name) ?? []), ...computed]))
+      const own = claimsOf(way)
+      for (const [index, hash] of await rebuild(way, gathered, placeOf, { signal })) own.set(index, hash)
       // Segments that came with a proof say all about the range.
       if (gathered.plans.some(({ direct }) => direct.length > 0)) return
     }

@@ -50,7 +50,7 @@ async function connectLane(
   let nextId = 1
   const lost = new AbortController()
   let isWatching = false
-  const unavailable = (reason: string): Error => fail('CHAIN_UNAVAILABLE', { reason })
+  const unavailable = (reason: string, cause?: unknown): Error => fail('CHAIN_UNAVAILABLE', { reason }, { cause })
   const socket: Socket = await connectWebSocket(
     { url: options.url, limits: { messageBytesMax: ANSWER_BYTES_MAX } },
     () => ({
@@ -67,7 +67,7 @@ async function connectLane(
   ).catch((cause: unknown) => {
     signal?.throwIfAborted()
     // Killed a moment ago, as a rule: whoever asks may ask the next one.
-    throw fail('CHAIN_UNAVAILABLE', { reason: 'no connection to the engine' }, { cause })
+    throw unavailable('no connection to the engine', cause)
   })
   if (socket.responseHeaders['access-control-allow-origin'] !== options.instance) {
     socket.close()
