@@ -140,7 +140,8 @@ function slotsOfHolder({ parities }: HeldEntry): readonly number[] {
 
 /** Holders differ while a certificate is made or repaired: the first one by which nothing is missing, or the best of a few. */
 const CERTIFICATES_ASKED_MAX = 6
-/** Entries of the same bytes are kept under the certificate of one of them. */
+/** Entries of the same bytes are kept under the certificate of one of them, as a rule; a home that has lost its index may have made a
+ *  smaller one for another (sim seed 56169). */
 const CERTIFIED_ENTRIES_MAX = 4
 
 async function findProtection(
@@ -151,12 +152,14 @@ async function findProtection(
   signal: AbortSignal,
 ): Promise<ProtectionInfo | undefined> {
   const others = entries.filter(({ seq, sizeBytes }) => seq !== main.seq && sizeBytes === main.sizeBytes)
+  let best: ProtectionInfo | undefined
   for (const entry of [main, ...others].slice(0, CERTIFIED_ENTRIES_MAX)) {
     const asked = seen.filter(({ held }) => held.seq === entry.seq)
     const found = await protectionOfEntry(client, entry, asked, signal)
-    if (found !== undefined) return found
+    if (survivedBy(found) > survivedBy(best)) best = found
+    if (isFull(best)) break
   }
-  return undefined
+  return best
 }
 
 async function protectionOfEntry(
@@ -178,7 +181,7 @@ async function protectionOfEntry(
       if (facts === undefined) continue
       const found = { certificate: certificate!, facts, ...presentNow(certificate!, facts, seen) }
       if (survivedBy(found) > survivedBy(best)) best = found
-      if (survivedBy(best) >= (certificate!.code?.m ?? REPLICA_COUNT - 1)) break
+      if (isFull(best)) break
     } catch (error) {
       signal.throwIfAborted()
       if (!isFailure(error)) throw error
@@ -191,6 +194,11 @@ async function protectionOfEntry(
 /** Below zero: it cannot be read by this one, or there is none. */
 function survivedBy(found: ProtectionInfo | undefined): number {
   return found === undefined ? -2 : (found.lossesSurvivedNow ?? -1)
+}
+
+/** Nothing is missing by this one. */
+function isFull(found: ProtectionInfo | undefined): boolean {
+  return found !== undefined && survivedBy(found) >= (found.certificate.code?.m ?? REPLICA_COUNT - 1)
 }
 
 /** `undefined`: it is of another entry than the chain has. */
