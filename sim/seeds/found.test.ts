@@ -40,6 +40,8 @@ describe('what was promised under codes holds where it once did not, without reo
       // Pieces of an object were read by a stranger's bogus parity and by the right one at the same time, and what the bogus one gave was
       // held against the right one.
       54866,
+      // A home that had lost its index made a smaller certificate for another entry of the same bytes, and `info` told that one.
+      56169,
     ],
     { world: 'codes', reorgDepthMax: 0 },
   ))

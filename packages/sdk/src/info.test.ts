@@ -75,6 +75,27 @@ describe('info', () => {
     expect(staleCount).toBeGreaterThan(0)
   })
 
+  test('of entries of the same bytes the one whose certificate says most is shown', async () => {
+    const network = createFakeNetwork()
+    const client = network.client()
+    const bytes = content(9 * SEGMENT_SIZE_BYTES, 1)
+    await upload(client, bytes, { code: '4+2' })
+    const { root, seq } = await upload(client, bytes, { code: '4+2', onExisting: 'resubmit' })
+    // Made anew by somebody whom not all holders of the first entry answered.
+    for (const node of network.nodes)
+      node.fault = async (request, real) => {
+        const response = await real.handle(request)
+        if (!request.url.includes('/certificate?seq=0')) return response
+        const certificate = (await response.json()) as { receipts: unknown[]; fingerprints: unknown[] }
+        const { receipts, fingerprints } = certificate
+        return Response.json({ ...certificate, receipts: receipts.slice(0, 5), fingerprints: fingerprints.slice(0, 5) })
+      }
+    expect((await info(client, root)).protection).toMatchObject({
+      certificate: { entrySeq: seq },
+      lossesSurvivedNow: 2,
+    })
+  })
+
   test('a certificate that is forged, or of another entry, is not shown', async () => {
     const network = createFakeNetwork()
     const client = network.client()
