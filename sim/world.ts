@@ -1,5 +1,4 @@
 import { EventEmitter } from 'node:events'
-import { REPLICA_COUNT } from '@weightless/core'
 import { createSimChain, isSubmit } from './chain.ts'
 import { createChance } from './chance.ts'
 import { booksViolations, createChecker, type Checker } from './checkers.ts'
@@ -176,11 +175,8 @@ function bookFacts(world: World, users: readonly User[]) {
     fundsWei: FUNDS_WEI,
     stakesWei: stakesOf(world.plan.nodeCount + world.joinedCount),
     entryCount: world.chain.logs().filter(isSubmit).length,
-    // Once for each file of official clients, however often the gateway dies. With m > 2 three copies, whoever made them, are not what
-    // it calls final, and it adds the parity.
-    paidByGatewayMax: world.plan.objects.filter(
-      ({ kind }) => kind === 'official' || (world.plan.gatewayCode?.m ?? 0) >= REPLICA_COUNT,
-    ).length,
+    // Once for each file of official clients, however often the gateway dies.
+    paidByGatewayMax: world.plan.objects.filter(({ kind }) => kind === 'official').length,
     paidByGateway: parityOfGateway(world.chain).length,
     triesMax:
       users.flatMap(({ tries }) => [...tries]).reduce((sum, [at, count]) => sum + count * entriesOf(at), 0) +

@@ -27,6 +27,8 @@ describe('what was promised under codes holds where it once did not, in the worl
       // A stranger's bogus parity came first in the log, and a liar said that he had the data slot that was gone: readers went by the
       // data slots that the bogus one names, again and again, and never by the right one.
       61075,
+      // The gateway paid for parity of what nobody had given it: an object of our own client that a reorganisation had left short of copies.
+      63077,
     ],
     { world: 'codes', reorgDepthMax: 8 },
   ))

@@ -5,7 +5,7 @@ import { silentLogger } from '../../../../sim/silentLogger.ts'
 import { memberOf } from '../../test/testRoles.ts'
 import { fixedMembership } from '../flow/membership.ts'
 import type { Peers } from '../peers/peers.ts'
-import { createDispersal, type Dispersal } from './dispersal.ts'
+import { createDispersal, type Dispersal, type DispersalDeps } from './dispersal.ts'
 
 const root = `0x${'11'.repeat(32)}` as Root
 const signer = `0x${'22'.repeat(20)}` as Address
@@ -16,9 +16,10 @@ afterEach(() => {
 })
 
 type At = { readonly dispersal: Dispersal; answerBatch(): void; readonly endWait: () => void; sentCount(): number }
+type Options = Partial<Pick<DispersalDeps, 'parity' | 'isSpooled'>>
 
 /** One holder that answers, and a time that passes, when the test says so. */
-function dispersalOfOneHolder(): At {
+function dispersalOfOneHolder(options: Options = {}): At {
   let endWait = (): void => undefined
   const answers: (() => void)[] = []
   let sentCount = 0
@@ -36,7 +37,8 @@ function dispersalOfOneHolder(): At {
     sentCount += 1
     return new Promise((resolve) => answers.push(() => resolve({ receipt: undefined })))
   }
-  const peers = { of: () => ({ putFrames }), isAvoided: () => false, succeeded: () => undefined }
+  const receipt = async (): Promise<undefined> => undefined
+  const peers = { of: () => ({ putFrames, receipt }), isAvoided: () => false, succeeded: () => undefined }
   const dispersal = createDispersal(
     { replicas: 1 },
     {
@@ -54,9 +56,11 @@ function dispersalOfOneHolder(): At {
       },
       membership: fixedMembership([member]),
       peers: peers as unknown as Peers,
+      isSpooled: () => true,
       clock,
       logger: silentLogger,
       onFinal: () => undefined,
+      ...options,
     },
   )
   const over = new AbortController()
@@ -116,5 +120,32 @@ describe('an upload that comes in faster than it is passed on', () => {
     const { dispersal } = dispersalOfOneHolder()
     dispersal.feed(entry, indexes(0, 15))
     expect(await dispersal.nextBatch(entry)).toBe('none')
+  })
+})
+
+describe('an entry that is to have parity', () => {
+  async function offered(isSpooled: boolean): Promise<{ readonly givenCount: number; readonly sentCount: number }> {
+    let givenCount = 0
+    const parity: DispersalDeps['parity'] = {
+      covers: () => true,
+      give: async () => {
+        givenCount += 1
+        return 'certified'
+      },
+      certify: async () => undefined,
+    }
+    const { dispersal, sentCount } = dispersalOfOneHolder({ parity, isSpooled: () => isSpooled })
+    dispersal.offer(entry)
+    await turn()
+    await turn()
+    return { givenCount, sentCount: sentCount() }
+  }
+
+  test('and was uploaded here gets it, and no copies', async () => {
+    expect(await offered(true)).toEqual({ givenCount: 1, sentCount: 0 })
+  })
+
+  test('and that others left short of copies is copied: nobody pays for it', async () => {
+    expect(await offered(false)).toEqual({ givenCount: 0, sentCount: 1 })
   })
 })

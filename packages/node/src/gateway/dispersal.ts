@@ -43,6 +43,8 @@ export type DispersalDeps = {
   readonly peers: Peers
   /** What gets parity is not copied, as long as that can be had. */
   readonly parity?: Pick<ParityGiver, 'covers' | 'give' | 'certify'> | undefined
+  /** Its bytes were given to this gateway. Nothing else is paid for: what others left short of copies is copied. */
+  readonly isSpooled: (entry: Entry) => boolean
   readonly clock: Clock
   readonly logger: Logger
   /** Called when an entry has become final. */
@@ -242,7 +244,8 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
   }
 
   async function bring(entry: Entry, signal: AbortSignal): Promise<boolean> {
-    if (deps.parity === undefined || passesOn(entry) || ledger.isFinal(entry)) return await disperse(entry, signal)
+    if (deps.parity === undefined || passesOn(entry) || ledger.isFinal(entry) || !deps.isSpooled(entry))
+      return await disperse(entry, signal)
     const given = await deps.parity.give(entry, { signal })
     return given === 'certified' || (given === 'copies' && (await disperse(entry, signal)))
   }

@@ -170,7 +170,7 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
   const bodiesOut = createBatchBodies({ shelf, window, fetch: reader.read })
   const dispersal = createDispersal(
     { replicas },
-    { bodies: bodiesOut, ledger, membership, peers, parity, clock, logger, onFinal: free },
+    { bodies: bodiesOut, ledger, membership, peers, parity, isSpooled: shelf.isWhole, clock, logger, onFinal: free },
   )
   const search = createReceiptSearch(
     { replicas },
