@@ -121,7 +121,7 @@ describe('what is refused before anything is started', () => {
   })
 
   test.each([
-    ['written by a newer version', '{"version":3,"engine":"reth","chainId":31337}', 'CHAIN_DIRECTORY_NEWER'],
+    ['written by a newer version', '{"version":4,"engine":"reth","chainId":31337}', 'CHAIN_DIRECTORY_NEWER'],
     ['of another chain', '{"version":2,"engine":"anvil","chainId":1}', 'CHAIN_ID_DIFFERENT'],
     ['of something else', 'hello', 'CHAIN_DIRECTORY_INVALID'],
   ])('a directory %s', async (_, text, code) => {
@@ -232,6 +232,43 @@ describe('what a start finds', () => {
     await expect(engine().start()).rejects.toMatchObject({ code: 'CHAIN_DIRECTORY_INVALID' })
   })
 
+  test('keeps the very first block, however often it comes', async () => {
+    const first = async (url: string): Promise<unknown> => request(url, 'eth_getBlockByNumber', ['0x0', false])
+    let expected: unknown
+    for (let life = 0; life < 5; life++) {
+      const chain = engine()
+      await chain.start()
+      expected ??= await first(chain.rpcUrl)
+      expect(await first(chain.rpcUrl)).toEqual(expected)
+      await send(chain.rpcUrl, life)
+      await chain.stop()
+    }
+  })
+
+  test('keeps the first block of a chain whose older versions have left one of each start', async () => {
+    const meta = join(directory, 'chain.json')
+    const first = async (url: string): Promise<unknown> => request(url, 'eth_getBlockByNumber', ['0x0', false])
+    let expected: unknown
+    for (let life = 0; life < 4; life++) {
+      const chain = engine()
+      await chain.start()
+      expected ??= await first(chain.rpcUrl)
+      await send(chain.rpcUrl, life)
+      await chain.stop()
+      const { firstBlockS, ...rest } = JSON.parse(await readFile(meta, 'utf8')) as { readonly firstBlockS: number }
+      const before = { ...rest, version: 2 }
+      // As they did: the engine's first block had the time of its start.
+      await writeFile(meta, JSON.stringify(life === 3 ? before : { ...rest, firstBlockS: firstBlockS + 1 + life }))
+    }
+    for (let life = 4; life < 7; life++) {
+      const chain = engine()
+      await chain.start()
+      expect(await first(chain.rpcUrl)).toEqual(expected)
+      await send(chain.rpcUrl, life)
+      await chain.stop()
+    }
+  })
+
   test('the saved state of an older version becomes the first snapshot', async () => {
     const old = await temporaryDirectory()
     const chain = engine({}, old.path)
@@ -252,7 +289,7 @@ describe('what a start finds', () => {
     expect(await receiptOf(taken.rpcUrl, hash)).toMatchObject({ status: '0x1' })
     expect(await files('exit')).toEqual([])
     expect(await files('state')).toEqual([])
-    expect(JSON.parse(await readFile(join(directory, 'chain.json'), 'utf8'))).toMatchObject({ version: 2 })
+    expect(JSON.parse(await readFile(join(directory, 'chain.json'), 'utf8'))).toMatchObject({ version: 3 })
   })
 })
 

@@ -75,6 +75,8 @@ async function launchOnce(options: LaunchOptions, deps: LaunchDeps, { signal }: 
 export type LaunchOptions = {
   readonly binary: string
   readonly chainId: number
+  /** Unix seconds. With another time the first block is another one, and the chain with it. */
+  readonly firstBlockS: number
   readonly blockGasLimit: bigint
   readonly baseFeeWei: bigint
   /** A folder of its own; its name in the command line also tells our child from others. */
@@ -105,6 +107,7 @@ function argumentsOf(
     ['--host', '127.0.0.1', '--port', String(at.port)],
     ['--allow-origin', at.instance],
     ['--chain-id', String(options.chainId)],
+    ['--timestamp', String(options.firstBlockS)],
     ['--hardfork', 'prague'],
     ['--no-mining', '--order', 'fifo'],
     ['--accounts', '0'],

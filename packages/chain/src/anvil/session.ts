@@ -22,6 +22,7 @@ import type { AnvilEngineOptions } from './anvilEngine.ts'
 import { type AnvilChain, openAnvilChain, type SealedBlock } from './anvilChain.ts'
 import { launchAnvil } from './anvilProcess.ts'
 import { findAnvil } from './binary.ts'
+import { withOneFirstBlock } from './firstBlock.ts'
 
 /** As on most public chains. Executing a full block takes 40 ms here. */
 export const BLOCK_GAS_LIMIT = 30_000_000n
@@ -63,7 +64,7 @@ export async function openSession(
     await endStaleChild({ pidFile, needle: cacheDir, patienceMs: STALE_PATIENCE_MS }, deps, { signal })
     // The files of the chain belong to whoever has the lock.
     const pool = createPool()
-    const ledger = createLedger({ directory: options.dataDir, chainId: options.chainId }, deps)
+    const ledger = createLedger({ directory: options.dataDir, chainId: options.chainId, mend: withOneFirstBlock }, deps)
     await ledger.open({ signal })
     cleanups.push(ledger.close)
 
@@ -112,6 +113,7 @@ export async function openSession(
         {
           binary,
           chainId: options.chainId,
+          firstBlockS: ledger.firstBlockS(),
           blockGasLimit: BLOCK_GAS_LIMIT,
           baseFeeWei: BASE_FEE_WEI,
           cacheDir,

@@ -11,7 +11,7 @@ const DIRECTORY = '/chain'
 
 function ledgerOn(disk: MemoryDisk): Ledger {
   const deps = { disk: disk.process(), random: systemRandom, clock: systemClock }
-  return createLedger({ directory: DIRECTORY, chainId: 31337, aheadBytes: 2048 }, deps)
+  return createLedger({ directory: DIRECTORY, chainId: 31337, aheadBytes: 2048, mend: async () => undefined }, deps)
 }
 
 async function start(disk: MemoryDisk, engine = createToyEngine()): Promise<{ ledger: Ledger; engine: ToyEngine }> {

@@ -12,8 +12,9 @@ import { readWhole, writeWhole } from './files.ts'
 import { createJournal, type JournalOptions, numbersIn } from './journal.ts'
 import type { BlockMark, JournalBlock } from './segment.ts'
 
-/** 1: one saved state, without a journal. 2: snapshots and a journal. */
-const FORMAT_VERSION = 2
+/** 1: one saved state, without a journal. 2: snapshots and a journal. 3: chain.json tells the time of the first block. */
+const FORMAT_VERSION = 3
+const WITH_JOURNAL_VERSION = 2
 /** V8 holds no longer string: the hex of 256 MiB, packed, is a history of millions of transactions. */
 const STATE_BYTES_MAX: number = 256 * 1024 ** 2
 const META_BYTES_MAX = 4096
@@ -21,7 +22,7 @@ const META_BYTES_MAX = 4096
 const SNAPSHOTS_KEPT = 2
 
 /** What a chain keeps in its directory, so that no block that anybody has seen is ever lost:
- *  - `chain.json`: format version, engine, chain id; written once the first snapshot is there;
+ *  - `chain.json`: format version, engine, chain id, time of the first block; written once the first snapshot is there;
  *  - `snapshot-NUMBER.state`: the engine's state after that block, replaced as a whole;
  *  - `journal-NUMBER.log`: the blocks after that one (journal.ts).
  *  The chain is the newest snapshot that the engine takes, and the blocks of the journal made again on top of it. */
@@ -33,6 +34,7 @@ export function createLedger(options: LedgerOptions, deps: LedgerDeps): Ledger {
   const journal = createJournal(options, deps)
   let found: 'new' | 'legacy' | 'known' = 'new'
   let isBegun = false
+  let firstBlockS = 0
 
   const snapshotFile = (number: number): string => `${directory}/snapshot-${String(number).padStart(12, '0')}.state`
   const snapshots = async (): Promise<readonly number[]> =>
@@ -46,6 +48,7 @@ export function createLedger(options: LedgerOptions, deps: LedgerDeps): Ledger {
       if ((await snapshots()).some((number) => number > 0) || !(await journal.isEmpty()))
         throw fail('CHAIN_DIRECTORY_INVALID', { file: metaFile, reason: 'it is missing, and there are blocks' })
       found = 'new'
+      firstBlockS = Math.floor(deps.clock.nowMs() / 1000)
       return
     }
     const meta = parseMeta(bytes)
@@ -53,7 +56,28 @@ export function createLedger(options: LedgerOptions, deps: LedgerDeps): Ledger {
     if (meta.version > FORMAT_VERSION)
       throw fail('CHAIN_DIRECTORY_NEWER', { directory, version: meta.version, supported: FORMAT_VERSION })
     if (meta.chainId !== chainId) throw fail('CHAIN_ID_DIFFERENT', { directory, found: meta.chainId, wanted: chainId })
-    found = meta.version === FORMAT_VERSION ? 'known' : 'legacy'
+    found = meta.version >= WITH_JOURNAL_VERSION ? 'known' : 'legacy'
+    if (meta.version === FORMAT_VERSION) firstBlockS = meta.firstBlockS
+    else await mendOlder({ signal })
+  }
+
+  /** States of older versions may have a first block from each start. */
+  async function mendOlder({ signal }: Abortable): Promise<void> {
+    const files = found === 'legacy' ? legacyFiles : (await snapshots()).map(snapshotFile)
+    for (const file of files) {
+      const state = await readWhole(disk, file, { signal, sizeBytesMax: STATE_BYTES_MAX })
+      const mended = state && (await options.mend(state))
+      if (mended === undefined) continue
+      firstBlockS = mended.timestampS
+      if (mended.state !== state) await writeWhole(disk, file, mended.state, { signal })
+    }
+    // Without it the directory stays one of before: what could not be read is for `restore` to judge.
+    if (found === 'known' && firstBlockS > 0) await writeMeta({ signal })
+  }
+
+  async function writeMeta({ signal }: Abortable): Promise<void> {
+    const meta = `${JSON.stringify({ version: FORMAT_VERSION, engine: 'anvil', chainId, firstBlockS })}\n`
+    await writeWhole(disk, metaFile, new TextEncoder().encode(meta), { signal })
   }
 
   async function restore(engine: LedgerEngine, { signal }: Abortable): Promise<Restored> {
@@ -89,8 +113,7 @@ export function createLedger(options: LedgerOptions, deps: LedgerDeps): Ledger {
     else await engine.found({ signal })
     const head = await engine.head({ signal })
     await snapshot(engine, head, { signal })
-    const meta = `${JSON.stringify({ version: FORMAT_VERSION, engine: 'anvil', chainId })}\n`
-    await writeWhole(disk, metaFile, new TextEncoder().encode(meta), { signal })
+    await writeMeta({ signal })
     for (const file of legacyFiles) await disk.remove(file)
     found = 'known'
     return { head }
@@ -145,6 +168,7 @@ export function createLedger(options: LedgerOptions, deps: LedgerDeps): Ledger {
 
   return {
     open,
+    firstBlockS: () => firstBlockS,
     restore,
     append: journal.append,
     snapshot,
@@ -153,7 +177,10 @@ export function createLedger(options: LedgerOptions, deps: LedgerDeps): Ledger {
   }
 }
 
-export type LedgerOptions = JournalOptions
+export type LedgerOptions = JournalOptions & {
+  /** Of a state that an older version has saved: the same with one first block, and the time of that. */
+  readonly mend: (state: Uint8Array) => Promise<{ readonly state: Uint8Array; readonly timestampS: number } | undefined>
+}
 export type LedgerDeps = {
   readonly disk: Disk
   readonly random: Random
@@ -164,6 +191,8 @@ export type LedgerDeps = {
 export type Ledger = {
   /** Makes the directory, or checks that it is ours. Throws `CHAIN_DIRECTORY_NEWER`, `CHAIN_DIRECTORY_INVALID`, `CHAIN_ID_DIFFERENT`. */
   open(options: Abortable): Promise<void>
+  /** Unix seconds, the same at every start: an engine makes its first block with this time, and so always the same one. */
+  firstBlockS(): number
   /** Brings a freshly started engine to the newest block that was journalled. Throws `CHAIN_STATE_BROKEN`,
    *  `CHAIN_JOURNAL_DAMAGED`, `CHAIN_REPLAY_DIFFERENT`: never another chain in silence. */
   restore(engine: LedgerEngine, options: Abortable): Promise<Restored>
@@ -189,12 +218,16 @@ export type LedgerEngine = {
   replay(block: JournalBlock, options: Abortable): Promise<JournalBlock['hash']>
 }
 
-function parseMeta(bytes: Uint8Array): { readonly version: number; readonly chainId: number } | undefined {
+function parseMeta(
+  bytes: Uint8Array,
+): { readonly version: number; readonly chainId: number; readonly firstBlockS: number } | undefined {
   try {
-    const { version, engine, chainId } = JSON.parse(new TextDecoder().decode(bytes)) as { [name: string]: unknown }
-    if (typeof version !== 'number' || typeof chainId !== 'number') return undefined
+    const meta = JSON.parse(new TextDecoder().decode(bytes)) as { [name: string]: unknown }
+    const { version, engine, chainId, firstBlockS = 0 } = meta
+    if (typeof version !== 'number' || typeof chainId !== 'number' || typeof firstBlockS !== 'number') return undefined
+    if (version === FORMAT_VERSION && !(Number.isSafeInteger(firstBlockS) && firstBlockS > 0)) return undefined
     // A newer version may name its engine otherwise; its number says what to do.
-    return version > FORMAT_VERSION || engine === 'anvil' ? { version, chainId } : undefined
+    return version > FORMAT_VERSION || engine === 'anvil' ? { version, chainId, firstBlockS } : undefined
   } catch {
     return undefined
   }
