@@ -273,6 +273,8 @@ const TASK_SEGMENTS_MAX = 4
 const TASK_SIZE_BYTES: number = TASK_SEGMENTS_MAX * SEGMENT_SIZE_BYTES
 /** Products of a byte and a coefficient in a coding task: 1 to 2 ms, so a stripe of 10+4 is one task for each thread. */
 const TASK_PRODUCTS_MAX: number = 2 ** 25
+/** Not worth splitting. */
+const TASK_PRODUCTS_MIN: number = 2 ** 22
 const LINE_BYTES = 64
 /** So many products of a byte and a coefficient, and so many bytes of fingerprinted shards, take about 50 us too. */
 const INLINE_PRODUCTS_MAX: number = 2 ** 20
@@ -346,7 +348,10 @@ function combineWork(combination: Combination, threads: number): Work<void> {
   const sizeBytes = outputs[0]!.length
   const isShared = [...inputs, ...outputs].every((row) => row.buffer instanceof SharedArrayBuffer)
   const taskBytes = Math.min(
-    linesIn(sizeBytes / threads) + LINE_BYTES,
+    Math.max(
+      linesIn(sizeBytes / threads) + LINE_BYTES,
+      linesIn(TASK_PRODUCTS_MIN / Math.max(1, inputs.length * outputs.length)),
+    ),
     linesIn(TASK_PRODUCTS_MAX / Math.max(1, inputs.length * outputs.length)),
     isShared ? Infinity : linesIn(TASK_SIZE_BYTES / rowCount),
   )

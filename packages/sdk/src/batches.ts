@@ -9,6 +9,7 @@ import {
   type Layout,
 } from '@weightless/core'
 import { childScope } from './scope.ts'
+import { sharedBuffer } from './sharedBuffer.ts'
 import { fillFrom, type ReadAt } from './source.ts'
 
 /** Consecutive segments that travel in one request. */
@@ -62,7 +63,7 @@ export async function loadBatch(
  *  collector. Holds at most as many as were in use at once. `shared` ones are hashed by worker threads where they lie. */
 export function createBodyBuffers(kind: 'own' | 'shared' = 'own'): BodyBuffers {
   const make = (sizeBytes: number): ArrayBufferLike =>
-    kind === 'shared' ? new SharedArrayBuffer(sizeBytes) : new ArrayBuffer(sizeBytes)
+    kind === 'shared' ? sharedBuffer(sizeBytes) : new ArrayBuffer(sizeBytes)
   const made = new WeakSet<ArrayBufferLike>()
   const spare: ArrayBufferLike[] = []
   return {

@@ -72,6 +72,7 @@ export type Client = {
   readonly transactor: Transactor | undefined
   readonly membership: MembershipSource
   readonly contacts: Contacts
+  readonly bodies: 'bytes' | 'stream'
   /** Throws `NETWORK_MISMATCH` unless the endpoint is this chain and has code at the flow address; asked once. */
   checkNetwork(options: Abortable): Promise<void>
   /** Wei per sector. `renew` asks again though an answer is fresh. */
@@ -103,6 +104,7 @@ export function createClient(options: ClientOptions, deps: Partial<ClientDeps> =
     deps: all,
     rpc,
     contacts,
+    bodies: options.bodies ?? 'bytes',
     transactor:
       signer === undefined ? undefined : createTransactor({ chainId: network.chainId, signer }, { ...all, rpc }),
     membership: membershipOf(network.registry, storageNodes, { contacts, rpc, clock: all.clock }),

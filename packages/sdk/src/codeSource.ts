@@ -17,6 +17,7 @@ import {
 } from '@weightless/core'
 import { hashSource, type HashedSource } from './hash.ts'
 import { inOrder } from './inOrder.ts'
+import { sharedBuffer } from './sharedBuffer.ts'
 import { fillFrom, type ReadAt } from './source.ts'
 
 /** The first reading of a source that is to be protected by a code: its tree, that of its parity, and what to submit of both. */
@@ -64,7 +65,7 @@ export async function codeSource(
   const codeBatch = async (index: number, scope: AbortSignal) => {
     const firstStripe = index * stripesPerBatch
     const stripeCount = Math.min(stripesPerBatch, shards.stripeCount - firstStripe)
-    const buffer = spare.pop() ?? newBuffer(batchBytes)
+    const buffer = spare.pop() ?? sharedBuffer(batchBytes)
     const start = firstStripe * k * SEGMENT_SIZE_BYTES
     const sizeBytes = Math.min(stripeCount * k * SEGMENT_SIZE_BYTES, source.sizeBytes - start)
     const segmentCount = Math.ceil(sizeBytes / SEGMENT_SIZE_BYTES)
@@ -76,11 +77,13 @@ export async function codeSource(
     )
     await fillFrom(source, [data.subarray(0, sizeBytes)], start, { signal: scope })
     data.fill(0, sizeBytes)
-    for (let stripe = 0; stripe < stripeCount; stripe++) {
-      const rows = Array.from({ length: k }, (_, i) => segmentAt(data, stripe * k + i))
-      const into = Array.from({ length: m }, (_, j) => segmentAt(parity, stripe * m + j)!)
-      await kernels.encodeParity({ code: shards.code, data: rows, parity: into }, { signal: scope })
-    }
+    await Promise.all(
+      Array.from({ length: stripeCount }, async (_, stripe) => {
+        const rows = Array.from({ length: k }, (_, i) => segmentAt(data, stripe * k + i))
+        const into = Array.from({ length: m }, (_, j) => segmentAt(parity, stripe * m + j)!)
+        await kernels.encodeParity({ code: shards.code, data: rows, parity: into }, { signal: scope })
+      }),
+    )
     const isLast = index === count - 1
     if (isLast) {
       // Kept before hashing: a pool may take the buffer away with it.
@@ -116,11 +119,6 @@ export async function codeSource(
       submission: submissionOf(parityTree, { lastSegment: lastSegments.parity, tags: parityTags }),
     },
   }
-}
-
-/** Worker threads read and write shared memory where it lies; browsers have it only in pages that are isolated. */
-function newBuffer(sizeBytes: number): ArrayBufferLike {
-  return typeof SharedArrayBuffer === 'undefined' ? new ArrayBuffer(sizeBytes) : new SharedArrayBuffer(sizeBytes)
 }
 
 /** `undefined`: the last stripe lacks it. */

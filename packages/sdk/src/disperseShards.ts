@@ -310,7 +310,8 @@ function openFeed(
   { window, slots }: { readonly window: number; readonly slots: readonly number[] },
   signal: AbortSignal,
 ): BatchFeed<StripeBatch> {
-  const buffers = createBodyBuffers()
+  // Worker threads code what they share where it lies. A platform's request takes no shared bytes, its stream does.
+  const buffers = createBodyBuffers(job.client.bodies === 'stream' ? 'shared' : 'own')
   const isShared = slots.length > 1
   const feed = createBatchFeed<StripeBatch>(
     {

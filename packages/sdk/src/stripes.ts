@@ -10,7 +10,7 @@ import {
   type Root,
   type ShardLayout,
 } from '@weightless/core'
-import { createBodyBuffers, planBatches, UPLOAD_BATCH_SEGMENTS, type BatchSpan, type BodyBuffers } from './batches.ts'
+import { planBatches, UPLOAD_BATCH_SEGMENTS, type BatchSpan, type BodyBuffers } from './batches.ts'
 import { fillFrom, type ReadAt } from './source.ts'
 
 /** A coded object whose bytes are at hand. */
@@ -72,24 +72,27 @@ export async function loadStripes(
   }
   const paritySlots = slots.filter((slot) => slot >= k)
   const isWhole = paritySlots.length > 0 || options.onData !== undefined
-  const scratch = createBodyBuffers()
-  for (let stripe = span.from; stripe < span.from + span.count; stripe++) {
-    const rows = Array.from({ length: k }, (_, slot): DataRow | undefined => {
+  // All at once: what workers answer one by one they are woken for one by one.
+  const stripes = Array.from({ length: span.count }, (_, i) => span.from + i)
+  const rowsOf = stripes.map((stripe) =>
+    Array.from({ length: k }, (_, slot): DataRow | undefined => {
       const segment = segmentOfShard(layout, { stripe, slot })
       const place = places.get(nameOf(stripe, slot))
       if (segment === undefined || (place === undefined && !isWhole)) return undefined
       // The last segment is shorter on the wire than in the equations.
       const isShort = place !== undefined && place.length < SEGMENT_SIZE_BYTES
-      const row =
-        place === undefined || isShort ? scratch.take(SEGMENT_SIZE_BYTES).subarray(0, SEGMENT_SIZE_BYTES) : place
+      const row = place === undefined || isShort ? new Uint8Array(SEGMENT_SIZE_BYTES) : place
       return { row, place, start: segment.segmentIndex * SEGMENT_SIZE_BYTES }
-    })
-    await readRows(object.source, rows, options)
-    const shards = rows.map((row) => row?.row)
-    if (paritySlots.length > 0) await encode(object, stripe, shards, places, deps, options)
-    await options.onData?.(stripe, shards)
-    for (const row of rows) if (row !== undefined && row.row !== row.place) scratch.give(row.row)
-  }
+    }),
+  )
+  await readRows(object.source, rowsOf.flat(), options)
+  await Promise.all(
+    rowsOf.map(async (rows, i) => {
+      const shards = rows.map((row) => row?.row)
+      if (paritySlots.length > 0) await encode(object, stripes[i]!, shards, places, deps, options)
+      await options.onData?.(stripes[i]!, shards)
+    }),
+  )
   return { ...span, bodies }
 }
 

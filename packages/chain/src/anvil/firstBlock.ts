@@ -1,3 +1,4 @@
+import type { Abortable } from '@weightless/core'
 import { type Hex, keccak256, toRlp } from 'viem'
 
 /** What JSON.parse takes comfortably; a state has some ten kilobytes for each block. */
@@ -7,9 +8,10 @@ const UNPACKED_BYTES_MAX: number = 256 * 1024 ** 2
  *  own, which a state keeps beside the loaded one if its hash is another, and which of them is found by its number later is left to
  *  chance. Since chain.json tells the time of the first block all starts make the same one; states from before are mended by this.
  *  `undefined` for bytes that are no state, or more than can be read at once. */
-export async function withOneFirstBlock(state: Uint8Array): Promise<MendedState | undefined> {
+export async function withOneFirstBlock(state: Uint8Array, { signal }: Abortable): Promise<MendedState | undefined> {
   try {
     const saved = JSON.parse(await unpacked(state)) as SavedState
+    signal?.throwIfAborted()
     const firsts = saved.blocks.filter(({ header }) => BigInt(header['number']!) === 0n)
     const second = saved.blocks.find(({ header }) => BigInt(header['number']!) === 1n)
     const first = second && firsts.find(({ header }) => hashOf(header) === second.header['parentHash'])
@@ -20,6 +22,7 @@ export async function withOneFirstBlock(state: Uint8Array): Promise<MendedState 
     const blocks = saved.blocks.filter((block) => block === kept || !firsts.includes(block))
     return { state: await packed(JSON.stringify({ ...saved, blocks })), timestampS }
   } catch {
+    signal?.throwIfAborted()
     return undefined
   }
 }
@@ -29,17 +32,15 @@ type Header = { readonly [name: string]: Hex | undefined }
 type SavedState = { readonly blocks: readonly { readonly header: Header }[] }
 
 /** In the order of a header (EIPs 1559, 4895, 4844, 4788, 7685): what a block does not have is at the end, and left out. */
-const FIELDS = [
-  ...['parentHash', 'sha3Uncles', 'miner', 'stateRoot', 'transactionsRoot', 'receiptsRoot', 'logsBloom', 'difficulty'],
-  ...['number', 'gasLimit', 'gasUsed', 'timestamp', 'extraData', 'mixHash', 'nonce', 'baseFeePerGas'],
-  ...['withdrawalsRoot', 'blobGasUsed', 'excessBlobGas', 'parentBeaconBlockRoot', 'requestsHash'],
-]
-const QUANTITIES: ReadonlySet<string> = new Set([
-  ...['difficulty', 'number', 'gasLimit', 'gasUsed', 'timestamp', 'baseFeePerGas', 'blobGasUsed', 'excessBlobGas'],
-])
+const FIELDS =
+  'parentHash sha3Uncles miner stateRoot transactionsRoot receiptsRoot logsBloom difficulty number gasLimit gasUsed timestamp ' +
+  'extraData mixHash nonce baseFeePerGas withdrawalsRoot blobGasUsed excessBlobGas parentBeaconBlockRoot requestsHash'
+const QUANTITIES: ReadonlySet<string> = new Set(
+  'difficulty number gasLimit gasUsed timestamp baseFeePerGas blobGasUsed excessBlobGas'.split(' '),
+)
 
 function hashOf(header: Header): Hex {
-  const values = FIELDS.flatMap((name) => {
+  const values = FIELDS.split(' ').flatMap((name) => {
     const value = header[name]
     return value === undefined ? [] : [QUANTITIES.has(name) ? bytesOf(BigInt(value)) : value]
   })

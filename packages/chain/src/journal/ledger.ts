@@ -66,7 +66,7 @@ export function createLedger(options: LedgerOptions, deps: LedgerDeps): Ledger {
     const files = found === 'legacy' ? legacyFiles : (await snapshots()).map(snapshotFile)
     for (const file of files) {
       const state = await readWhole(disk, file, { signal, sizeBytesMax: STATE_BYTES_MAX })
-      const mended = state && (await options.mend(state))
+      const mended = state && (await options.mend(state, { signal }))
       if (mended === undefined) continue
       firstBlockS = mended.timestampS
       if (mended.state !== state) await writeWhole(disk, file, mended.state, { signal })
@@ -179,7 +179,10 @@ export function createLedger(options: LedgerOptions, deps: LedgerDeps): Ledger {
 
 export type LedgerOptions = JournalOptions & {
   /** Of a state that an older version has saved: the same with one first block, and the time of that. */
-  readonly mend: (state: Uint8Array) => Promise<{ readonly state: Uint8Array; readonly timestampS: number } | undefined>
+  readonly mend: (
+    state: Uint8Array,
+    options: Abortable,
+  ) => Promise<{ readonly state: Uint8Array; readonly timestampS: number } | undefined>
 }
 export type LedgerDeps = {
   readonly disk: Disk

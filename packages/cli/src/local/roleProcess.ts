@@ -82,9 +82,17 @@ export function createRoleProcess(options: RoleOptions, deps: RoleDeps): RolePro
       deps.clock.deadline(READY_MS_MAX),
       ...(signal === undefined ? [] : [signal]),
     ])
+    let halted: string | undefined
     try {
       await current.started
-      while (!(await isHealthy(options.url, deps.clock))) await deps.clock.sleep(HEALTH_STEP_MS, { signal: patience })
+      for (;;) {
+        const health = await healthOf(options.url, deps.clock)
+        if (health.isReady) break
+        // Its follower waits for a person: no patience helps.
+        halted = health.halted
+        if (halted !== undefined) throw new Error(halted)
+        await deps.clock.sleep(HEALTH_STEP_MS, { signal: patience })
+      }
     } catch (cause) {
       if (signal?.aborted) throw signal.reason
       const { lines } = await tailLines(options.logFile, FAILURE_LINES)
@@ -92,7 +100,7 @@ export function createRoleProcess(options: RoleOptions, deps: RoleDeps): RolePro
         'ROLE_NOT_READY',
         {
           role: options.name,
-          reason: ended.aborted ? 'its process ended' : 'it did not answer in time',
+          reason: halted ?? (ended.aborted ? 'its process ended' : 'it did not answer in time'),
           log: lines.join('\n    '),
         },
         isFailure(cause) ? { cause } : {},
@@ -171,12 +179,15 @@ function lateOptimising(): readonly string[] {
 
 const NEVER: AbortSignal = new AbortController().signal
 
-async function isHealthy(url: string, clock: Clock): Promise<boolean> {
+type Health = { readonly isReady: boolean; readonly halted?: string | undefined }
+
+async function healthOf(url: string, clock: Clock): Promise<Health> {
   try {
     const response = await fetch(`${url}/health`, { signal: clock.deadline(HEALTH_MS_MAX) })
-    await response.body?.cancel()
-    return response.ok
+    const { chain } = (await response.json()) as { readonly chain?: { readonly [name: string]: unknown } }
+    const halted = chain?.['state'] === 'halted' ? String(chain['message']) : undefined
+    return { isReady: response.ok, halted }
   } catch {
-    return false
+    return { isReady: false }
   }
 }
