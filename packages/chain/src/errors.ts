@@ -33,6 +33,11 @@ export const chainErrors = {
     blame: 'self',
     next: 'Free space or repair the disk, then stop and start the network: it goes on after the last block on disk.',
   },
+  CHAIN_DIRECTORY_GONE: {
+    retryable: false,
+    blame: 'caller',
+    next: 'The blocks were there and nowhere else: put the directory back from a copy while the network is down, or begin anew with `weightless up --reset`.',
+  },
   CHAIN_JOURNAL_DAMAGED: {
     retryable: false,
     blame: 'self',

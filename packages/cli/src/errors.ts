@@ -50,6 +50,11 @@ export const cliErrors = {
     blame: 'self',
     next: 'Start again with `weightless up --reset`, which gives up what is stored there, or choose another --dir.',
   },
+  NETWORK_INCOMPLETE: {
+    retryable: false,
+    blame: 'caller',
+    next: 'Put what is missing back from a copy, then start again; or give the network up with `weightless up --reset`, or choose another --dir.',
+  },
   UP_FAILED: { retryable: true, blame: 'self', next: 'Read the reason above and the logs with `weightless logs`.' },
   ROLE_NOT_READY: { retryable: true, blame: 'self', next: 'Read its log with `weightless logs ROLE`.' },
   PROOF_FAILED: {

@@ -19,6 +19,7 @@ import { fail } from './errors.ts'
 import { TEST_ACCOUNTS } from './local/accounts.ts'
 import { createAdminHandler, type AdminFile, type NetworkControl } from './local/admin.ts'
 import {
+  checkWhole,
   inspectDirectory,
   layoutOfDirectory,
   prepareDirectory,
@@ -214,6 +215,7 @@ async function claimDirectory(
   // A file that a killed `up` left behind must not send anybody to addresses that nobody serves.
   await removeNetworkFile(layout.top)
   if (options.reset && found === 'ours') await resetDirectory(layout)
+  else if (found === 'ours') await checkWhole(layout)
   await prepareDirectory(layout)
   return options.reset ? 'new' : found
 }

@@ -3,6 +3,7 @@ import type { Address, Hex, Member } from '@weightless/core'
 import { decodeFunctionData, encodeFunctionResult } from 'viem'
 import { expect, test } from 'vitest'
 import { failureOf } from '../../../sim/fakes/outcome.ts'
+import { fail } from './errors.ts'
 import { readDraining, readMembers, readOwnMember } from './registry.ts'
 import type { Rpc } from './rpc.ts'
 
@@ -17,6 +18,14 @@ test.each([
   const rpc = { url: 'http://chain.test/', request: async () => `0x${hex}` }
   for (const read of [readMembers(rpc, registry, {}), readOwnMember(rpc, registry, registry, {})])
     expect(await failureOf(read)).toMatchObject({ code: 'REGISTRY_INVALID' })
+})
+
+test.each([
+  [{ rpcCode: -32000, message: 'CHAIN_STOPPED: reason=DISK_FULL' }, 'RPC_ERROR'],
+  [{ rpcCode: 3, message: 'execution reverted' }, 'REGISTRY_INVALID'],
+])('an endpoint that answers %j is told as %s', async (facts, code) => {
+  const request = () => Promise.reject(fail('RPC_ERROR', { method: 'eth_call', ...facts }))
+  expect(await failureOf(readMembers({ url: 'http://chain.test/', request }, registry, {}))).toMatchObject({ code })
 })
 
 /** A registry in which these numbers drain, and all others were never given. */

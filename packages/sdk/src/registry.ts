@@ -13,6 +13,7 @@ import {
 } from '@weightless/core'
 import { BaseError, decodeFunctionResult, encodeFunctionData } from 'viem'
 import { fail } from './errors.ts'
+import { isRevert } from './revert.ts'
 import { call, resultOfCall } from './flowChain.ts'
 import { askTogether, type Rpc } from './rpc.ts'
 import type { MinedTransaction } from './settle.ts'
@@ -331,7 +332,12 @@ async function read<T>(registry: Address, work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (cause) {
-    if (isFailure(cause) && !['RPC_ANSWER_INVALID', 'RPC_ERROR', 'HEX_INVALID', 'ADDRESS_INVALID'].includes(cause.code))
+    // An endpoint that refuses, as one whose chain has stopped does, says nothing of the registry.
+    if (
+      isFailure(cause) &&
+      !['RPC_ANSWER_INVALID', 'HEX_INVALID', 'ADDRESS_INVALID'].includes(cause.code) &&
+      !isRevert(cause)
+    )
       throw cause
     // Whatever the decoder says of bytes that are no answer of a registry, positions outside of them too.
     if (!isFailure(cause) && !(cause instanceof BaseError)) throw cause

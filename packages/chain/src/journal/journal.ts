@@ -113,7 +113,7 @@ export function createJournal(options: JournalOptions, deps: JournalDeps): Journ
       await segment.file.write([bytes], segment.sizeBytes)
       const [found] = await Promise.all([disk.stat(segment.path), segment.file.sync()])
       if (found?.identity !== segment.file.identity)
-        throw fail('CHAIN_JOURNAL_FAILED', {
+        throw fail('CHAIN_DIRECTORY_GONE', {
           block: block.number,
           file: segment.path,
           reason: 'it was deleted or replaced',
@@ -129,9 +129,8 @@ export function createJournal(options: JournalOptions, deps: JournalDeps): Journ
     try {
       await work()
     } catch (cause) {
-      fault = isFailure(cause, 'CHAIN_JOURNAL_FAILED')
-        ? cause
-        : fail('CHAIN_JOURNAL_FAILED', { block, ...reasonOf(cause) }, { cause })
+      const isKnown = isFailure(cause, 'CHAIN_JOURNAL_FAILED') || isFailure(cause, 'CHAIN_DIRECTORY_GONE')
+      fault = isKnown ? cause : fail('CHAIN_JOURNAL_FAILED', { block, ...reasonOf(cause) }, { cause })
       throw fault
     }
   }
@@ -180,7 +179,8 @@ export type Journal = {
   after(mark: BlockMark, options: Abortable): Promise<readonly JournalBlock[]>
   /** A new file for what follows `base`. */
   begin(base: BlockMark, options: Abortable): Promise<void>
-  /** Resolves when the block is on disk; cannot be cancelled. Throws `CHAIN_JOURNAL_FAILED`, from then on always. */
+  /** Resolves when the block is on disk; cannot be cancelled. Throws `CHAIN_JOURNAL_FAILED` or `CHAIN_DIRECTORY_GONE`, from then on
+   *  always. */
   append(block: JournalBlock): Promise<void>
   /** Removes the files that hold no block after `upTo`. */
   prune(upTo: number): Promise<void>

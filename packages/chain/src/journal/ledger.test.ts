@@ -199,7 +199,7 @@ describe('a disk that fails', () => {
     await grow(life, 1, createChance(1))
     await disk.remove(`${DIRECTORY}/${blockName('journal', 0)}.log`)
     expect(await failureOf(grow(life, 1, createChance(2)))).toMatchObject({
-      code: 'CHAIN_JOURNAL_FAILED',
+      code: 'CHAIN_DIRECTORY_GONE',
       facts: { reason: 'it was deleted or replaced' },
     })
   })

@@ -2,7 +2,14 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { inspectDirectory, layoutOfDirectory, prepareDirectory, resetDirectory, type Layout } from './directory.ts'
+import {
+  checkWhole,
+  inspectDirectory,
+  layoutOfDirectory,
+  prepareDirectory,
+  resetDirectory,
+  type Layout,
+} from './directory.ts'
 
 let top = ''
 let layout: Layout
@@ -61,6 +68,20 @@ describe('the directory of a network', () => {
     await writeFile(join(top, 'format.json'), text)
     await expect(inspectDirectory(top, { reset: false })).rejects.toMatchObject({ code: 'DIRECTORY_DAMAGED' })
     expect(await inspectDirectory(top, { reset: true })).toBe('ours')
+  })
+
+  test('whose chain, or whose deployer, is gone is not started: what nodes hold belongs to it', async () => {
+    const chainFile = join(layout.chain, 'chain.json')
+    await prepareDirectory(layout)
+    await checkWhole(layout)
+    for (const folder of [layout.chain, layout.node('node-0')]) await mkdir(folder, { recursive: true })
+    await Promise.all([chainFile, layout.key('deployer')].map((path) => writeFile(path, 'x')))
+    await checkWhole(layout)
+    await rm(layout.key('deployer'))
+    const incomplete = (missing: string) => ({ code: 'NETWORK_INCOMPLETE', facts: { missing } })
+    await expect(checkWhole(layout)).rejects.toMatchObject(incomplete(layout.key('deployer')))
+    await rm(chainFile)
+    await expect(checkWhole(layout)).rejects.toMatchObject(incomplete(layout.chain))
   })
 
   test('a reset removes everything but the lock and the log that the running up holds open', async () => {

@@ -1,4 +1,4 @@
-import { mkdir, readFile, readdir, rm, truncate } from 'node:fs/promises'
+import { mkdir, readFile, readdir, rm, stat, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { preview } from '@weightless/core'
 import { writeFileAtomic } from '@weightless/host'
@@ -75,6 +75,18 @@ export async function inspectDirectory(top: string, options: { readonly reset: b
   return 'ours'
 }
 
+/** What nodes hold belongs to one chain, and what is on it to one deployer: with others in their place a start would find only what
+ *  follows from that. Throws `NETWORK_INCOMPLETE`. */
+export async function checkWhole(layout: Layout): Promise<void> {
+  const has = async (path: string): Promise<boolean> => (await readdir(path).catch(() => [])).length > 0
+  const hasChain = await has(layout.chain)
+  const miss = (missing: string, reason: string) => fail('NETWORK_INCOMPLETE', { dir: layout.top, missing, reason })
+  if (!hasChain && ((await has(layout.gateway)) || (await has(join(layout.top, 'nodes')))))
+    throw miss(layout.chain, 'what the gateway and the nodes have followed is on that chain')
+  if (hasChain && !(await isThere(layout.key('deployer'))))
+    throw miss(layout.key('deployer'), 'the contracts and the funds of the nodes are its')
+}
+
 /** Makes the folders, and the format file last: from here on the directory is ours. Mode 700, because keys are inside. */
 export async function prepareDirectory(layout: Layout): Promise<void> {
   for (const folder of [
@@ -104,6 +116,10 @@ export async function resetDirectory(layout: Layout): Promise<void> {
     else await rm(join(layout.logs, name), { recursive: true, force: true })
   }
   await rm(join(layout.top, FORMAT_FILE), { force: true })
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined)) !== undefined
 }
 
 function parseFormat(text: string): number | undefined {
