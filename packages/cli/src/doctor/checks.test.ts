@@ -78,6 +78,7 @@ const well: DoctorFacts = {
     hasFlow: true,
   },
   files: [{ file: '/d/keys/node-0.key', mode: 0o100600 }],
+  goneKeys: [],
   nodes: [node()],
   logs: [{ file: '/d/logs/up.log', sizeBytes: 1000 }],
   locks: [{ file: '/d/lock', pid: 10, isAlive: true }],
@@ -225,6 +226,8 @@ const cases: readonly [string, Check, Partial<DoctorFacts>, 'ok' | 'warn' | 'fai
     'fail',
     /a\.key.*640/,
   ],
+
+  ['a key that is gone', checkFiles, { goneKeys: ['/d/keys/deployer.key'] }, 'fail', /deployer\.key is gone/],
 
   [
     'a gateway that is down',

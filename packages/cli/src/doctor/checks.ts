@@ -222,8 +222,12 @@ export const checkChain: Check = ({ chain, nowMs, network: { status } }) => {
 }
 
 /** Keys, and files that hold them, are for this user alone (DESIGN D14). */
-export const checkFiles: Check = ({ files }) => {
+export const checkFiles: Check = ({ files, goneKeys }) => {
   const open = files.filter(({ mode }) => (mode & 0o077) !== 0)
+  const gone = goneKeys.map((file) =>
+    fail('keys', `${file} is gone.`, 'Put it back from a copy before the network is stopped: its next start needs it.'),
+  )
+  if (gone.length > 0) return gone
   if (files.length > 0 && open.length === 0) return [ok('keys', `${files.length} files with keys are private.`)]
   return open.map(({ file, mode }) =>
     fail('keys', `${file} can be read by others (mode ${(mode & 0o777).toString(8)}).`, `Run \`chmod 600 ${file}\`.`),

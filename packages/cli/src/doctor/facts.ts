@@ -11,6 +11,8 @@ export type DoctorFacts = {
   readonly disk: DiskFacts | undefined
   readonly chain: ChainFacts | undefined
   readonly files: readonly FileFacts[]
+  /** Keys of a network that has been started, and that are not there any more. */
+  readonly goneKeys: readonly string[]
   readonly nodes: readonly NodeFacts[]
   readonly logs: readonly LogFacts[]
   readonly locks: readonly LockFacts[]

@@ -40,11 +40,12 @@ export async function gatherFacts(dir: string, { signal }: { readonly signal: Ab
   const state = isOurs ? await readState(layout).catch(() => undefined) : undefined
   const file = await readNetwork(dir)
   const network = await networkFacts(dir, file, signal)
-  const [ports, disk, chain, files, nodes, logs, locks, processes] = await Promise.all([
+  const [ports, disk, chain, files, goneKeys, nodes, logs, locks, processes] = await Promise.all([
     portFacts(state, signal),
     isOurs ? diskFacts(layout) : undefined,
     network.status === undefined ? undefined : chainFacts(network.status, file, signal),
     isOurs ? fileFacts(layout) : [],
+    state === undefined ? [] : goneKeysOf(layout, state),
     Promise.all(network.status?.storage.nodes.map((node) => nodeFacts(node, signal)) ?? []),
     logFacts(layout),
     isOurs ? lockFacts(layout) : [],
@@ -59,6 +60,7 @@ export async function gatherFacts(dir: string, { signal }: { readonly signal: Ab
     disk,
     chain,
     files,
+    goneKeys,
     nodes,
     logs,
     locks,
@@ -213,6 +215,13 @@ async function fileFacts(layout: Layout): Promise<readonly FileFacts[]> {
     }),
   )
   return found.flat()
+}
+
+async function goneKeysOf(layout: Layout, { nodes }: NetworkState): Promise<readonly string[]> {
+  const hasStarted = (await readdir(layout.gateway).catch(() => [])).length > 0
+  const files = hasStarted ? ['deployer', 'gateway', ...nodes.map(({ id }) => id)].map(layout.key) : []
+  const there = await Promise.all(files.map((file) => stat(file).catch(() => undefined)))
+  return files.filter((_, i) => there[i] === undefined)
 }
 
 type StatusNode = NetworkStatus['storage']['nodes'][number]
