@@ -50,6 +50,11 @@ export const cliErrors = {
     blame: 'self',
     next: 'Start again with `weightless up --reset`, which gives up what is stored there, or choose another --dir.',
   },
+  NETWORK_SILENT: {
+    retryable: true,
+    blame: 'self',
+    next: 'Its process lives and does not answer: look with `weightless doctor`; if it hangs, end it with `kill PID` and run `weightless up`.',
+  },
   NETWORK_INCOMPLETE: {
     retryable: false,
     blame: 'caller',

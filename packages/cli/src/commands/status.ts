@@ -6,6 +6,8 @@ import { describeStatus, type NetworkStatus } from '../local/status.ts'
 
 /** A network that starts is asked this often. */
 const WAIT_STEP_MS = 100
+/** Without waiting: its roles are asked for two seconds at most. */
+const ANSWER_MS_MAX = 10_000
 
 export async function statusCommand(
   options: { readonly wait: boolean; readonly timeout: number },
@@ -24,20 +26,23 @@ export async function statusCommand(
 }
 
 /** With `wait`, a network that is not there yet or not ready yet is asked again until the signal aborts. */
-async function readStatus(
+export async function readStatus(
   directory: string,
-  options: { readonly wait: boolean; readonly signal: AbortSignal },
+  options: { readonly wait: boolean; readonly signal: AbortSignal; readonly answerMsMax?: number },
 ): Promise<NetworkStatus> {
+  const { answerMsMax = ANSWER_MS_MAX } = options
   for (;;) {
     const admin = await openAdmin(directory)
     if (admin === undefined && !options.wait) throw fail('NETWORK_DOWN', { dir: directory })
-    const status = await admin
-      ?.request<NetworkStatus>('GET', '/v1/status', { signal: options.signal })
-      .catch((error: unknown) => {
-        // It may have just gone, or not be listening yet.
-        if (!options.wait || options.signal.aborted) throw error
-        return undefined
-      })
+    const patience = AbortSignal.timeout(answerMsMax)
+    const signal = options.wait ? options.signal : AbortSignal.any([options.signal, patience])
+    const status = await admin?.request<NetworkStatus>('GET', '/v1/status', { signal }).catch((error: unknown) => {
+      if (!options.wait && patience.aborted && !options.signal.aborted)
+        throw fail('NETWORK_SILENT', { dir: directory, pid: admin.pid, seconds: answerMsMax / 1000 })
+      // It may have just gone, or not be listening yet.
+      if (!options.wait || options.signal.aborted) throw error
+      return undefined
+    })
     if (status !== undefined && (status.ready || !options.wait)) return status
     await sleep(WAIT_STEP_MS, undefined, { signal: options.signal })
   }

@@ -80,6 +80,7 @@ const well: DoctorFacts = {
   files: [{ file: '/d/keys/node-0.key', mode: 0o100600 }],
   goneKeys: [],
   nodes: [node()],
+  gatewayAnswers: true,
   logs: [{ file: '/d/logs/up.log', sizeBytes: 1000 }],
   locks: [{ file: '/d/lock', pid: 10, isAlive: true }],
   processes: [{ pid: 13, role: 'node-0' }],
@@ -236,6 +237,7 @@ const cases: readonly [string, Check, Partial<DoctorFacts>, 'ok' | 'warn' | 'fai
     'fail',
     /waiting/,
   ],
+  ['a gateway that hangs', checkGateway, { gatewayAnswers: false }, 'fail', /does not answer/],
   [
     'a gateway that came back',
     checkGateway,

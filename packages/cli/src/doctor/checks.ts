@@ -234,10 +234,12 @@ export const checkFiles: Check = ({ files, goneKeys }) => {
   )
 }
 
-export const checkGateway: Check = ({ network: { status } }) => {
+export const checkGateway: Check = ({ network: { status }, gatewayAnswers }) => {
   if (status === undefined) return []
   const { state, restarts } = status.gateway
   if (state !== 'running') return [fail('gateway', `The gateway is ${state}.`, 'Read `weightless logs gateway`.')]
+  if (gatewayAnswers === false)
+    return [fail('gateway', 'The gateway does not answer.', 'Read `weightless logs gateway`.')]
   if (restarts === 0) return [ok('gateway', 'The gateway runs.')]
   return [warn('gateway', `The gateway was started again ${restarts} times.`, 'Read `weightless logs gateway`.')]
 }
@@ -340,8 +342,9 @@ export const checkLocks: Check = ({ locks }) => {
   )
 }
 
-/** Roles of this directory that no running network knows. */
-export const checkProcesses: Check = ({ processes, network: { status, pid } }) => {
+/** Roles of this directory that no running network knows. Those of one that does not answer are its own for all we know. */
+export const checkProcesses: Check = ({ processes, network: { state, status, pid } }) => {
+  if (state === 'silent') return []
   const known = new Set<number | null | undefined>([
     pid,
     status?.pid,

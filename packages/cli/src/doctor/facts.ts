@@ -14,6 +14,8 @@ export type DoctorFacts = {
   /** Keys of a network that has been started, and that are not there any more. */
   readonly goneKeys: readonly string[]
   readonly nodes: readonly NodeFacts[]
+  /** Whether the gateway answers at all; `undefined` where none is said to run. */
+  readonly gatewayAnswers: boolean | undefined
   readonly logs: readonly LogFacts[]
   readonly locks: readonly LockFacts[]
   readonly processes: readonly ProcessFacts[]

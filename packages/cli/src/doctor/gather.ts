@@ -40,13 +40,14 @@ export async function gatherFacts(dir: string, { signal }: { readonly signal: Ab
   const state = isOurs ? await readState(layout).catch(() => undefined) : undefined
   const file = await readNetwork(dir)
   const network = await networkFacts(dir, file, signal)
-  const [ports, disk, chain, files, goneKeys, nodes, logs, locks, processes] = await Promise.all([
+  const [ports, disk, chain, files, goneKeys, nodes, gatewayAnswers, logs, locks, processes] = await Promise.all([
     portFacts(state, signal),
     isOurs ? diskFacts(layout) : undefined,
     network.status === undefined ? undefined : chainFacts(network.status, file, signal),
     isOurs ? fileFacts(layout) : [],
     state === undefined ? [] : goneKeysOf(layout, state),
     Promise.all(network.status?.storage.nodes.map((node) => nodeFacts(node, signal)) ?? []),
+    network.status === undefined ? undefined : gatewayAnswersAt(network.status, signal),
     logFacts(layout),
     isOurs ? lockFacts(layout) : [],
     processFacts(layout),
@@ -62,6 +63,7 @@ export async function gatherFacts(dir: string, { signal }: { readonly signal: Ab
     files,
     goneKeys,
     nodes,
+    gatewayAnswers,
     logs,
     locks,
     processes,
@@ -225,6 +227,14 @@ async function goneKeysOf(layout: Layout, { nodes }: NetworkState): Promise<read
 }
 
 type StatusNode = NetworkStatus['storage']['nodes'][number]
+
+async function gatewayAnswersAt({ gateway }: NetworkStatus, signal: AbortSignal): Promise<boolean | undefined> {
+  if (gateway.pid === null) return undefined
+  return await ask(`${gateway.url}/health`, {}, signal).then(
+    () => true,
+    () => false,
+  )
+}
 
 async function nodeFacts(node: StatusNode, signal: AbortSignal): Promise<NodeFacts> {
   const { id, url, state } = node
