@@ -162,8 +162,10 @@ export function segmentStoreCompliance(make: () => Promise<StoreUnderTest>): voi
 
   describe('limits', () => {
     test('a full store says STORE_FULL, keeps nothing of that put, and goes on reading; room that is freed is used', async () => {
+      expect(await store.hasRoom()).toBe(true)
       await store.close()
       await open({ capacityBytes: 5 * 4096 })
+      expect(await store.hasRoom()).toBe(false)
       await store.put(
         rootNumber(1),
         [0, 1, 2].map((index) => segmentOf(1, index, { sizeBytes: 256 })),

@@ -130,6 +130,14 @@ export const isDown: Fault = async () => {
 }
 export const hangs: Fault = () => new Promise(() => undefined)
 
+/** Its disk has no room for another segment. */
+export const isFull: Fault = async (request, node) => {
+  const response = await node.handle(request)
+  if (!new URL(request.url).pathname.endsWith('/v1/status')) return response
+  const status = (await response.json()) as { readonly store: object }
+  return Response.json({ ...status, store: { ...status.store, full: true } })
+}
+
 /** Collects what a library says. */
 export function recordingLogger(): Logger & { readonly events: readonly string[] } {
   const events: string[] = []

@@ -26,6 +26,8 @@ export type NetworkDescription = {
     readonly code?: string
     readonly nodes: readonly StorageNodeDescription[]
   }
+  /** Why the start has not stored an object and read it back; absent: it has. */
+  readonly unproved?: string
 }
 
 /** `pid: null`: the process is not there. */

@@ -29,6 +29,7 @@ import {
 import { capLogs, LOG_BYTES_MAX } from './local/logCap.ts'
 import { createNetworkWriter, describeNetwork } from './local/networkWriter.ts'
 import { checkPorts, choosePorts, DEFAULT_PORT_BASE, LOOPBACK } from './local/ports.ts'
+import { freeBytesOf, roomOf } from './local/room.ts'
 import { checkNewNetwork, chooseCode, nodeCountFor } from './local/networkCode.ts'
 import { fundNodes } from './local/nodeFunds.ts'
 import { proveNetwork } from './local/proof.ts'
@@ -134,7 +135,14 @@ export async function startLocalNetwork(
 
     enter('starting the storage nodes and the gateway')
     const describe = (nodes: readonly StorageNode[] = parts.nodes?.list() ?? []): NetworkDescription =>
-      describeNetwork({ chain: facts, contracts, gatewayUrl: urlOf(state.gatewayPort), code: state.code, nodes })
+      describeNetwork({
+        chain: facts,
+        contracts,
+        gatewayUrl: urlOf(state.gatewayPort),
+        code: state.code,
+        nodes,
+        unproved: parts.unproved,
+      })
     const networkFile = createNetworkWriter(options.dir, { describe, logger })
     const signer = privateKeySigner(deployer)
     // One for all: its transactions are numbered one after the other.
@@ -155,7 +163,15 @@ export async function startLocalNetwork(
     const running = nodes.list().filter((node) => node.state !== 'down')
     const signers = new Map<string, string>(running.map((node) => [node.address, node.id]))
     const proof = { network: describe(running), privateKey: deployer, signers }
-    logger.info('network.proved', await proveNetwork(proof, { clock }, { signal: scope }))
+    try {
+      logger.info('network.proved', await proveNetwork(proof, { clock }, { signal: scope }))
+    } catch (error) {
+      // What is stored shall be read all the same.
+      if (found === 'new' || roomOf(await freeBytesOf(layout.top)) !== 'full') throw error
+      logger.warn('network.unproved', { error })
+      parts.unproved = 'the disk is full: what is stored can be read, nothing new is stored'
+      options.onPhase(parts.unproved)
+    }
 
     cleanups.push(() => networkFile.withdraw())
     await networkFile.publish()
@@ -180,6 +196,7 @@ type Parts = {
   readonly startedMs: number
   phase: string
   ready: boolean
+  unproved?: string
   chain?: ChainEngine
   gateway?: RoleProcess
   nodes?: StorageNodes

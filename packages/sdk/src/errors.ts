@@ -132,15 +132,20 @@ export const sdkErrors = {
     next: 'Ask another node; this one does not speak docs/wire.md.',
   },
   NODE_REFUSED: { retryable: false, blame: 'peer', next: 'Ask another node; this one refuses.' },
+  NODE_FULL: {
+    retryable: true,
+    blame: 'peer',
+    next: 'Free space on its disk or give it more capacity; other nodes are asked meanwhile.',
+  },
   NODES_TOO_FEW: {
     retryable: true,
     blame: 'none',
-    next: 'Start storage nodes until enough are reachable, or ask for less: a smaller code, fewer losses. Nothing was paid.',
+    next: 'Start storage nodes, or free space where they are full, until enough can store; or ask for less: a smaller code, fewer losses. Nothing was paid.',
   },
   DURABILITY_NOT_REACHED: {
     retryable: true,
     blame: 'none',
-    next: 'Start the nodes that failed and upload the same bytes again: the entry is on chain and is not paid twice.',
+    next: 'Start the nodes that failed, or free space where they are full, and upload the same bytes again: the entry is on chain and is not paid twice.',
   },
   SEGMENTS_NOT_HELD: {
     retryable: true,

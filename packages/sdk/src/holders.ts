@@ -109,6 +109,7 @@ export async function preflight(
         known.push(...entries)
         if (status.readOnly && entries.length === 0)
           throw fail('NODE_REFUSED', { node: contact.url, reason: 'its store is read-only' })
+        if (status.isFull && entries.length === 0) throw fail('NODE_FULL', { node: contact.url })
         reachableCount += 1
         failures.delete(member)
       } catch (error) {

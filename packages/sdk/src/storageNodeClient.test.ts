@@ -26,6 +26,7 @@ describe('the client of a storage node', () => {
       flow: network.chain.flow,
       signer: network.nodes[0]!.signer,
       readOnly: false,
+      isFull: false,
       ready: true,
     })
     expect(await node.receipt(object.tree.root, { seq: 0, slot: 1 }, {})).toBeUndefined()

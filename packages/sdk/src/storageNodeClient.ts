@@ -127,6 +127,8 @@ export type NodeStatus = {
   readonly registryVersion: number | undefined
   readonly nextSeq: number
   readonly readOnly: boolean
+  /** It has no room for another segment. */
+  readonly isFull: boolean
   readonly ready: boolean
 }
 /** An entry as a node tells it: what is on chain (`txHash` lets anyone check) and how much of it this node holds. */
@@ -360,6 +362,7 @@ export function createStorageNodeClient(
         registryVersion: Number.isSafeInteger(registryVersion) ? (registryVersion as number) : undefined,
         nextSeq: whole(status['nextSeq'], 'nextSeq'),
         readOnly: store['readOnly'] === true,
+        isFull: store['full'] === true,
         ready: ready === true,
       }
     })

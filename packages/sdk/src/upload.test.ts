@@ -18,6 +18,7 @@ import {
   createFakeNetwork,
   hangs,
   isDown,
+  isFull,
   keyOf,
   type FakeNetwork,
   type Fault,
@@ -226,6 +227,14 @@ describe('before anything is signed', () => {
     const error = await unsigned(network, upload(network.client(), content(1, 1)))
     expect(error).toMatchObject({ code: 'NODES_TOO_FEW', facts: { needed: 3, reachable: 2 } })
     expect(error.facts['failures']).toMatch(/http:\/\/node-\d\.test\/ NODE_UNREACHABLE/)
+  })
+
+  test('nodes without room cost nothing either, and are named as what they are', async () => {
+    const network = createFakeNetwork()
+    for (const node of network.nodes.slice(0, 4)) node.fault = isFull
+    const error = await unsigned(network, upload(network.client(), content(1, 1)))
+    expect(error).toMatchObject({ code: 'NODES_TOO_FEW', facts: { needed: 3, reachable: 2 } })
+    expect(error.facts['failures']).toMatch(/http:\/\/node-\d\.test\/ NODE_FULL/)
   })
 
   test('nodes on a busy machine are waited for where too few are left without them', async () => {

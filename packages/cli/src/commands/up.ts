@@ -164,11 +164,12 @@ function describeNetwork(network: NetworkDescription, dir: string): string {
     ],
     ...storage.nodes.map((node) => [node.id, node.url, node.pid === null ? 'down' : `pid ${node.pid}`]),
   ]
+  const leftOut = storage.nodes.length > 1 ? ' with a node left out' : ''
   const where = dir.endsWith('/.weightless') ? '' : ` --dir ${dir}`
   return [
-    storage.nodes.length > 1
-      ? 'ready: an object was stored and read back with a node left out'
-      : 'ready: an object was stored and read back',
+    network.unproved === undefined
+      ? `ready: an object was stored and read back${leftOut}`
+      : `running; ${network.unproved}`,
     '',
     table(rows),
     '',

@@ -42,6 +42,7 @@ export function describeNetwork(network: {
   readonly gatewayUrl: string
   readonly code: CodeName
   readonly nodes: readonly StorageNode[]
+  readonly unproved?: string | undefined
 }): NetworkDescription {
   const { rpcUrl, wsUrl, chainId } = network.chain
   // Named one by one: the deployment has contracts that are no business of a user yet.
@@ -64,5 +65,6 @@ export function describeNetwork(network: {
         ...(node.adminSocket === undefined ? {} : { adminSocket: node.adminSocket }),
       })),
     },
+    ...(network.unproved === undefined ? {} : { unproved: network.unproved }),
   }
 }

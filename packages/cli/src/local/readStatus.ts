@@ -1,9 +1,8 @@
-import { statfs } from 'node:fs/promises'
 import type { ChainEngine } from '@weightless/chain'
 import { preview, type Abortable, type Clock } from '@weightless/core'
 import { processUsage } from '../processUsage.ts'
 import type { RoleProcess } from './roleProcess.ts'
-import { roomOf } from './room.ts'
+import { freeBytesOf, roomOf } from './room.ts'
 import type { HandOffStatus, LeavingNode, NetworkStatus, NodeStatus, RoleStatus } from './status.ts'
 import type { StorageNode } from './storageNodes.ts'
 
@@ -36,7 +35,7 @@ export async function readStatus(
 ): Promise<NetworkStatus> {
   const { chain, gateway } = parts
   const scope = AbortSignal.any([deps.clock.deadline(STATUS_MS_MAX), ...(signal === undefined ? [] : [signal])])
-  const [chainStatus, gatewayStatus, disk, registryVersion, ...told] = await Promise.all([
+  const [chainStatus, gatewayStatus, freeBytes, registryVersion, ...told] = await Promise.all([
     roleStatus({
       url: parts.chainUrl,
       pid: chain?.pid,
@@ -44,11 +43,10 @@ export async function readStatus(
       restarts: chain?.restartCount ?? 0,
     }),
     roleStatus(gateway ?? { url: parts.gatewayUrl, pid: undefined, state: 'down', restarts: 0 }),
-    statfs(parts.dir),
+    freeBytesOf(parts.dir),
     parts.readRegistryVersion?.({ signal: scope }).catch(() => null) ?? null,
     ...parts.nodes.map((node) => toldStatus(node, scope)),
   ])
-  const freeBytes = disk.bavail * disk.bsize
   const nodes = told.map(({ status }) => status)
   const known = nodes.flatMap((node) => (node.nextSeq === null ? [] : [node.nextSeq]))
   return {

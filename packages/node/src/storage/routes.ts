@@ -55,7 +55,7 @@ export type StorageRoutesDeps = {
   readonly onMissed: (entry: Entry) => void
   /** Somebody asked for the receipt of an entry that is not all here. */
   readonly onAsked: (entry: Entry) => void
-  readonly status: () => object
+  readonly status: () => Promise<object>
 }
 
 export type RouteCall = {
@@ -193,7 +193,7 @@ export function createStorageRoutes(deps: StorageRoutesDeps): (call: RouteCall) 
     const method = call.request.method
     const parts = pathname.slice('/v1/'.length).split('/')
     const [kind, name, part] = parts
-    if (kind === 'status' && parts.length === 1) return only(method, 'GET', async () => answerJson(deps.status()))
+    if (kind === 'status' && parts.length === 1) return only(method, 'GET', async () => answerJson(await deps.status()))
     if (kind === 'members' && parts.length === 1) return only(method, 'GET', async () => listMembers(call.url))
     if (kind !== 'entries' || parts.length > 3) return undefined
     if (name === undefined) return only(method, 'GET', async () => list(call.url))

@@ -440,10 +440,15 @@ describe('a storage node whose disk fails', () => {
     })
     const { error } = await node!.rpc('zgs_uploadSegments', [[officialSegment(during, 0)]])
     expect(error.message).toMatch(/^STORE_FULL: /)
+    const isFull = async (): Promise<unknown> =>
+      ((await (await node!.fetch('/v1/status')).json()) as { readonly store: { readonly full: unknown } }).store.full
+    world.clock.jump(1_000) // what was free a moment ago is believed until then
+    expect(await isFull()).toBe(true)
     expect(await served(node!, first!.root)).toBe(200)
     expect((await node!.fetch('/health')).status).toBe(200)
     faults.capacityBytes = Infinity
     expect((await putBinary(node!, second!, during.segments)).status).toBe(200)
+    expect(await isFull()).toBe(false)
     expect(await served(node!, second!.root)).toBe(200)
   })
 

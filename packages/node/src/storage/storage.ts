@@ -388,7 +388,9 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
   })
 
   const isReady = (): boolean => follower.isCaughtUp() && !store.usage().readOnly
-  const status = (): object => ({
+  /** A file system that cannot be asked is for the next write to judge. */
+  const hasRoom = (): Promise<boolean> => store.hasRoom().catch(() => true)
+  const status = async (): Promise<object> => ({
     version: options.version,
     nodeId: String(membership.current().members.find((member) => member.signer === signer?.address)?.id ?? ''),
     signer: signer?.address ?? NOBODY,
@@ -400,7 +402,7 @@ export function createStorageRole(options: StorageRoleOptions, deps: StorageRole
     gatewayUrl: options.gatewayUrl ?? null,
     head: follower.head(),
     nextSeq: follower.nextSeq(),
-    store: store.usage(),
+    store: { ...store.usage(), full: !(await hasRoom()) },
     sync: sync.status(),
     release: release.status(),
     handOff: handOff.status(),

@@ -43,6 +43,8 @@ export type SegmentStore = AsyncDisposable & {
    *  that is left is held as before. */
   removeSegments(root: Root, indexes: readonly number[], options?: Abortable): Promise<void>
   usage(): Usage
+  /** Whether a whole segment would find room now, by capacity and by the file system, looked at once a second. */
+  hasRoom(options?: Abortable): Promise<boolean>
   roots(): Iterable<Root>
   /** Segments whose bytes went bad: not held until they are put again, which forgets the damage. */
   damaged(): Iterable<{ readonly root: Root; readonly index: number }>
@@ -357,6 +359,10 @@ export async function createSegmentStore(
       brokenBy: broken?.code ?? null,
       damagedCount: core.damagedCount,
     }),
+    hasRoom: async ({ signal } = {}) => {
+      signal?.throwIfAborted()
+      return await writer.hasRoom()
+    },
     *damaged() {
       for (const damage of damagedSegments(index)) {
         const root = rootOf(damage.root)

@@ -40,6 +40,7 @@ export type Writer = {
   /** Makes sure that no write that failed comes back after a crash. */
   flushStrays(): Promise<void>
   checkInPlace(files: readonly SlotFile[]): Promise<void>
+  hasRoom(): Promise<boolean>
   close(how: 'flush' | 'leave'): Promise<void>
 }
 export type WriterOptions = {
@@ -52,6 +53,7 @@ export type WriterOptions = {
 }
 
 const FREE_CHECK_MS = 1_000
+const LARGEST_SLOT_BYTES: number = Math.max(...SLOT_CLASS_BYTES)
 
 /** Written, not yet synced; or synced, not yet in the index. */
 type Unit = {
@@ -215,11 +217,13 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
     return { key: metaKey, value: encodeMeta({ storeId: core.storeId, sequence: core.sequence, reserved }) }
   }
 
+  async function lookAtFreeSpace(): Promise<void> {
+    free = { bytes: await options.disk.free(options.directory), atMs: options.clock.nowMs() }
+  }
+
   async function checkFreeSpace(neededBytes: number): Promise<void> {
-    const nowMs = options.clock.nowMs()
-    if (nowMs - free.atMs >= FREE_CHECK_MS || free.bytes - neededBytes < options.freeBytesMin) {
-      free = { bytes: await options.disk.free(options.directory), atMs: nowMs }
-    }
+    const isOld = options.clock.nowMs() - free.atMs >= FREE_CHECK_MS
+    if (isOld || free.bytes - neededBytes < options.freeBytesMin) await lookAtFreeSpace()
     if (free.bytes - neededBytes < options.freeBytesMin) {
       throw fail('STORE_FULL', { freeBytes: free.bytes, neededBytes, freeBytesMin: options.freeBytesMin })
     }
@@ -322,6 +326,11 @@ export function createWriter(core: StoreCore, options: WriterOptions): Writer {
     },
     flushStrays,
     checkInPlace,
+    hasRoom: async () => {
+      if (slots.usedBytes() + plannedBytes + LARGEST_SLOT_BYTES > options.capacityBytes) return false
+      if (options.clock.nowMs() - free.atMs >= FREE_CHECK_MS) await lookAtFreeSpace()
+      return free.bytes - LARGEST_SLOT_BYTES >= options.freeBytesMin
+    },
     close: async (how) => {
       await Promise.allSettled([...underWay.values()].flatMap((running) => [...running.values()]))
       await checkpointing?.catch(() => undefined)
