@@ -632,9 +632,11 @@ export function createSimChain(options: SimChainOptions = {}): SimChain {
       const sender = from.toLowerCase()
       const nonce = newest().state.nonces.get(sender) ?? 0
       const call = { from: sender, to: to.toLowerCase(), data, valueWei, nonce, gas: 0n, feePerGasWei: 0n }
-      pool.set(poolKey(sender, nonce), { ...call, hash: hashOf(`call ${newest().number}`) })
+      const hash = hashOf(`call ${newest().number}`)
+      pool.set(poolKey(sender, nonce), { ...call, hash })
       mine(timestamp)
-      const [mined] = newest().mined
+      // Others' transactions that wait are in the same block.
+      const mined = newest().mined.find(({ transaction }) => transaction.hash === hash)
       return { status: mined!.status === '0x1' ? 'ok' : 'failed', logs: mined!.logs }
     },
     reorganise(depth, chance) {

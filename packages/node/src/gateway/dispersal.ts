@@ -43,7 +43,8 @@ export type DispersalDeps = {
   readonly peers: Peers
   /** What gets parity is not copied, as long as that can be had. */
   readonly parity?: Pick<ParityGiver, 'covers' | 'give' | 'certify'> | undefined
-  /** Its bytes were given to this gateway. Nothing else is paid for: what others left short of copies is copied. */
+  /** Its bytes were given to this gateway. Nothing else is paid for or certified by its code: what others left short of copies is
+   *  copied. */
   readonly isSpooled: (entry: Entry) => boolean
   readonly clock: Clock
   readonly logger: Logger
@@ -204,12 +205,13 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
   async function deliver(entry: Entry, signal: AbortSignal): Promise<void> {
     if (!isCurrent(entry)) return
     states.set(entry.seq, 'sending')
+    const isOurs = deps.isSpooled(entry)
     try {
       const live = lives.get(entry.seq)
       lives.delete(entry.seq)
       await live?.pump
       if (live !== undefined) await pump(live, 1, signal)
-      const isDelivered = await bring(entry, signal).catch((error: unknown) => {
+      const isDelivered = await bring(entry, { isOurs, signal }).catch((error: unknown) => {
         // Of an entry that is not in the spool: its bytes are with holders that may come back.
         if (isFailure(error, 'HOLDERS_UNREACHABLE')) return false
         throw error
@@ -218,7 +220,7 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
       if (isDelivered) {
         forget([entry])
         deps.onFinal(entry)
-        await deps.parity?.certify(entry, { signal })
+        if (isOurs) await deps.parity?.certify(entry, { signal })
         return
       }
       const attempt = (attempts.get(entry.seq) ?? 0) + 1
@@ -243,8 +245,11 @@ export function createDispersal(options: { readonly replicas: number }, deps: Di
     }
   }
 
-  async function bring(entry: Entry, signal: AbortSignal): Promise<boolean> {
-    if (deps.parity === undefined || passesOn(entry) || ledger.isFinal(entry) || !deps.isSpooled(entry))
+  async function bring(
+    entry: Entry,
+    { isOurs, signal }: { readonly isOurs: boolean; readonly signal: AbortSignal },
+  ): Promise<boolean> {
+    if (deps.parity === undefined || passesOn(entry) || ledger.isFinal(entry) || !isOurs)
       return await disperse(entry, signal)
     const given = await deps.parity.give(entry, { signal })
     return given === 'certified' || (given === 'copies' && (await disperse(entry, signal)))

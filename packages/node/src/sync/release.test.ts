@@ -1,5 +1,14 @@
 import { afterEach, describe, expect, test } from 'vitest'
-import { encodeBase64, fingerprintRootOf, copyHomes, signReceipt, type Entry, type ErasureCode } from '@weightless/core'
+import {
+  assembleCertificate,
+  encodeBase64,
+  fingerprintRootOf,
+  copyHomes,
+  signReceipt,
+  type Entry,
+  type ErasureCode,
+  type Receipt,
+} from '@weightless/core'
 import { defaultErasureKernel } from '@weightless/kernels'
 import { codedObjectOf, type CodedObject } from '../../../../sim/compliance/codedObject.ts'
 import { objectOf } from '../../../../sim/compliance/storageNode.ts'
@@ -21,6 +30,7 @@ import {
   type CodedUpload,
   type Holder,
 } from '../../test/codedUpload.ts'
+import { CHAIN_ID, REGISTRY } from '../../test/testChain.ts'
 import { until } from '../../test/testClock.ts'
 import { createTestWorld, endWorlds, keyOf, putBinary, type TestRole, type TestWorld } from '../../test/testRoles.ts'
 import { numberKey } from '../flow/keys.ts'
@@ -482,5 +492,59 @@ describe('a copy without parity whose homes are others by now', () => {
     world.clock.jump(RELEASE_SETTLE_MS + 1)
     for (const node of others) await eventually(world, () => heldBy(node) === 0, 'it is given up')
     for (const node of all.filter(({ signer }) => homes.includes(signer))) expect(heldBy(node)).toBe(2)
+  })
+})
+
+describe('a copy of one segment beyond those that its certificate asks for', () => {
+  /** Stores it at these nodes, and tells all of them a certificate of what the homes of the code have signed. */
+  async function certified(nodes: readonly Holder[], entry: Entry, object: CodedObject['data'], code: ErasureCode) {
+    const homes = copyHomes({ key: entry.root, count: 1 + code.m }, membersOf(nodes)).map(({ member }) => member.signer)
+    const receipts: { receipt: Receipt }[] = []
+    for (const node of nodes) {
+      const slot = Math.max(0, homes.indexOf(node.signer))
+      const answer = await putBinary(node, entry, object.segments, slot)
+      if (homes.includes(node.signer)) receipts.push((await answer.json()) as { receipt: Receipt })
+    }
+    const { root, sizeBytes, seq } = entry
+    const about = {
+      chainId: CHAIN_ID,
+      registry: REGISTRY,
+      code,
+      dataRoot: root,
+      sizeBytes,
+      entrySeq: seq,
+      parity: null,
+    }
+    const certificate = assembleCertificate(about, receipts, [nodes[0]!.follower.membership.current()])
+    const body = JSON.stringify(certificate)
+    const init = { method: 'PUT', body, headers: { 'content-length': String(body.length) } }
+    for (const node of nodes)
+      expect((await node.fetch(`/v1/entries/${root}/certificate?seq=${seq}`, init)).status).toBe(200)
+    return nodes.filter(({ signer }) => !homes.includes(signer))
+  }
+
+  test.each([
+    ['is given up', [{ k: 2, m: 1 }], 0],
+    [
+      'stays where another entry of the same bytes asks for more (sim seed 80751)',
+      [
+        { k: 2, m: 1 },
+        { k: 1, m: 2 },
+      ],
+      1,
+    ],
+  ] as const)('%s', async (_, codes, left) => {
+    const world = createTestWorld()
+    const nodes = await world.members(3)
+    const object = objectOf(1_000, 12)
+    const entries = world.chain.submit(...codes.map(() => object.submission))
+    for (const node of nodes) await node.caughtUp()
+    const spare: Holder[] = []
+    for (const [i, code] of codes.entries()) spare.push(...(await certified(nodes, entries[i]!, object, code)))
+    expect(spare).toHaveLength(1)
+    await settled(world, nodes)
+    const heldCount = (): number => spare[0]!.store.presence(entries[0]!.root).heldCount
+    if (left === 0) await eventually(world, () => heldCount() === 0, 'it is given up')
+    expect(heldCount()).toBe(left)
   })
 })

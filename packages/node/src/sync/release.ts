@@ -8,6 +8,7 @@ import {
   shardCountOf,
   slotsOf,
   type ErasureCode,
+  type Home,
   type Root,
 } from '@weightless/core'
 import type { Certificates } from '../erasure/certificates.ts'
@@ -276,7 +277,7 @@ export function createRelease(options: ReleaseOptions, deps: ReleaseDeps): Relea
 
   /** The homes of a copy that this node signed for and that is another's by now; `undefined` where it is this node's, nobody's or not
    *  to be told. */
-  function copyHomesOf(entry: Entry): readonly { readonly slot: number; readonly member: Member }[] | undefined {
+  function copyHomesOf(entry: Entry): readonly Home[] | undefined {
     const receipt = deps.receipts.get(entry)
     const code = codeOf(entry)
     // How many copies an object of one segment has says its certificate alone; a parity has no homes as a whole.
@@ -286,9 +287,16 @@ export function createRelease(options: ReleaseOptions, deps: ReleaseDeps): Relea
     // Whoever was given a copy of a higher rank keeps it: its writer wanted more of them.
     if (slotsOf(receipt.slots).some((rank) => rank >= slotCount)) return undefined
     if (entries.byRoot(entry.root).some(({ sizeBytes }) => sizeBytes !== entry.sizeBytes)) return undefined
-    const homes = copyHomes({ key: entry.root, count: slotCount }, membership.current().members)
-    return homes.some(({ member }) => member.signer === deps.signer) ? undefined : homes
+    // Entries of the same bytes share their copies, and one of them may want more.
+    const isHomeOf = (one: Entry): boolean => isHome(copyHomesFor(one, duties.copyCount(one)))
+    if (entries.byRoot(entry.root).some((one) => one.seq !== entry.seq && isHomeOf(one))) return undefined
+    const homes = copyHomesFor(entry, slotCount)
+    return isHome(homes) ? undefined : homes
   }
+
+  const copyHomesFor = ({ root }: Entry, count: number): readonly Home[] =>
+    copyHomes({ key: root, count }, membership.current().members)
+  const isHome = (homes: readonly Home[]): boolean => homes.some(({ member }) => member.signer === deps.signer)
 
   function codeOf(entry: Entry): ErasureCode | undefined {
     const certified = deps.certificates.of(entry)

@@ -9,7 +9,9 @@ import {
   type Member,
   type Receipt,
 } from '@weightless/core'
+import { codedObjectOf } from '../../../../sim/compliance/codedObject.ts'
 import { objectOf, type TestObject } from '../../../../sim/compliance/storageNode.ts'
+import { homesOf as homesOfSlots, putSlots, segmentCount, slotSegments, submitCoded } from '../../test/codedUpload.ts'
 import { CHAIN_ID, REGISTRY } from '../../test/testChain.ts'
 import { until } from '../../test/testClock.ts'
 import { createTestWorld, endWorlds, memberOf, putBinary, type TestRole, type TestWorld } from '../../test/testRoles.ts'
@@ -191,6 +193,17 @@ describe('sources that do not help', () => {
     await putBinary(nodes[1]!, entry!, object.segments)
     world.clock.jump(3_600_000)
     await until(() => isComplete(empty, entry!))
+  })
+
+  test('an object of which one slot of parity is left, that nobody has proven, comes to full strength again', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(3)
+    const upload = await submitCoded(world, codedObjectOf(3 * 262_144 + 5, 41, { k: 1, m: 2 }), nodes)
+    // What the loss of two holders, and of the index of the third with its certificate, leaves of 1+2.
+    await putSlots(upload, nodes[0]!, [2])
+    world.clock.jump(3_600_000)
+    for (const [slot, node] of homesOfSlots(upload.object, nodes))
+      await until(() => segmentCount(upload, node) >= slotSegments(upload, slot), `slot ${slot} is at its home`)
   })
 
   test('two nodes with a half each are enough', async () => {

@@ -398,19 +398,21 @@ export function createSync(deps: SyncDeps): Sync {
           },
           deps,
         )
-        return fetched === 'lacking' ? await computeLacking(entry, shardOptions) : fetched
+        return fetched === 'lacking' || fetched === 'noSource'
+          ? await computeLacking(entry, fetched, shardOptions)
+          : fetched
       }
     }
   }
 
   /** Data that nobody has any more is computed with parity that nobody has proven: the root of the data tells whether it is right. */
-  async function computeLacking(entry: Entry, options: FetchShardsOptions): Promise<FetchResult> {
+  async function computeLacking(entry: Entry, found: FetchResult, options: FetchShardsOptions): Promise<FetchResult> {
     for (const coded of deps.claimed(entry)) {
       const slots = presentSlots(coded.layout).filter((slot) => slot < coded.code.k)
       const result = await deps.fetchShards({ coded, slots }, options)
       if (result === 'fetched' || result === 'grace') return result
     }
-    return 'lacking'
+    return found
   }
 
   /** What is left to do on an item. */
