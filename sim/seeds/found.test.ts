@@ -29,6 +29,10 @@ describe('what was promised under codes holds where it once did not, in the worl
       61075,
       // The gateway paid for parity of what nobody had given it: an object of our own client that a reorganisation had left short of copies.
       63077,
+      // Of 1+2 one slot of parity was left, at a node that had lost its index, and nobody knew the certificate: nobody computed the data.
+      81058,
+      // A copy beyond those of one entry's code was given up, though another entry of the same bytes asked for it.
+      80751,
     ],
     { world: 'codes', reorgDepthMax: 8 },
   ))

@@ -1,5 +1,5 @@
 import type { Root } from '@weightless/core'
-import { fromHex } from '@weightless/core'
+import { fromHex, toHex } from '@weightless/core'
 
 /** Keys of the log index: one letter for the kind, then big-endian numbers so that byte order is number order. */
 const KIND = {
@@ -28,6 +28,7 @@ const KIND = {
 export type KeyKind = keyof typeof KIND
 
 const SEQ_SIZE_BYTES = 8
+const ROOT_SIZE_BYTES = 32
 
 export function cursorKey(): Uint8Array {
   return keyOf('cursor')
@@ -87,6 +88,20 @@ export function objectRange(
   object: { readonly root: Root; readonly sizeBytes: number },
 ): { from: Uint8Array; to: Uint8Array } {
   return { from: objectKey(kind, object, 0), to: objectKey(kind, object, Number.MAX_SAFE_INTEGER) }
+}
+
+/** What the key of an object is about; `undefined` for a key that is none. */
+export function objectOfKey(key: Uint8Array): { readonly root: Root; readonly sizeBytes: number } | undefined {
+  if (key.length !== 1 + ROOT_SIZE_BYTES + 2 * SEQ_SIZE_BYTES) return undefined
+  const sizeAt = 1 + ROOT_SIZE_BYTES
+  const sizeBytes = Number(new DataView(key.buffer, key.byteOffset + sizeAt, SEQ_SIZE_BYTES).getBigUint64(0))
+  return { root: toHex(key.subarray(1, sizeAt)) as string as Root, sizeBytes }
+}
+
+/** All keys of a kind. */
+export function kindRange(kind: KeyKind): { from: Uint8Array; to: Uint8Array } {
+  const from = keyOf(kind)
+  return { from, to: Uint8Array.of(from[0]! + 1) }
 }
 
 /** Keys of what is known about one entry as data and another one as its parity. */

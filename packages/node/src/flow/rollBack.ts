@@ -43,7 +43,7 @@ export function planRollBack(
     gone.push(
       ...entryRowKeys(entry),
       ...appended.placed.map((node) => flowNodeKey(node.height, node.index)),
-      ...(['whole', 'receipt', 'delivery', 'certificate', 'certified', 'parityOwed'] as const).map((kind) =>
+      ...(['whole', 'receipt', 'delivery', 'certificate', 'certified'] as const).map((kind) =>
         numberKey(kind, entry.seq),
       ),
       ...parityRowKeys(entry),

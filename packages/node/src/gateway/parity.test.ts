@@ -58,7 +58,10 @@ function gatewayOn(network: FakeNetwork, object: CodedObject, options: Options =
     { code, gateways },
     {
       client,
-      entries: { bySeq: (seq) => entriesOf(network).find((entry) => entry.seq === seq) },
+      entries: {
+        bySeq: (seq) => entriesOf(network).find((entry) => entry.seq === seq),
+        byRoot: (root) => entriesOf(network).filter((entry) => entry.root === root),
+      },
       certificates: {
         take: async (entry, certificate) => {
           taken.push({ entry, certificate })
@@ -232,6 +235,23 @@ describe('where parity is not to be had', () => {
     const done = giver.run({ signal: over.signal })
     await expect.poll(() => giver.owedCount()).toBe(0)
     expect([entriesOf(network).length, taken.length, sentCount(network)]).toEqual([2, 1, 1])
+    over.abort()
+    await done
+  })
+
+  test('is owed under whatever number its bytes have: what a reorganisation gave its number to is not paid for (sim seed 80872)', async () => {
+    const network = createFakeNetwork()
+    const [object, other] = [codedObjectOf(9 * S, 41, code), codedObjectOf(9 * S, 42, code)]
+    const [entry] = submitted(network, object.data.submission)
+    const { giver, clock } = gatewayOn(network, object)
+    await giver.owe(entry!)
+    const [stranger] = submitted(network, other.data.submission)
+    logs.get(network)!.splice(0, 2, { ...stranger!, seq: 0 }, { ...entry!, seq: 1 })
+    const over = new AbortController()
+    clock.jump(OWED_MS_MIN)
+    const done = giver.run({ signal: over.signal })
+    await expect.poll(() => entriesOf(network).length).toBe(3)
+    expect(entriesOf(network)[2]!.root).toBe(object.parity.tree.root)
     over.abort()
     await done
   })

@@ -26,7 +26,7 @@ import { createAlarm } from '../alarm.ts'
 import type { Certificates } from '../erasure/certificates.ts'
 import { fail } from '../errors.ts'
 import type { EntryIndex } from '../flow/entries.ts'
-import { numberKey, numberOfKey, numberRange, objectKey } from '../flow/keys.ts'
+import { kindRange, objectKey, objectOfKey } from '../flow/keys.ts'
 import { parityTagsOf } from '../flow/parities.ts'
 import { createGate } from '../http/gate.ts'
 import { createTurns } from '../turns.ts'
@@ -62,7 +62,7 @@ export type ParityGiverOptions = {
 }
 export type ParityGiverDeps = {
   readonly client: Client
-  readonly entries: Pick<EntryIndex, 'bySeq'>
+  readonly entries: Pick<EntryIndex, 'bySeq' | 'byRoot'>
   readonly certificates: Pick<Certificates, 'take'>
   readonly ledger: Pick<Ledger, 'isCertified' | 'counted'>
   readonly reader: Pick<SegmentReader, 'read'>
@@ -93,10 +93,11 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
   const { code } = options
   const { client, entries, certificates, ledger, index, clock, logger } = deps
   const room = createGate({ bytesMax: CODING_BYTES_MAX, waitMsMax: WAIT_MS_MAX, waitingMax: WAITING_MAX }, { clock })
-  /** When the first try of an entry began. */
-  const triedMs = new Map<number, number>()
-  /** Entries that are owed parity and were tried in vain since the membership changed. */
-  const rests = new Map<number, { readonly dueMs: number; readonly restMs: number }>()
+  // By the bytes that they are about: a reorganisation gives numbers to other entries.
+  /** When the first try of an object began. */
+  const triedMs = new Map<string, number>()
+  /** Objects that are owed parity and were tried in vain since the membership changed. */
+  const rests = new Map<string, { readonly dueMs: number; readonly restMs: number }>()
   /** Entries of the same bytes share their shards, and one parity will do. */
   const inTurn = createTurns<string>()
   const alarm = createAlarm(clock)
@@ -113,11 +114,11 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
   }
 
   async function give(entry: Entry, { signal }: { readonly signal: AbortSignal }) {
-    if (index.get(numberKey('parityOwed', entry.seq)) !== undefined) return 'copies' as const
-    if (!triedMs.has(entry.seq)) await awaitTurn(entry, signal)
+    if (index.get(owedKey(entry)) !== undefined) return 'copies' as const
+    if (!triedMs.has(nameOf(entry))) await awaitTurn(entry, signal)
     try {
       await attempt(entry, { signal, isBounded: true })
-      triedMs.delete(entry.seq)
+      triedMs.delete(nameOf(entry))
       return 'certified' as const
     } catch (error) {
       signal.throwIfAborted()
@@ -130,20 +131,20 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
     }
   }
 
-  async function owe({ seq }: Entry): Promise<void> {
-    triedMs.delete(seq)
-    const key = numberKey('parityOwed', seq)
+  async function owe(entry: Entry): Promise<void> {
+    triedMs.delete(nameOf(entry))
+    const key = owedKey(entry)
     if (index.get(key) !== undefined) return
     await index.transaction([{ key, value: new Uint8Array(0) }], { durability: 'written' })
-    rest(seq)
+    rest(nameOf(entry))
     alarm.ring()
   }
 
   /** Resolves to how long it rests. */
-  function rest(seq: number): number {
-    const before = rests.get(seq)
+  function rest(name: string): number {
+    const before = rests.get(name)
     const restMs = before === undefined ? OWED_MS_MIN : Math.min(OWED_MS_MAX, 2 * before.restMs)
-    rests.set(seq, { dueMs: clock.nowMs() + restMs, restMs })
+    rests.set(name, { dueMs: clock.nowMs() + restMs, restMs })
     return restMs
   }
 
@@ -154,9 +155,9 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
   }
 
   /** Until copies are made instead. */
-  function leftMs({ seq, sizeBytes }: Entry): number {
-    const limitMs = COPIES_AFTER_MS + Math.ceil(sizeBytes / PARITY_BYTES_PER_MS)
-    const startMs = triedMs.get(seq)
+  function leftMs(entry: Entry): number {
+    const limitMs = COPIES_AFTER_MS + Math.ceil(entry.sizeBytes / PARITY_BYTES_PER_MS)
+    const startMs = triedMs.get(nameOf(entry))
     return startMs === undefined ? limitMs : startMs + limitMs - clock.nowMs()
   }
 
@@ -173,7 +174,7 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
     entry: Entry,
     options: { readonly signal: AbortSignal; readonly isBounded: boolean },
   ): Promise<void> {
-    await inTurn(`${entry.root} ${entry.sizeBytes}`, () => attemptNow(entry, options))
+    await inTurn(nameOf(entry), () => attemptNow(entry, options))
   }
 
   async function attemptNow(
@@ -189,7 +190,7 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
     // Who waits for others is not late.
     const leave = await room.enter(Math.min(CODING_BYTES_MAX, 2 * entry.sizeBytes), { signal })
     try {
-      if (isBounded && !triedMs.has(entry.seq)) triedMs.set(entry.seq, clock.nowMs())
+      if (isBounded && !triedMs.has(nameOf(entry))) triedMs.set(nameOf(entry), clock.nowMs())
       const scope = isBounded
         ? AbortSignal.any([signal, clock.deadline(Math.max(0, Math.ceil(leftMs(entry))))])
         : signal
@@ -239,12 +240,13 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
     await index.transaction(
       [
         { key: stepKey(entry), value: undefined },
-        { key: numberKey('parityOwed', entry.seq), value: undefined },
+        { key: owedKey(entry), value: undefined },
       ],
       { durability: 'written' },
     )
   }
 
+  const owedKey = (object: StoredObject): Uint8Array => objectKey('parityOwed', object, 0)
   /** The payment is for the parity of these bytes: a reorganisation that gives their entry another number leaves it what it is. */
   const stepKey = (entry: Entry): Uint8Array => objectKey('parityStep', entry, code.k * SLOT_COUNT_MAX + code.m)
 
@@ -301,9 +303,21 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
     }
   }
 
-  function owed(): readonly number[] {
-    const rows = index.range(numberRange('parityOwed', 0, Number.MAX_SAFE_INTEGER))
-    return Array.from(rows, ({ key }) => numberOfKey(key))
+  function owed(): readonly StoredObject[] {
+    return Array.from(index.range(kindRange('parityOwed')), ({ key }) => objectOfKey(key)).filter(
+      (object) => object !== undefined,
+    )
+  }
+
+  /** One of the entries that stand for these bytes now. */
+  function entryOf({ root, sizeBytes }: StoredObject): Entry | undefined {
+    return entries.byRoot(root).find((entry) => entry.sizeBytes === sizeBytes)
+  }
+
+  /** Nothing is owed to an entry that a reorganisation took away and that has not come again for so long. */
+  async function forget(object: StoredObject): Promise<void> {
+    rests.delete(nameOf(object))
+    await index.transaction([{ key: owedKey(object), value: undefined }], { durability: 'written' })
   }
 
   return {
@@ -320,21 +334,22 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
     async run({ signal }) {
       while (!signal.aborted) {
         isChanged = false
-        const seqs = owed()
-        for (const seq of rests.keys()) if (!seqs.includes(seq)) rests.delete(seq)
-        for (const seq of seqs) {
-          const entry = entries.bySeq(seq)
-          if ((rests.get(seq)?.dueMs ?? 0) > clock.nowMs()) continue
+        const objects = owed()
+        const names = new Set(objects.map(nameOf))
+        for (const name of rests.keys()) if (!names.has(name)) rests.delete(name)
+        for (const object of objects) {
+          const name = nameOf(object)
+          if ((rests.get(name)?.dueMs ?? 0) > clock.nowMs()) continue
+          const entry = entryOf(object)
           if (entry === undefined) {
-            // A reorganisation may bring it again.
-            rest(seq)
+            if (rest(name) === OWED_MS_MAX) await forget(object)
             continue
           }
           await attempt(entry, { signal, isBounded: false }).then(
-            () => rests.delete(seq),
+            () => rests.delete(name),
             (error: unknown) => {
               if (signal.aborted) return
-              logger.info('parity.stillOwed', { seq, restMs: rest(seq), error })
+              logger.info('parity.stillOwed', { seq: entry.seq, restMs: rest(name), error })
             },
           )
           if (signal.aborted) return
@@ -345,6 +360,9 @@ export function createParityGiver(options: ParityGiverOptions, deps: ParityGiver
     },
   }
 }
+
+type StoredObject = { readonly root: Root; readonly sizeBytes: number }
+const nameOf = ({ root, sizeBytes }: StoredObject): string => `${root} ${sizeBytes}`
 
 /** Who pays for the parity of a root, who if that one has not, and so on: rendezvous hashing, for each root another order. */
 export function turnsOf(root: Root, gateways: readonly Address[]): readonly Address[] {
