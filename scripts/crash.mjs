@@ -1,5 +1,5 @@
 // Kills real processes of a network in the middle of a mixed load, and compares all that was acknowledged.
-//   npm run crash -- [--seed S] [--kills N] [--kinds 'gateway,up'] [--record]     N of each kind; --record writes docs/bench/crash.md
+//   npm run crash -- [--seed S] [--kills N] [--kinds 'gateway,up'] [--code 2+2] [--record]     N of each kind; --record writes docs/bench/crash.md
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -12,6 +12,7 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '1' },
     kills: { type: 'string', default: '20' },
     kinds: { type: 'string' },
+    code: { type: 'string' },
     record: { type: 'boolean', default: false },
   },
 })
@@ -21,7 +22,14 @@ const INTRODUCTION = `# Crashes for real
 
 *Refused* are steps that failed or took too long because what they needed had just been killed; nobody was told that they had succeeded. An official client that waits for a dead answer waits for ever, so each step is given up after 45 s.
 `
-const args = ['--seed', values.seed, '--kills', values.kills, ...(values.kinds ? ['--kinds', values.kinds] : [])]
+const args = [
+  '--seed',
+  values.seed,
+  '--kills',
+  values.kills,
+  ...(values.kinds ? ['--kinds', values.kinds] : []),
+  ...(values.code ? ['--code', values.code] : []),
+]
 const { result, code } = await runSim('crash/main.ts', args)
 if (values.record) record()
 process.exit(code)
@@ -33,10 +41,10 @@ function record() {
     return `| ${kind} | ${count} | ${at(0.5)} | ${at(1)} |`
   })
   const counts = Object.entries(result.counts).sort(([a], [b]) => a.localeCompare(b))
-  const title = `## ${Object.keys(result.kills).join(', ')}, seed ${values.seed}`
+  const title = `## ${Object.keys(result.kills).join(', ')}, seed ${values.seed}${values.code ? `, ${values.code}` : ''}`
   const section = `${title}
 
-\`npm run crash -- --seed ${values.seed} --kills ${values.kills}${values.kinds ? ` --kinds '${values.kinds}'` : ''} --record\` on Node ${process.version}, ${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), beside other work.
+\`npm run crash -- --seed ${values.seed} --kills ${values.kills}${values.kinds ? ` --kinds '${values.kinds}'` : ''}${values.code ? ` --code ${values.code}` : ''} --record\` on Node ${process.version}, ${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), beside other work.
 
 **${result.losses.length} losses** among ${result.storedCount} acknowledged uploads (${(result.storedBytes / 1e6).toFixed(1)} MB) in ${result.blockCount} blocks, ${result.seconds.toFixed(0)} s.
 

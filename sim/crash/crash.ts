@@ -18,6 +18,8 @@ export type CrashOptions = {
   readonly seed: number
   /** Of each kind. */
   readonly kills: number
+  /** Such as `2+2`; three copies by default. */
+  readonly code?: string | undefined
   readonly tell: (line: string) => void
 }
 export type CrashResult = {
@@ -38,14 +40,16 @@ const BACK_MS_MAX = 90_000
 const BETWEEN_MS_MAX = 1_500
 
 /** Kills real processes of a real network in the middle of a mixed load, then compares all that was acknowledged. */
-export async function crash({ kinds, seed, kills, tell }: CrashOptions): Promise<CrashResult> {
+export async function crash({ kinds, seed, kills, code, tell }: CrashOptions): Promise<CrashResult> {
   const chance = createChance(seed)
   const startedMs = performance.now()
-  let network = await startNetwork(['--nodes', String(NODES)])
+  const flags = ['--nodes', String(NODES), ...(code === undefined ? [] : ['--code', code])]
+  let network = await startNetwork(flags)
   let file = network.file
   const load = startLoad(() => file, { chance })
   const backMs: Record<Kind, number[]> = { 'storage node': [], gateway: [], chain: [], up: [] }
-  const heads = new Map<number, string>()
+  // The first block too: a chain is known by it.
+  const heads = new Map([[0, await blockHash(file, 0)]])
   const losses: string[] = []
   try {
     for (const kind of plan(kinds, kills, chance)) {
@@ -58,7 +62,7 @@ export async function crash({ kinds, seed, kills, tell }: CrashOptions): Promise
       const killedMs = performance.now()
       const what = await killOne(kind, network, chance)
       if (kind === 'up') {
-        network = await startNetwork(['--nodes', String(NODES)], network.dir)
+        network = await startNetwork(flags, network.dir)
       } else await backAgain(kind, what, network)
       file = fileOf(network)
       backMs[kind].push(performance.now() - killedMs)
@@ -71,8 +75,8 @@ export async function crash({ kinds, seed, kills, tell }: CrashOptions): Promise
     await until('every role runs', BACK_MS_MAX, () => isHealthy(network))
     losses.push(...load.wrong, ...(await compareAll(load, file)))
     for (const [number, hash] of heads) {
-      const { result } = await call(file.chain.rpcUrl, 'eth_getBlockByNumber', [`0x${number.toString(16)}`, false])
-      if (result?.hash !== hash) losses.push(`block ${number} was ${hash} and is ${result?.hash}`)
+      const found = await blockHash(file, number)
+      if (found !== hash) losses.push(`block ${number} was ${hash} and is ${found}`)
     }
     losses.push(...(await wrongBalances(file)))
     const { number: blockCount } = await headOf(file)
@@ -164,6 +168,11 @@ async function isAnswering(file: NetworkFile): Promise<boolean> {
     () => true,
     () => false,
   )
+}
+
+async function blockHash(file: NetworkFile, number: number): Promise<string | undefined> {
+  const { result } = await call(file.chain.rpcUrl, 'eth_getBlockByNumber', [`0x${number.toString(16)}`, false])
+  return result?.hash as string | undefined
 }
 
 async function headOf(file: NetworkFile): Promise<{ readonly number: number; readonly hash: string }> {

@@ -1,4 +1,5 @@
 import { Buffer } from 'node:buffer'
+import { parseCode } from '@weightless/core'
 import { createClient, download, privateKeySigner, upload, type Client } from '@weightless/sdk'
 import type { Chance } from '../chance.ts'
 import { content, type NetworkFile } from '../interop/network.ts'
@@ -67,7 +68,9 @@ export function startLoad(
     let root: string
     let txHash: string
     if (by === 'own') {
-      const done = await upload(ownClient(account), bytes, { signal: AbortSignal.timeout(STEP_MS_MAX) })
+      const { code } = network().storage
+      const how = code === undefined ? {} : { code: parseCode(code) }
+      const done = await upload(ownClient(account), bytes, { ...how, signal: AbortSignal.timeout(STEP_MS_MAX) })
       root = done.root
       txHash = done.txHash
     } else {

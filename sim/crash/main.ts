@@ -8,6 +8,7 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '1' },
     kills: { type: 'string', default: '1' },
     kinds: { type: 'string', default: allKinds.join(',') },
+    code: { type: 'string' },
   },
 })
 const kinds = allKinds.filter((kind) => values.kinds.split(',').includes(kind))
@@ -22,6 +23,7 @@ const result = await crash({
   kinds,
   seed: Number(values.seed),
   kills: Number(values.kills),
+  code: values.code,
   tell: (line) => process.stderr.write(`${line}\n`),
 })
 process.stdout.write(`${JSON.stringify(result)}\n`)

@@ -18,6 +18,7 @@ export type NetworkFile = {
   readonly storage: {
     readonly indexerUrl: string
     readonly gatewayUrl: string
+    readonly code?: string
     readonly nodes: readonly {
       readonly id: string
       readonly url: string
