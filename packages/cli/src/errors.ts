@@ -50,6 +50,16 @@ export const cliErrors = {
     blame: 'self',
     next: 'Start again with `weightless up --reset`, which gives up what is stored there, or choose another --dir.',
   },
+  NO_ROOM: {
+    retryable: true,
+    blame: 'self',
+    next: 'Free space on that file system (`df` shows which are full), then run the command again.',
+  },
+  FILE_REFUSED: {
+    retryable: false,
+    blame: 'caller',
+    next: 'Check that this user may read and write there, and that the disk is well; then run the command again.',
+  },
   NETWORK_SILENT: {
     retryable: true,
     blame: 'self',

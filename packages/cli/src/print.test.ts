@@ -51,6 +51,16 @@ describe('printing', () => {
     expect(err[0]).toContain('because: EADDRINUSE')
   })
 
+  test.each([
+    ['ENOSPC', 'NO_ROOM'],
+    ['EDQUOT', 'NO_ROOM'],
+    ['EACCES', 'FILE_REFUSED'],
+    ['EROFS', 'FILE_REFUSED'],
+  ])('%s of the file system is %s, not a fault of ours', (code, expected) => {
+    const failure = toFailure(Object.assign(new Error(`${code}: write`), { code, path: '/d/state.json' }))
+    expect(failure).toMatchObject({ code: expected, facts: { path: '/d/state.json', reason: `${code}: write` } })
+  })
+
   test('what is not ours becomes BUG without a path of this machine', () => {
     const failure = toFailure(new TypeError('x is not a function'))
     expect(failure.code).toBe('BUG')

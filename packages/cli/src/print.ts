@@ -59,13 +59,21 @@ export function formatBytes(sizeBytes: number): string {
   return unit === 0 ? `${value} B` : `${value.toPrecision(value >= 1000 ? 4 : 3)} ${units[unit]}`
 }
 
-/** Whatever was thrown, as a `Failure` that can be printed. Strangers become `BUG`, with their message as a fact. */
+/** Whatever was thrown, as a `Failure` that can be printed. What the file system refuses has a code of its own, other
+ *  strangers become `BUG`, with their message as a fact. */
 export function toFailure(error: unknown): Failure {
   if (isFailure(error)) return error
   if (error instanceof Error && error.name === 'AbortError' && isFailure(error.cause)) return error.cause
   const reason = error instanceof Error ? error.message : String(error)
+  const { code = '', path } = (error ?? {}) as NodeJS.ErrnoException
+  if (NO_ROOM.has(code)) return fail('NO_ROOM', { path, reason }, { cause: error })
+  if (REFUSALS.has(code)) return fail('FILE_REFUSED', { path, reason }, { cause: error })
   return fail('BUG', { reason, at: error instanceof Error ? firstFrame(error) : undefined }, { cause: error })
 }
+
+/** What the machine says, and no fault of ours. */
+const NO_ROOM: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT'])
+const REFUSALS: ReadonlySet<string> = new Set(['EACCES', 'EPERM', 'EROFS', 'EIO'])
 
 function describeFailure(error: Failure): string {
   const facts = Object.entries(error.facts)
