@@ -59,7 +59,8 @@ type KeptShards = {
   readonly parity: NonNullable<Certificate['parity']>
 }
 
-/** Entries of the same bytes are one object: of several codes the one with most parity protects it, then the first one. */
+/** Entries of the same bytes are one object: of several codes the one with most parity protects it, then one that an owner has the
+ *  certificate of (what the gateway has paid for may be short of homes), then the first one. */
 export function keptObjects(world: World): readonly KeptObject[] {
   const groups = new Map<string, Ack[]>()
   for (const ack of acksOnChain(world)) {
@@ -72,8 +73,8 @@ export function keptObjects(world: World): readonly KeptObject[] {
     const ofOwners = acks.flatMap(({ seq, certificate }) =>
       certificate?.code == null ? [] : [{ seq, code: certificate.code, parity: certificate.parity }],
     )
-    const coded = [...ofOwners, ...ofGateway(world, acks)]
-    const best = coded.sort((a, b) => b.code.m - a.code.m || (a.parity?.seq ?? 0) - (b.parity?.seq ?? 0))[0]
+    const owned = ofOwners.toSorted((a, b) => (a.parity?.seq ?? 0) - (b.parity?.seq ?? 0))
+    const best = [...owned, ...ofGateway(world, acks)].sort((a, b) => b.code.m - a.code.m)[0]
     const layout = best && shardLayoutOf(bytes.length, best.code)
     if (best === undefined || layout === undefined) {
       const seq = best?.seq ?? first!.seq
