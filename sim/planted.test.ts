@@ -3,9 +3,10 @@ import type { Plan } from './faults.ts'
 import { ackBeforeSync, everythingStops, indexBeforeData, waitForEver, type Planted } from './planted.ts'
 import { runWorld } from './world.ts'
 
-// Each defect is caught in the very worlds that hold without it: the same seeds, the same faults.
+// Each defect is caught in the very worlds that hold without it: the same seeds, the same faults. Whether one seed shows it hangs on
+// every step of the product, so there are a few.
 
-const SEEDS = [4]
+const SEEDS = [4, 5, 6, 7]
 
 async function violationsOf(planted: Planted | undefined, replan: (plan: Plan) => Plan): Promise<readonly string[]> {
   const found: string[] = []
