@@ -91,6 +91,19 @@ describe('one wallet, many senders', () => {
     expect(chain.nonces.get(address)).toEqual([0, 1])
   })
 
+  test('one whose nonce another program has used in the same block is sent again with the next one', async () => {
+    const dropped = 'transaction dropped: when its block was built, its nonce was used or its sender could not pay'
+    let isFirst = true
+    const { chain, address, transactor } = world((method, _, next) => {
+      if (method !== 'eth_sendRawTransaction' || !isFirst) return next()
+      isFirst = false
+      throw rpcError(dropped)
+    })
+    await transactor.send(call, {})
+    expect(isFirst).toBe(false)
+    expect(chain.nonces.get(address)).toEqual([0])
+  })
+
   test('a call that was prepared before another one was sent does not use that one’s nonce', async () => {
     const { chain, address, transactor } = world()
     const prepared = await transactor.prepare(call, {})

@@ -296,12 +296,12 @@ function refusal(error: unknown, out: Outgoing): unknown {
   )
 }
 
-/** Words of geth, reth, anvil, cosmos-evm, and the codes of ethers. */
+/** Words of geth, reth, anvil, cosmos-evm, our own chain (chain/proxy.ts), and the codes of ethers. */
 function isNonceMessage(error: unknown): boolean {
   const code = (error as { readonly code?: unknown } | null)?.code
   if (code === 'NONCE_EXPIRED' || code === 'REPLACEMENT_UNDERPRICED') return true
   if (isFailure(error) && error.code !== 'RPC_ERROR') return false
-  return /nonce too (low|high)|invalid nonce|nonce has already been used|replacement transaction underpriced|replacement fee too low/i.test(
+  return /nonce too (low|high)|invalid nonce|nonce has already been used|nonce was used|replacement transaction underpriced|replacement fee too low/i.test(
     messageOf(error),
   )
 }
