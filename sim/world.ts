@@ -175,8 +175,10 @@ function bookFacts(world: World, users: readonly User[]) {
     fundsWei: FUNDS_WEI,
     stakesWei: stakesOf(world.plan.nodeCount + world.joinedCount),
     entryCount: world.chain.logs().filter(isSubmit).length,
-    // Once for each file of official clients, however often the gateway dies.
-    paidByGatewayMax: world.plan.objects.filter(({ kind }) => kind === 'official').length,
+    // Once for each file of official clients, however often the gateway dies. One that has lost its index does not know what it has
+    // paid for and is not in a block yet.
+    paidByGatewayMax:
+      world.plan.objects.filter(({ kind }) => kind === 'official').length + lostIndexes(world, world.plan.nodeCount),
     paidByGateway: parityOfGateway(world.chain).length,
     triesMax:
       users.flatMap(({ tries }) => [...tries]).reduce((sum, [at, count]) => sum + count * entriesOf(at), 0) +
@@ -184,6 +186,11 @@ function bookFacts(world: World, users: readonly User[]) {
       2 * world.plan.attacks.length +
       parityOfGateway(world.chain).length,
   }
+}
+
+function lostIndexes({ plan }: World, machine: number): number {
+  const faults = [...plan.faults, ...(plan.losses ?? []).flatMap((loss) => loss.faults)]
+  return faults.filter((fault) => fault.kind === 'loseIndex' && fault.machine === machine).length
 }
 
 /** What nobody catches is a defect of somebody. */
