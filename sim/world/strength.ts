@@ -52,6 +52,8 @@ export type KeptObject = {
   readonly seq: number
   readonly bytes: Uint8Array
   readonly kept: { readonly how: 'copies'; readonly count: number } | KeptShards
+  /** By other codes with as much parity: one of them is enough. */
+  readonly orElse: readonly KeptObject[]
 }
 type KeptShards = {
   readonly how: 'shards'
@@ -59,8 +61,7 @@ type KeptShards = {
   readonly parity: NonNullable<Certificate['parity']>
 }
 
-/** Entries of the same bytes are one object: of several codes the one with most parity protects it, then one that an owner has the
- *  certificate of (what the gateway has paid for may be short of homes), then the first one. */
+/** Entries of the same bytes are one object: of several codes one with most parity protects it. */
 export function keptObjects(world: World): readonly KeptObject[] {
   const groups = new Map<string, Ack[]>()
   for (const ack of acksOnChain(world)) {
@@ -73,17 +74,24 @@ export function keptObjects(world: World): readonly KeptObject[] {
     const ofOwners = acks.flatMap(({ seq, certificate }) =>
       certificate?.code == null ? [] : [{ seq, code: certificate.code, parity: certificate.parity }],
     )
-    const owned = ofOwners.toSorted((a, b) => (a.parity?.seq ?? 0) - (b.parity?.seq ?? 0))
-    const best = [...owned, ...ofGateway(world, acks)].sort((a, b) => b.code.m - a.code.m)[0]
-    const layout = best && shardLayoutOf(bytes.length, best.code)
-    if (best === undefined || layout === undefined) {
+    const coded = [...ofOwners, ...ofGateway(world, acks)].sort(
+      (a, b) => b.code.m - a.code.m || (a.parity?.seq ?? 0) - (b.parity?.seq ?? 0),
+    )
+    const [best] = coded
+    const ways = coded.flatMap(({ seq, code, parity }): KeptObject[] => {
+      const layout = code.m === best!.code.m ? shardLayoutOf(bytes.length, code) : undefined
+      return layout === undefined
+        ? []
+        : [{ root, seq, bytes, kept: { how: 'shards', layout, parity: parity! }, orElse: [] }]
+    })
+    if (ways.length === 0) {
       const seq = best?.seq ?? first!.seq
       // Who has uploaded one segment through the gateway has the certificate of its code, for no more copies than that can lose.
       const isOfGateway = bytes.length <= SEGMENT_SIZE_BYTES && acks.some(({ kind }) => kind !== 'durable')
       const code = best?.code ?? (isOfGateway ? world.plan.gatewayCode : undefined)
-      return { root, seq, bytes, kept: { how: 'copies', count: copiesOf(code) } }
+      return { root, seq, bytes, kept: { how: 'copies', count: copiesOf(code) }, orElse: [] }
     }
-    return { root, seq: best.seq, bytes, kept: { how: 'shards', layout, parity: best.parity! } }
+    return { ...ways[0]!, orElse: ways.slice(1) }
   })
 }
 
@@ -105,26 +113,39 @@ async function weaknesses(world: World, eye: Eye, how: 'told' | 'read'): Promise
   const idOf = new Map(world.chain.members().map(({ endpoint, id }) => [endpoint, id]))
   const atOf = new Map(nodesOf(world).map((at) => [idOf.get(world.machines[at]!.url), at]))
   for (const object of keptObjects(world)) {
-    const before = found.length
-    const about = `${object.root.slice(0, 10)} (${object.bytes.length} bytes, entry ${object.seq})`
-    const homes = homesOf(world, object)
-    const looks = homes.flatMap(({ slot, member }) => {
-      const at = atOf.get(member.id)
-      if (at === undefined) found.push(`${about}: slot ${slot} belongs on node ${member.id}, which is away`)
-      return at === undefined || at === world.plan.liar ? [] : [{ at, slot, id: member.id }]
-    })
-    const held = await Promise.all(looks.map((look) => lookAt(world, eye, object, { ...look, how })))
-    for (const [i, { isThere, why }] of held.entries())
-      if (!isThere) found.push(`${about}: node ${looks[i]!.at} for slot ${looks[i]!.slot}: ${why}`)
-    if (how === 'read' && object.kept.how === 'shards' && held.every(({ isThere }) => isThere)) {
-      const certified = new Set(held.flatMap(({ certified }) => certified))
-      for (const { slot, id } of looks)
-        if (!certified.has(`${slot} ${id}`)) found.push(`${about}: no certificate says that ${id} has slot ${slot}`)
-      found.push(...(await weakInfo(world, eye, object, homes.length)).map((line) => `${about}: ${line}`))
-    }
-    if (found.length > before && (await isCopiedForGood(world, eye, object, how))) found.length = before
+    let lines: readonly string[] = await weaknessesOf(world, eye, { object, atOf, how })
+    for (const other of object.orElse)
+      if (lines.length > 0 && (await weaknessesOf(world, eye, { object: other, atOf, how })).length === 0) lines = []
+    found.push(...lines)
   }
   return found
+}
+
+type Looking = {
+  readonly object: KeptObject
+  readonly atOf: ReadonlyMap<number | undefined, number>
+  readonly how: 'told' | 'read'
+}
+
+async function weaknessesOf(world: World, eye: Eye, { object, atOf, how }: Looking): Promise<readonly string[]> {
+  const found: string[] = []
+  const about = `${object.root.slice(0, 10)} (${object.bytes.length} bytes, entry ${object.seq})`
+  const homes = homesOf(world, object)
+  const looks = homes.flatMap(({ slot, member }) => {
+    const at = atOf.get(member.id)
+    if (at === undefined) found.push(`${about}: slot ${slot} belongs on node ${member.id}, which is away`)
+    return at === undefined || at === world.plan.liar ? [] : [{ at, slot, id: member.id }]
+  })
+  const held = await Promise.all(looks.map((look) => lookAt(world, eye, object, { ...look, how })))
+  for (const [i, { isThere, why }] of held.entries())
+    if (!isThere) found.push(`${about}: node ${looks[i]!.at} for slot ${looks[i]!.slot}: ${why}`)
+  if (how === 'read' && object.kept.how === 'shards' && held.every(({ isThere }) => isThere)) {
+    const certified = new Set(held.flatMap(({ certified }) => certified))
+    for (const { slot, id } of looks)
+      if (!certified.has(`${slot} ${id}`)) found.push(`${about}: no certificate says that ${id} has slot ${slot}`)
+    found.push(...(await weakInfo(world, eye, object, homes.length)).map((line) => `${about}: ${line}`))
+  }
+  return found.length > 0 && (await isCopiedForGood(world, eye, object, how)) ? [] : found
 }
 
 /** A reorganisation makes certificates void. Where all members that had the parity are gone by then, nobody can prove it any more: what nobody
