@@ -52,7 +52,7 @@ export type KeptObject = {
   readonly seq: number
   readonly bytes: Uint8Array
   readonly kept: { readonly how: 'copies'; readonly count: number } | KeptShards
-  /** By other codes with as much parity: one of them is enough. */
+  /** By other codes that would do: one of them is enough. */
   readonly orElse: readonly KeptObject[]
 }
 type KeptShards = {
@@ -61,7 +61,8 @@ type KeptShards = {
   readonly parity: NonNullable<Certificate['parity']>
 }
 
-/** Entries of the same bytes are one object: of several codes one with most parity protects it. */
+/** Entries of the same bytes are one object: of several codes one with most parity protects it. What the gateway has paid for is asked
+ *  for where no owner has a certificate: the entry of an official client is final by any that is durable (docs/erasure.md 15). */
 export function keptObjects(world: World): readonly KeptObject[] {
   const groups = new Map<string, Ack[]>()
   for (const ack of acksOnChain(world)) {
@@ -78,8 +79,9 @@ export function keptObjects(world: World): readonly KeptObject[] {
       (a, b) => b.code.m - a.code.m || (a.parity?.seq ?? 0) - (b.parity?.seq ?? 0),
     )
     const [best] = coded
+    const mMin = Math.max(...(ofOwners.length > 0 ? ofOwners : coded).map(({ code }) => code.m))
     const ways = coded.flatMap(({ seq, code, parity }): KeptObject[] => {
-      const layout = code.m === best!.code.m ? shardLayoutOf(bytes.length, code) : undefined
+      const layout = code.m >= mMin ? shardLayoutOf(bytes.length, code) : undefined
       return layout === undefined
         ? []
         : [{ root, seq, bytes, kept: { how: 'shards', layout, parity: parity! }, orElse: [] }]
