@@ -29,10 +29,10 @@ import {
 import { capLogs, LOG_BYTES_MAX } from './local/logCap.ts'
 import { createNetworkWriter, describeNetwork } from './local/networkWriter.ts'
 import { checkPorts, choosePorts, DEFAULT_PORT_BASE, LOOPBACK } from './local/ports.ts'
-import { freeBytesOf, roomOf } from './local/room.ts'
+import { freeBytesOf } from './local/room.ts'
 import { checkNewNetwork, chooseCode, nodeCountFor } from './local/networkCode.ts'
 import { fundNodes } from './local/nodeFunds.ts'
-import { proveNetwork } from './local/proof.ts'
+import { isForWantOfRoom, proveNetwork } from './local/proof.ts'
 import { gatewayConfig, type ChainFacts } from './local/roleConfig.ts'
 import { createRoleProcess, type RoleProcess } from './local/roleProcess.ts'
 import { readStatus } from './local/readStatus.ts'
@@ -166,8 +166,8 @@ export async function startLocalNetwork(
     try {
       logger.info('network.proved', await proveNetwork(proof, { clock }, { signal: scope }))
     } catch (error) {
-      // What is stored shall be read all the same.
-      if (found === 'new' || roomOf(await freeBytesOf(layout.top)) !== 'full') throw error
+      // Nodes without room are no fault of what is stored: that shall be read all the same.
+      if (found === 'new' || !isForWantOfRoom(error, await freeBytesOf(layout.top))) throw error
       logger.warn('network.unproved', { error })
       parts.unproved = 'the disk is full: what is stored can be read, nothing new is stored'
       options.onPhase(parts.unproved)

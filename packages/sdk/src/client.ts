@@ -72,6 +72,7 @@ export type Client = {
   readonly transactor: Transactor | undefined
   readonly membership: MembershipSource
   readonly contacts: Contacts
+  /** How what is sent is given to the Net. */
   readonly bodies: 'bytes' | 'stream'
   /** Throws `NETWORK_MISMATCH` unless the endpoint is this chain and has code at the flow address; asked once. */
   checkNetwork(options: Abortable): Promise<void>

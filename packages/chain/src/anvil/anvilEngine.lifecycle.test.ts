@@ -40,6 +40,7 @@ function engine(options: Parameters<typeof engineIn>[1] = {}, at = directory): C
 async function send(url: string, nonce: number): Promise<string> {
   return (await request(url, 'eth_sendRawTransaction', [await signed(account(1), nonce)])) as string
 }
+const firstBlockOf = (url: string): Promise<unknown> => request(url, 'eth_getBlockByNumber', ['0x0', false])
 const receiptOf = (url: string, hash: string): Promise<unknown> => request(url, 'eth_getTransactionReceipt', [hash])
 
 describe('a stop', () => {
@@ -233,13 +234,12 @@ describe('what a start finds', () => {
   })
 
   test('keeps the very first block, however often it comes', async () => {
-    const first = async (url: string): Promise<unknown> => request(url, 'eth_getBlockByNumber', ['0x0', false])
     let expected: unknown
     for (let life = 0; life < 5; life++) {
       const chain = engine()
       await chain.start()
-      expected ??= await first(chain.rpcUrl)
-      expect(await first(chain.rpcUrl)).toEqual(expected)
+      expected ??= await firstBlockOf(chain.rpcUrl)
+      expect(await firstBlockOf(chain.rpcUrl)).toEqual(expected)
       await send(chain.rpcUrl, life)
       await chain.stop()
     }
@@ -247,12 +247,11 @@ describe('what a start finds', () => {
 
   test('keeps the first block of a chain whose older versions have left one of each start', async () => {
     const meta = join(directory, 'chain.json')
-    const first = async (url: string): Promise<unknown> => request(url, 'eth_getBlockByNumber', ['0x0', false])
     let expected: unknown
     for (let life = 0; life < 4; life++) {
       const chain = engine()
       await chain.start()
-      expected ??= await first(chain.rpcUrl)
+      expected ??= await firstBlockOf(chain.rpcUrl)
       await send(chain.rpcUrl, life)
       await chain.stop()
       const { firstBlockS, ...rest } = JSON.parse(await readFile(meta, 'utf8')) as { readonly firstBlockS: number }
@@ -263,7 +262,7 @@ describe('what a start finds', () => {
     for (let life = 4; life < 7; life++) {
       const chain = engine()
       await chain.start()
-      expect(await first(chain.rpcUrl)).toEqual(expected)
+      expect(await firstBlockOf(chain.rpcUrl)).toEqual(expected)
       await send(chain.rpcUrl, life)
       await chain.stop()
     }

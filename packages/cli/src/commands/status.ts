@@ -34,10 +34,10 @@ export async function readStatus(
   for (;;) {
     const admin = await openAdmin(directory)
     if (admin === undefined && !options.wait) throw fail('NETWORK_DOWN', { dir: directory })
-    const patience = AbortSignal.timeout(answerMsMax)
-    const signal = options.wait ? options.signal : AbortSignal.any([options.signal, patience])
+    const patience = options.wait ? undefined : AbortSignal.timeout(answerMsMax)
+    const signal = patience === undefined ? options.signal : AbortSignal.any([options.signal, patience])
     const status = await admin?.request<NetworkStatus>('GET', '/v1/status', { signal }).catch((error: unknown) => {
-      if (!options.wait && patience.aborted && !options.signal.aborted)
+      if (patience?.aborted === true && !options.signal.aborted)
         throw fail('NETWORK_SILENT', { dir: directory, pid: admin.pid, seconds: answerMsMax / 1000 })
       // It may have just gone, or not be listening yet.
       if (!options.wait || options.signal.aborted) throw error

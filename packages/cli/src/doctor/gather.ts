@@ -1,9 +1,10 @@
-import { open, readdir, readFile, rm, stat, statfs } from 'node:fs/promises'
+import { open, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { isFailure } from '@weightless/core'
 import { isPortFree } from '@weightless/host'
 import { openAdmin } from '../local/adminClient.ts'
 import { inspectDirectory, layoutOfDirectory, type Layout } from '../local/directory.ts'
+import { freeBytesOf } from '../local/room.ts'
 import { readState, type NetworkState } from '../local/state.ts'
 import type { NetworkStatus } from '../local/status.ts'
 import { isAlive, networkFilePath, parseNetwork, type NetworkDescription } from '../networkFile.ts'
@@ -135,8 +136,7 @@ async function portFacts(state: NetworkState | undefined, signal: AbortSignal): 
 }
 
 async function diskFacts(layout: Layout): Promise<DiskFacts> {
-  const { bavail, bsize } = await statfs(layout.top)
-  return { freeBytes: bavail * bsize, syncMs: await syncMs(join(layout.top, TRY_FILE)) }
+  return { freeBytes: await freeBytesOf(layout.top), syncMs: await syncMs(join(layout.top, TRY_FILE)) }
 }
 
 /** The median of some durable writes; `undefined` when nothing can be written. */

@@ -1,9 +1,10 @@
-import { parseCode, toHex, type Abortable, type Clock, type ErasureCode } from '@weightless/core'
+import { isFailure, parseCode, toHex, type Abortable, type Clock, type ErasureCode } from '@weightless/core'
 import { keccak256 } from '@weightless/kernels'
 import { createClient, downloadBytes, privateKeySigner, upload, type Client } from '@weightless/sdk'
 import { systemRandom } from '@weightless/host'
 import { fail } from '../errors.ts'
 import type { NetworkDescription } from '../networkFile.ts'
+import { roomOf } from './room.ts'
 
 /** One whole segment and a byte: the smallest object with a proof that has a sibling. */
 const PROOF_BYTES = 262_145
@@ -45,6 +46,12 @@ export async function proveNetwork(
     if (signal?.aborted) throw signal.reason
     throw fail('PROOF_FAILED', { nodes: network.storage.nodes.length }, { cause: error })
   }
+}
+
+/** Whether a proof failed because nodes have no room for its object. Whatever else fails is a fault of the network. */
+export function isForWantOfRoom(error: unknown, freeBytes: number): boolean {
+  if (!isFailure(error, 'PROOF_FAILED') || roomOf(freeBytes) !== 'full') return false
+  return isFailure(error.cause, 'NODES_TOO_FEW') || isFailure(error.cause, 'DURABILITY_NOT_REACHED')
 }
 
 /** That of the network, while there are nodes for all its slots: some of an older network may be down. */
