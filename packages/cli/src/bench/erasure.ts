@@ -129,7 +129,7 @@ function rowsOf(
     for (const [width, encode] of Object.entries(held))
       if (encode > 0) rows.push(row(`ISA-L held to ${width}`, { encode, decode: 0 }))
   }
-  if (all.plainSimd.length > 0) rows.push(row('ours without relaxed SIMD, as on Node 20', best(all.plainSimd)))
+  if (all.plainSimd.length > 0) rows.push(row('ours without relaxed SIMD', best(all.plainSimd)))
   if (all.npm.length > 0) rows.push(row('npm, WASM', best(all.npm)))
   if (all.native.length > 0) rows.push(row('npm, native', best(all.native)))
   return rows
