@@ -39,7 +39,7 @@ const READY_MS_MAX = 60_000
 const HEALTH_STEP_MS = 25
 const HEALTH_MS_MAX = 2_000
 const STOP_GRACE_MS = 8_000
-const RESTART = { firstDelayMs: 250, delayMsMax: 30_000 }
+const RESTART = { firstDelayMs: 250, delayMsMax: 10_000 }
 /** Lines of its log that the error of a failed start carries. */
 const FAILURE_LINES = 5
 /** Young objects of a role die within one request, so a nursery of 1 MiB instead of 16 keeps few of them; for 20 MB of heap the
