@@ -32,12 +32,19 @@ export async function uploadWithNew(
   return result
 }
 
-export async function uploadWithOld(network: Network, account: number, bytes: Uint8Array): Promise<Uploaded> {
+/** `options`: none, or all of them. This SDK merges no defaults. */
+export async function uploadWithOld(
+  network: Network,
+  account: number,
+  bytes: Uint8Array,
+  options?: Record<string, unknown>,
+): Promise<Uploaded> {
   const indexer = new OldIndexer(network.file.storage.indexerUrl)
   const [result, error] = await indexer.upload(
     new OldMemData(bytes),
     network.file.chain.rpcUrl,
     signerOf(network, account) as never,
+    options as never,
   )
   if (error !== null) throw error
   return { ...result, txSeq: undefined }

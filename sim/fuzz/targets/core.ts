@@ -10,11 +10,14 @@ import {
   decodeFrames,
   encodeBase64,
   encodeFrames,
+  entriesOf,
   equal,
   fromHex,
   leafCountOf,
+  locateIn,
   openUploadBody,
   parseAddress,
+  parseDirectory,
   parseHeader,
   parseHex,
   parseJsonRpc,
@@ -30,7 +33,7 @@ import {
   verifyReceipt,
 } from '@weightless/core'
 import type { Address } from '@weightless/core'
-import { segmentRoot } from '@weightless/kernels'
+import { keccak256, segmentRoot } from '@weightless/kernels'
 import { objectOf } from '../../compliance/storageNode.ts'
 import { insist, isSample, outcomeOf, type FuzzTarget } from '../engine.ts'
 
@@ -374,6 +377,33 @@ const encryption: FuzzTarget = {
   },
 }
 
+const directoryText =
+  '{"name":"/","type":"directory","entries":[{"name":"a","type":"file","hash":"0x' +
+  'c3'.repeat(32) +
+  '","size":7},{"name":"d","type":"directory","entries":[{"name":"b","type":"symbolic","link":"a"}]}]}'
+const directoryHead = keccak256(new TextEncoder().encode('0g-storage-client-dir-codec'))
+const directories: FuzzTarget = {
+  name: 'directories',
+  from: 'any object that is read as a directory',
+  kind: 'bytes',
+  corpus: [1, 2].map((version) =>
+    concat([directoryHead, Uint8Array.of(0, version), new TextEncoder().encode(directoryText)]),
+  ),
+  words: ['"roots":[', '"entries":[', '"type":"file"', '"type":"directory"', '"size":1e99', 'null', '{}'],
+  run: (input) => {
+    const top = parseDirectory(input)
+    if (top === undefined) return 'none'
+    insist(input.length > 34, 'a head comes first')
+    if (top.type !== 'directory') return top.type
+    for (const entry of entriesOf(top)) {
+      insist(entry.type !== 'file' || (entry.sizeBytes >= 0 && Number.isSafeInteger(entry.sizeBytes)), 'a size is one')
+      const found = locateIn(top, [entry.name])
+      insist(found === undefined || found.name === entry.name, 'a name leads to what has it')
+    }
+    return `directory of ${Math.min(entriesOf(top).length, 3)}`
+  },
+}
+
 export const coreTargets: readonly FuzzTarget[] = [
   jsonRpc,
   uploadBody,
@@ -384,5 +414,6 @@ export const coreTargets: readonly FuzzTarget[] = [
   ids,
   shards,
   encryption,
+  directories,
 ]
 export { uploadOf, rpcBody, object as largeObject, small as smallObject, receipt as goodReceipt, withJson, text }

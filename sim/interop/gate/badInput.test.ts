@@ -504,7 +504,7 @@ describe('the REST routes of the gateway', () => {
       ['GET', `/file?root=${unknownRoot}`, 404, 101],
       ['GET', '/file?txSeq=999999999', 404, 101],
       ['GET', `/file/${unknownRoot}`, 404, 101],
-      ['GET', `/file/${unknownRoot}/in/side`, 404, 104],
+      ['GET', `/file/${unknownRoot}/in/side`, 404, 101],
       ['GET', `/file/info/${unknownRoot}`, 404, 101],
       ['GET', '/file/info/nothing', 400, 1],
       ['GET', '/files/info', 400, 1],

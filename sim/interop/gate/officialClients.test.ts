@@ -136,6 +136,24 @@ describe.concurrent('official clients and ours read what either wrote', () => {
     expect(paid.txSeq).toBe(first.txSeq)
   })
 
+  test(
+    'who wants three replicas has them, who wants more is told before anything is paid',
+    { timeout: 120_000 },
+    async () => {
+      const bytes = content(600_000, 83)
+      const nonce = async (): Promise<unknown> =>
+        call(network.file.chain.rpcUrl, 'eth_getTransactionCount', [network.file.accounts[1]!.address, 'latest'])
+      const theirs = await uploadWithNew(network, 1, bytes, { expectedReplica: 3 })
+      await readByEveryone(theirs.rootHash, bytes)
+      const older = content(300_000, 84)
+      const options = { tags: '0x', finalityRequired: true, taskSize: 1, expectedReplica: 2, skipTx: false, fee: 0n }
+      await readByEveryone((await uploadWithOld(network, 1, older, options)).rootHash, older)
+      const before = await nonce()
+      await expect(uploadWithNew(network, 1, content(1000, 85), { expectedReplica: 4 })).rejects.toThrow('replication')
+      expect(await nonce()).toEqual(before)
+    },
+  )
+
   test('two uploads at once from two official clients both arrive', { timeout: 120_000 }, async () => {
     const [a, b] = [content(600_000, 81), content(600_001, 82)]
     const [first, second] = await Promise.all([uploadWithNew(network, 0, a), uploadWithNew(network, 9, b)])

@@ -1,6 +1,7 @@
 import type { Entry } from '@weightless/core'
 import type { RpcMethod, RpcMethods } from '../zgs/compat.ts'
-import { rootParam } from '../zgs/params.ts'
+import { serverFault } from '../zgs/fault.ts'
+import { countParam, rootParam } from '../zgs/params.ts'
 
 /** What the indexer says of the one node that it knows: the gateway itself (DESIGN D8, spec/storage.md 4.1). */
 export type IndexerBackend = {
@@ -8,14 +9,24 @@ export type IndexerBackend = {
   publicUrl(): string
   /** Unix seconds since when it is known. */
   readonly sinceSeconds: number
-  /** The entry that a root stands for, after a last look elsewhere; `undefined` while it is unknown or not final. */
-  finalByRoot(root: ReturnType<typeof rootParam>, options: { readonly signal: AbortSignal }): Promise<Entry | undefined>
+  /** How many whole copies what is uploaded here is worth: the losses of nodes that it outlives, and one. */
+  replicaCount(): number
+  /** The entry that a root stands for, after a last look elsewhere; `undefined` while it is unknown or its bytes are not to be had. */
+  servedByRoot(
+    root: ReturnType<typeof rootParam>,
+    options: { readonly signal: AbortSignal },
+  ): Promise<Entry | undefined>
 }
 
 /** Milliseconds: nobody measures the way to oneself. */
 const OWN_LATENCY_MS = 1
+/** In the words of the official indexer. The Go client pays first and counts then, so it must hear this before. */
+const NO_SELECTION = 'cannot select a subset from the returned nodes that meets the replication requirement'
 
-/** The method names of official indexers. `trusted` must be an array: official clients spread it. */
+/** The method names of official indexers. `trusted` must be an array: official clients spread it.
+ *
+ *  Who wants R replicas takes nodes until they cover everything R times (spec/storage.md 4.3). The one node stands there as often as
+ *  it is worth copies, so that they find as many: whoever asks for one takes one, as by default. */
 export function indexerMethods(backend: IndexerBackend): RpcMethods {
   const self = (): object => ({
     url: backend.publicUrl(),
@@ -23,16 +34,23 @@ export function indexerMethods(backend: IndexerBackend): RpcMethods {
     latency: OWN_LATENCY_MS,
     since: backend.sinceSeconds,
   })
-  const nodes: RpcMethod = async () => ({ trusted: [self()], discovered: [] })
+  const listed = (count: number): object => ({ trusted: Array.from({ length: count }, self), discovered: [] })
+  const selected: RpcMethod = async ([wanted = 1, method]) => {
+    const count = countParam(wanted, 'expectedReplica')
+    // A number as the method asks for nodes with so many shards.
+    const isNumbered = typeof method === 'string' && /^[0-9]+$/.test(method)
+    if (count > backend.replicaCount() || (isNumbered && Number(method) !== 1)) throw serverFault(NO_SELECTION)
+    return listed(count)
+  }
   return new Map<string, RpcMethod>([
-    ['indexer_getShardedNodes', nodes],
-    ['indexer_getSelectedNodes', nodes],
+    ['indexer_getShardedNodes', async () => listed(backend.replicaCount())],
+    ['indexer_getSelectedNodes', selected],
     ['indexer_getNodeLocations', async () => ({})],
     [
       'indexer_getFileLocations',
       // Nothing found is an empty list: null breaks SDK 0.3.3, an error ends the download (spec/storage.md 11.1).
       async ([root], { signal }) =>
-        (await backend.finalByRoot(rootParam(root), { signal })) === undefined ? [] : [self()],
+        (await backend.servedByRoot(rootParam(root), { signal })) === undefined ? [] : [self()],
     ],
   ])
 }

@@ -1,5 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest'
+import { keccak256 } from '@weightless/kernels'
 import {
+  concat,
   encodeBase64,
   copyHomes,
   SEGMENT_SIZE_BYTES,
@@ -9,7 +11,7 @@ import {
   type Entry,
   type Receipt,
 } from '@weightless/core'
-import { objectOf, type TestObject } from '../../../../sim/compliance/storageNode.ts'
+import { objectOf, objectOfBytes, type TestObject } from '../../../../sim/compliance/storageNode.ts'
 import { until } from '../../test/testClock.ts'
 import {
   createTestWorld,
@@ -530,6 +532,20 @@ describe('reads through the gateway', () => {
     return { ...at, object, entry }
   }
 
+  /** Another object in the same network. */
+  async function storeToo(at: Network, object: TestObject): Promise<Entry> {
+    const entry = await submit(at, object)
+    await uploadOfficially(at.gateway, object, entry)
+    await untilFinal(at.gateway, entry)
+    return entry
+  }
+
+  function directoryOf(entries: readonly object[]): TestObject {
+    const head = [keccak256(new TextEncoder().encode('0g-storage-client-dir-codec')), Uint8Array.of(0, 2)]
+    const text = JSON.stringify({ name: '/', type: 'directory', entries })
+    return objectOfBytes(concat([...head, new TextEncoder().encode(text)]))
+  }
+
   test('segment by segment come in batches from the holders, and each is verified', async () => {
     const at = await stored(40 * SEGMENT_SIZE_BYTES, -1)
     for (let index = 0; index < 40; index++) {
@@ -729,6 +745,88 @@ describe('reads through the gateway', () => {
       )
     })
 
+    test('a directory that an official client stored: lists, links, files by their path, over fragments and with ranges', async () => {
+      const at = await stored(1000, 35)
+      const fragments = [objectOf(SEGMENT_SIZE_BYTES, 36), objectOf(300_001, 37), objectOf(50, 38)]
+      for (const fragment of fragments) await storeToo(at, fragment)
+      const file = (name: string, roots: readonly string[], size: number): object => ({
+        name,
+        type: 'file',
+        roots,
+        size,
+      })
+      const large = file(
+        'large ü.png',
+        fragments.map(({ tree }) => tree.root),
+        SEGMENT_SIZE_BYTES + 300_051,
+      )
+      const directory = await storeToo(
+        at,
+        directoryOf([
+          file('a', [at.entry.root], 1000),
+          { name: 'empty', type: 'file' },
+          file('gone', [`0x${'ab'.repeat(32)}`], 1),
+          { name: 'link', type: 'symbolic', link: 'a' },
+          { name: 'sub', type: 'directory', entries: [large] },
+        ]),
+      )
+      const read = (path: string, headers: Record<string, string> = {}): Promise<Response> =>
+        at.gateway.fetch(`/file/${directory.root}/${path}`, { headers })
+      const shown = async (path: string): Promise<unknown> => {
+        const { code, data } = (await (await read(path)).json()) as { code: number; data: unknown }
+        return code === 0 ? data : code
+      }
+      expect(await shown('')).toEqual([
+        { name: 'a', type: 'file', size: 1000 },
+        { name: 'empty', type: 'file' },
+        { name: 'gone', type: 'file', size: 1 },
+        { name: 'link', type: 'symbolic' },
+        { name: 'sub', type: 'directory' },
+      ])
+      expect(await shown('sub/')).toEqual([{ name: 'large ü.png', type: 'file', size: SEGMENT_SIZE_BYTES + 300_051 }])
+      expect(await shown('link')).toEqual({ name: 'link', type: 'symbolic', link: 'a' })
+      expect([await shown('b'), await shown('a/b'), await shown('link/x'), await shown('gone')]).toEqual([
+        104, 104, 104, 101,
+      ])
+      const small = await read('a')
+      expect(small.headers.get('content-disposition')).toContain('filename="a"')
+      expect(Buffer.from(await small.arrayBuffer()).equals(contentOf(at.object))).toBe(true)
+      const nothing = await read('empty')
+      expect([nothing.status, nothing.headers.get('content-length'), (await nothing.arrayBuffer()).byteLength]).toEqual(
+        [200, '0', 0],
+      )
+      const whole = await read('sub/large%20%C3%BC.png')
+      const content = Buffer.concat(fragments.map(contentOf))
+      expect([whole.status, whole.headers.get('content-type')]).toEqual([200, 'image/png'])
+      expect(Buffer.from(await whole.arrayBuffer()).equals(content)).toBe(true)
+      for (const [first, last] of [
+        [SEGMENT_SIZE_BYTES - 1, SEGMENT_SIZE_BYTES],
+        [SEGMENT_SIZE_BYTES + 300_000, SEGMENT_SIZE_BYTES + 300_001],
+        [content.length - 50, content.length - 1],
+        [5, content.length - 5],
+      ] as const) {
+        const part = await read('sub/large%20%C3%BC.png', { range: `bytes=${first}-${last}` })
+        expect([part.status, part.headers.get('content-range')]).toEqual([
+          206,
+          `bytes ${first}-${last}/${content.length}`,
+        ])
+        expect(Buffer.from(await part.arrayBuffer()).equals(content.subarray(first, last + 1))).toBe(true)
+      }
+      const known = await read('sub/large%20%C3%BC.png', { 'if-none-match': whole.headers.get('etag')! })
+      expect(known.status).toBe(304)
+    })
+
+    test('a path in what is no directory is a 404, an unreadable one a 400', async () => {
+      const at = await stored(1000, 39)
+      const code = async (path: string): Promise<unknown> =>
+        ((await (await at.gateway.fetch(path)).json()) as { code: number }).code
+      expect(await code(`/file/${at.entry.root}/`)).toBe(104)
+      expect(await code(`/file/${at.entry.root}/a`)).toBe(104)
+      expect(await code(`/file/${at.entry.root}/%ff`)).toBe(1)
+      const large = await storeToo(at, objectOf(4 * 1024 ** 2 + 1, -1))
+      expect(await code(`/file/${large.root}/a`)).toBe(104)
+    })
+
     test.each([
       ['/file?root=0x12', 400, 1],
       ['/file', 400, 1],
@@ -738,7 +836,8 @@ describe('reads through the gateway', () => {
       ['/file/info/xyz', 400, 1],
       ['/files/info', 400, 1],
       [`/files/info?${Array.from({ length: 101 }, (_, i) => `cid=${i}`).join('&')}`, 400, 1],
-      [`/file/0x${'ab'.repeat(32)}/a/b`, 404, 104],
+      [`/file/0x${'ab'.repeat(32)}/a/b`, 404, 101],
+      ['/file/xyz/a', 400, 1],
     ])('%s is refused with status %i and code %i', async (path, status, code) => {
       const { gateway } = await network(1)
       const response = await gateway.fetch(path)
@@ -815,24 +914,70 @@ describe('reads through the gateway', () => {
 })
 
 describe('the indexer on the gateway', () => {
-  test('names the gateway itself as the one trusted node, with numShard 1', async () => {
-    const { gateway } = await network(3)
+  test('names the gateway itself, with numShard 1, as often as what is uploaded there is worth copies', async () => {
     const self = {
       url: 'http://gateway.test',
       config: { shardId: 0, numShard: 1 },
       latency: expect.any(Number),
       since: expect.any(Number),
     }
-    expect((await gateway.rpc('indexer_getShardedNodes')).result).toEqual({ trusted: [self], discovered: [] })
-    expect((await gateway.rpc('indexer_getSelectedNodes', [1, 'min', false, []])).result).toEqual({
-      trusted: [self],
-      discovered: [],
-    })
-    expect((await gateway.rpc('indexer_getNodeLocations')).result).toEqual({})
-    expect((await gateway.rpc('zgs_getShardConfig')).result).toEqual({ shardId: 0, numShard: 1 })
+    const erasure = {
+      kind: 'erasure',
+      code: { k: 4, m: 2 },
+      dayBytesMax: 1,
+      addressDayBytesMax: 1,
+      gateways: [],
+    } as const
+    const worth: readonly [number, TestGatewayOptions, number][] = [
+      [3, {}, 3],
+      [2, {}, 2],
+      [6, { policy: erasure }, 3],
+      [6, { policy: { ...erasure, code: { k: 2, m: 4 } } }, 5],
+      [3, { policy: { kind: 'none' } }, 1],
+      [0, {}, 1],
+    ]
+    for (const [nodeCount, options, count] of worth) {
+      const { gateway } = await network(nodeCount, options)
+      const selected = async (...params: unknown[]): Promise<unknown> => {
+        const { result, error } = await gateway.rpc('indexer_getSelectedNodes', params)
+        return error ?? result.trusted.length
+      }
+      expect((await gateway.rpc('indexer_getShardedNodes')).result).toEqual({
+        trusted: Array.from({ length: count }, () => self),
+        discovered: [],
+      })
+      expect(await selected(1, 'min', false, [])).toBe(1)
+      expect(await selected(count, 'random', true, ['http://gateway.test'])).toBe(count)
+      const refusal = { code: -32000, message: expect.stringContaining('replication requirement') }
+      expect(await selected(count + 1, 'min', false, [])).toMatchObject(refusal)
+      expect(await selected(1, '2', false, [])).toMatchObject(refusal)
+      expect(await selected('one')).toMatchObject({ code: -32602 })
+      expect((await gateway.rpc('indexer_getNodeLocations')).result).toEqual({})
+      expect((await gateway.rpc('zgs_getShardConfig')).result).toEqual({ shardId: 0, numShard: 1 })
+    }
   })
 
-  test('locations of a file that is unknown or not final are an empty list and neither null nor an error', async () => {
+  test('a file that lies whole at the gateway is told and read before it is final; one that becomes final is waited for', async () => {
+    const object = objectOf(300_000, 42)
+    const alone = await network(0)
+    const entry = await submit(alone, object)
+    await uploadOfficially(alone.gateway, object, entry)
+    expect(await isFinal(alone.gateway, entry)).toBe(false)
+    expect((await alone.gateway.rpc('indexer_getFileLocations', [entry.root])).result).toMatchObject([
+      { url: 'http://gateway.test' },
+    ])
+    expect((await alone.gateway.rpc('zgs_downloadSegmentByTxSeq', [entry.seq, 1024, 1172])).result).toBe(
+      encodeBase64(object.segments[1]!.data),
+    )
+
+    const at = await network(3)
+    const sooner = await submit(at, object)
+    await uploadOfficially(at.gateway, object, sooner)
+    expect((await at.gateway.rpc('indexer_getFileLocations', [sooner.root])).result).toHaveLength(1)
+    expect(await isFinal(at.gateway, sooner)).toBe(true)
+  })
+
+  test('locations of a file that is unknown or not uploaded are an empty list and neither null nor an error', async () => {
     const at = await network(3)
     expect(await at.gateway.rpc('indexer_getFileLocations', [`0x${'ab'.repeat(32)}`])).toEqual({
       jsonrpc: '2.0',

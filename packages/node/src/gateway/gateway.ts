@@ -99,6 +99,9 @@ const QUEUE_MS_MAX = 20_000
 /** One place per connection that the server allows. */
 const QUEUE_COUNT_MAX = 4096
 const SWEEP_MS = 30_000
+/** How long a client that asks where its upload is waits for that to be final: dispersal of 64 MB on a busy machine. */
+const FINAL_WAIT_MS_MAX = 5_000
+const FINAL_STEP_MS = 100
 /** Entries on their way at once, when one is added whose bytes are not here; others wait until they are asked for again. */
 const REPAIRS_MAX = 1024
 
@@ -232,6 +235,17 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
     return lookupByRoot(entries, ledger.isFinal)
   }
 
+  /** Who uploaded may read at once: what lies here whole is served, final or not. Some clients read only what is final, so it gets a
+   *  moment to become that. */
+  async function servedByRoot(root: Root, { signal }: { readonly signal: AbortSignal }): Promise<Entry | undefined> {
+    const found = await lookup(root, { signal })
+    if (found === undefined || ledger.isFinal(found)) return found
+    if (!shelf.isWhole(found)) return undefined
+    for (let waitedMs = 0; waitedMs < FINAL_WAIT_MS_MAX && !ledger.isFinal(found); waitedMs += FINAL_STEP_MS)
+      await clock.sleep(FINAL_STEP_MS, { signal })
+    return found
+  }
+
   /** Spool space is free when every entry that its bytes are for has its copies elsewhere (DESIGN D8). */
   function free(entry: Entry): void {
     if (policy.kind === 'none') return
@@ -346,10 +360,8 @@ export function createGatewayRole(options: GatewayRoleOptions, deps: GatewayRole
     ...indexerMethods({
       publicUrl: options.publicUrl,
       sinceSeconds: Math.floor(clock.nowMs() / 1000),
-      async finalByRoot(root, { signal }) {
-        const entry = await lookup(root, { signal })
-        return entry !== undefined && ledger.isFinal(entry) ? entry : undefined
-      },
+      replicaCount: () => Math.max(1, Math.min(copiesWorth(options), membership.current().members.length)),
+      servedByRoot,
     }),
   ])
   const handle = createService({
@@ -460,4 +472,10 @@ function firstOf(...tables: readonly Routes[]): Routes {
     }
     return undefined
   }
+}
+
+/** How many copies an upload is worth under a policy, with enough nodes. */
+function copiesWorth({ policy, replicas }: GatewayRoleOptions): number {
+  if (policy.kind === 'erasure') return 1 + policy.code.m
+  return policy.kind === 'none' ? 1 : replicas
 }

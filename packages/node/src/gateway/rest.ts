@@ -1,10 +1,14 @@
-import type { Clock, Entry, Logger, ProvenSegment, Root } from '@weightless/core'
+import type { Clock, DirectoryNode, Entry, Logger, ProvenSegment, Root } from '@weightless/core'
 import {
+  concat,
   decodeBase64,
+  entriesOf,
   forStrangers,
   isFailure,
   JSON_BODY_BYTES_MAX,
   JSON_TEXT_BYTES_MAX,
+  locateIn,
+  parseDirectory,
   parseRoot,
   preview,
   scanUploadBody,
@@ -39,6 +43,12 @@ type CodeName = keyof typeof CODES
 
 /** A file being sent: a segment in the socket and the next one read ahead. */
 const STREAM_BYTES = 2 * SEGMENT_SIZE_BYTES
+
+/** A directory of some 25 000 files: its text is read as a whole, and takes some times its size while it is. */
+const DIRECTORY_BYTES_MAX = 4 * 1024 ** 2
+const DIRECTORY_PARSED_TIMES = 8
+/** Fragments of one file in a directory: 4 TiB in the pieces that official clients cut by default. */
+const FRAGMENTS_MAX = 1024
 
 /** Files asked about in one request: the official gateway's limit. */
 const CIDS_MAX = 100
@@ -76,9 +86,10 @@ export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise
         refuse('invalidParameter', `use GET or HEAD, not ${call.request.method.slice(0, 16)}`),
       )
     if (rest.length === 0) return guarded(call, async () => sendFile(nameOf(searchParams), call))
-    if (rest[0] === 'info' && rest.length === 2) return guarded(call, async () => fileInfo(rest[1]!, call))
-    if (rest.length === 1) return guarded(call, async () => sendFile(rest[0]!, call))
-    return guarded(call, async () => refuse('pathNotFound', 'directories are read by their clients'))
+    const [cid, ...path] = rest as [string, ...string[]]
+    if (cid === 'info' && path.length === 1) return guarded(call, async () => fileInfo(path[0]!, call))
+    if (path.length === 0) return guarded(call, async () => sendFile(cid, call))
+    return guarded(call, async () => sendInDirectory(cid, path, call))
   }
 
   async function guarded({ request }: ServiceCall, work: () => Promise<Response>): Promise<Response> {
@@ -139,17 +150,69 @@ export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise
     return success(infos)
   }
 
-  async function sendFile(cid: string, { request, url, signal }: ServiceCall): Promise<Response> {
+  /** Throws what refuses a file that is unknown or cannot be read yet. */
+  async function readableOf(cid: string, signal: AbortSignal): Promise<Entry> {
     const entry = await entryOf(cid, signal)
-    if (entry === undefined) return refuse('notFound', cid)
-    if (!backend.isFinal(entry) && !deps.isReadable(entry)) return refuse('notFinal', cid)
-    const etag = `"${entry.root}-${entry.sizeBytes}"`
+    if (entry === undefined) throw new RestFault('notFound', cid)
+    if (!backend.isFinal(entry) && !deps.isReadable(entry)) throw new RestFault('notFinal', cid)
+    return entry
+  }
+
+  async function sendFile(cid: string, call: ServiceCall): Promise<Response> {
+    const entry = await readableOf(cid, call.signal)
+    const { root } = entry
+    return send([entry], { tag: root, name: call.url.searchParams.get('name'), fallbackName: root }, call)
+  }
+
+  /** What a path leads to in a directory that an official client stored: a list, a link as it is, or a file. */
+  async function sendInDirectory(cid: string, path: readonly string[], call: ServiceCall): Promise<Response> {
+    const names = path.map(nameInPath).filter((name) => name !== '')
+    const directory = await readableOf(cid, call.signal)
+    const found = locateIn(await readDirectory(directory, call.signal), names)
+    if (found === undefined) throw new RestFault('pathNotFound', names.join('/'))
+    if (found.type === 'directory') return success(entriesOf(found).map(listed))
+    if (found.type === 'symbolic') return success(found)
+    if (found.roots.length > FRAGMENTS_MAX)
+      throw new RestFault('pathNotFound', `a file of more than ${FRAGMENTS_MAX} fragments`)
+    const fragments: Entry[] = []
+    for (const root of found.roots) fragments.push(await readableOf(root, call.signal))
+    return send(
+      fragments,
+      {
+        tag: fragments.length === 1 ? fragments[0]!.root : `${directory.root}/${encodeURIComponent(names.join('/'))}`,
+        name: call.url.searchParams.get('name') ?? found.name,
+        fallbackName: directory.root,
+      },
+      call,
+    )
+  }
+
+  async function readDirectory(entry: Entry, signal: AbortSignal): Promise<DirectoryNode> {
+    if (entry.sizeBytes > DIRECTORY_BYTES_MAX)
+      throw new RestFault('pathNotFound', `${entry.root} is no directory of at most ${DIRECTORY_BYTES_MAX} bytes`)
+    const leave = await deps.streams.enter(DIRECTORY_PARSED_TIMES * entry.sizeBytes, { signal })
+    try {
+      const pieces: Uint8Array[] = []
+      for (const piece of piecesOf([entry], { first: 0, last: entry.sizeBytes - 1 }))
+        pieces.push(await readPiece(piece, signal))
+      const directory = parseDirectory(concat(pieces))
+      if (directory === undefined) throw new RestFault('pathNotFound', `${entry.root} is no directory`)
+      return directory
+    } finally {
+      leave()
+    }
+  }
+
+  /** The bytes of some files end to end, or the part that is asked for. */
+  async function send(
+    files: readonly Entry[],
+    { tag, ...names }: { readonly tag: string; readonly name: string | null; readonly fallbackName: string },
+    { request, url, signal }: ServiceCall,
+  ): Promise<Response> {
+    const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0)
+    const etag = `"${tag}-${sizeBytes}"`
     const headers: Record<string, string> = {
-      ...mediaHeaders({
-        type: url.searchParams.get('type'),
-        name: url.searchParams.get('name'),
-        fallbackName: entry.root,
-      }),
+      ...mediaHeaders({ type: url.searchParams.get('type'), ...names }),
       'accept-ranges': 'bytes',
       'cache-control': 'public, max-age=3600',
       etag,
@@ -157,45 +220,37 @@ export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise
     if (listsTag(request.headers.get('if-none-match'), etag))
       return answer(null, { status: 304, headers: { etag, 'cache-control': headers['cache-control']! } })
     const ifRange = request.headers.get('if-range')
-    const range = parseRange(
-      ifRange === null || ifRange === etag ? request.headers.get('range') : null,
-      entry.sizeBytes,
-    )
+    const range = parseRange(ifRange === null || ifRange === etag ? request.headers.get('range') : null, sizeBytes)
     if (range.kind === 'unsatisfiable') {
       return answerJson({ ...shown('invalidParameter'), data: 'range' }, 416, {
-        'content-range': `bytes */${entry.sizeBytes}`,
+        'content-range': `bytes */${sizeBytes}`,
         'accept-ranges': 'bytes',
       })
     }
-    const [first, last] = range.kind === 'part' ? [range.first, range.last] : [0, entry.sizeBytes - 1]
-    if (range.kind === 'part') headers['content-range'] = `bytes ${first}-${last}/${entry.sizeBytes}`
+    const [first, last] = range.kind === 'part' ? [range.first, range.last] : [0, sizeBytes - 1]
+    if (range.kind === 'part') headers['content-range'] = `bytes ${first}-${last}/${sizeBytes}`
     headers['content-length'] = String(last - first + 1)
     const status = range.kind === 'part' ? 206 : 200
-    if (request.method === 'HEAD') return answer(null, { status, headers })
-    return answer(await openBody(entry, { first, last }, signal), { status, headers })
+    if (request.method === 'HEAD' || sizeBytes === 0) return answer(null, { status, headers })
+    return answer(await openBody(piecesOf(files, { first, last }), signal), { status, headers })
+  }
+
+  async function readPiece({ file, index, from, to }: FilePiece, signal: AbortSignal): Promise<Uint8Array> {
+    const segment: ProvenSegment | undefined = await backend.read(file, index, { signal })
+    if (segment === undefined) throw fail('HOLDERS_UNREACHABLE', { root: file.root, seq: file.seq, index })
+    // A copy of its own: a slow reader must not keep a whole batch alive.
+    return segment.data.slice(from, to)
   }
 
   /** Opens the stream with its first segment in hand, so that bytes nobody has are an error and not a broken answer. */
-  async function openBody(
-    entry: Entry,
-    part: { readonly first: number; readonly last: number },
-    signal: AbortSignal,
-  ): Promise<ReadableStream<Uint8Array>> {
+  async function openBody(pieces: Iterator<FilePiece>, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
     const place = await deps.streams.enterWatched(STREAM_BYTES, { signal, movedBytes: () => 0 })
     const { lost, leave } = place
     // Until there is something to read, it is not the client who is slow.
     place.keep()
-    const lastIndex = Math.floor(part.last / SEGMENT_SIZE_BYTES)
-    let index = Math.floor(part.first / SEGMENT_SIZE_BYTES)
-    const next = async (): Promise<Uint8Array> => {
-      const segment: ProvenSegment | undefined = await backend.read(entry, index, { signal })
-      if (segment === undefined) throw fail('HOLDERS_UNREACHABLE', { root: entry.root, seq: entry.seq, index })
-      const start = index * SEGMENT_SIZE_BYTES
-      const from = Math.max(part.first - start, 0)
-      const to = Math.min(part.last + 1 - start, SEGMENT_SIZE_BYTES)
-      index += 1
-      // A copy of its own: a slow reader must not keep a whole batch alive.
-      return segment.data.slice(from, to)
+    const next = async (): Promise<Uint8Array | undefined> => {
+      const { done, value } = pieces.next()
+      return done === true ? undefined : await readPiece(value, signal)
     }
     let ready: Uint8Array | undefined
     try {
@@ -210,13 +265,13 @@ export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise
         async pull(controller) {
           place.keep()
           try {
-            if (ready === undefined && index > lastIndex) {
+            const chunk = ready ?? (await next())
+            ready = undefined
+            if (chunk === undefined) {
               leave()
               controller.close()
               return
             }
-            const chunk = ready ?? (await next())
-            ready = undefined
             lost.throwIfAborted()
             place.expect()
             controller.enqueue(chunk)
@@ -257,6 +312,42 @@ export function createRestRoutes(deps: RestDeps): (call: ServiceCall) => Promise
     } finally {
       leave()
     }
+  }
+}
+
+/** Bytes `from` to `to` (exclusive) of a segment of a file. */
+type FilePiece = { readonly file: Entry; readonly index: number; readonly from: number; readonly to: number }
+
+/** The segments of a part of some files end to end. */
+function* piecesOf(
+  files: readonly Entry[],
+  part: { readonly first: number; readonly last: number },
+): Generator<FilePiece, undefined> {
+  let start = 0
+  for (const file of files) {
+    const from = Math.max(part.first - start, 0)
+    const to = Math.min(part.last + 1 - start, file.sizeBytes)
+    for (let at = from; at < to;) {
+      const index = Math.floor(at / SEGMENT_SIZE_BYTES)
+      const next = Math.min((index + 1) * SEGMENT_SIZE_BYTES, to)
+      yield { file, index, from: at - index * SEGMENT_SIZE_BYTES, to: next - index * SEGMENT_SIZE_BYTES }
+      at = next
+    }
+    start += file.sizeBytes
+  }
+}
+
+/** As the official gateway lists it; a size of 0 is left out. */
+function listed(node: DirectoryNode): object {
+  const size = node.type === 'file' && node.sizeBytes > 0 ? { size: node.sizeBytes } : {}
+  return { name: node.name, type: node.type, ...size }
+}
+
+function nameInPath(encoded: string): string {
+  try {
+    return decodeURIComponent(encoded)
+  } catch {
+    throw new RestFault('invalidParameter', `${preview(encoded)} is no part of a path`)
   }
 }
 
