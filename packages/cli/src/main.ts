@@ -1,6 +1,5 @@
 import { setMaxListeners } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { setFlagsFromString } from 'node:v8'
 import { fail } from './errors.ts'
 import { run } from './program.ts'
 
@@ -12,10 +11,6 @@ const CLEANUP_MS_MAX = 30_000
  *  leak. */
 const LISTENERS_MAX = 10_000
 setMaxListeners(LISTENERS_MAX)
-
-// Node 20 has relaxed SIMD, which the erasure code is faster with, behind a flag (docs/bench/erasure.md). It counts when a kernel is
-// compiled, for this process and its workers.
-if (process.versions.node.startsWith('20.')) setFlagsFromString('--experimental-wasm-relaxed-simd')
 
 const stopping = new AbortController()
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {

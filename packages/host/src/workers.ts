@@ -24,6 +24,7 @@ import { copyInto } from './copyInto.ts'
 import { fail } from './errors.ts'
 import { kernelWorkerText } from './worker.ts'
 import type { KernelTask, KernelWorkerAnswer, KernelWorkerTask } from './worker.ts'
+import { withRelaxedSimd } from './relaxedSimd.ts'
 
 /** The port `Kernels` over worker threads. Workers start when work comes and end when none has come for `idleMs`; a call over
  *  many segments, or over a large stripe, is split over them. Idle workers do not keep the process alive, busy ones do. Rejects with the signal's
@@ -40,7 +41,7 @@ export function createKernelPool(options: KernelPoolOptions, deps: KernelPoolDep
   const queue: Job[] = []
   /** `null` where WASM SIMD is missing: then all is done on this thread. */
   const compiled = once(() => compiledOrNull(compileSimd))
-  const erasure = once(() => (compiled() === null ? null : compiledOrNull(compileErasure)))
+  const erasure = once(() => (compiled() === null ? null : compiledOrNull(() => withRelaxedSimd(compileErasure))))
   let idleTimer: NodeJS.Timeout | undefined
   let lastTaskId = 0
   let isClosed = false

@@ -3,6 +3,7 @@ import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { SEGMENT_SIZE_BYTES } from '@weightless/core'
+import { withRelaxedSimd } from '@weightless/host'
 import { createErasureKernel, defaultErasureKernel, fingerprintPoint } from '@weightless/kernels'
 import type { ErasureCode, ErasureKernel } from '@weightless/kernels'
 import { fail } from '../errors.ts'
@@ -49,7 +50,7 @@ export const erasure: Scenario = {
     const isal = process.env['WEIGHTLESS_ISAL']
     const npm = npmCodec(lab)
     const native = nativeCodec()
-    const kernel = defaultErasureKernel()
+    const kernel = withRelaxedSimd(defaultErasureKernel)
     const plainSimd = kernel.tier === 'relaxed' ? createErasureKernel('simd') : undefined
     const rows: (string | number)[][] = []
     for (const code of CODES) {
