@@ -39,7 +39,9 @@ export function indexerMethods(backend: IndexerBackend): RpcMethods {
     const count = countParam(wanted, 'expectedReplica')
     // A number as the method asks for nodes with so many shards.
     const isNumbered = typeof method === 'string' && /^[0-9]+$/.test(method)
-    if (count > backend.replicaCount() || (isNumbered && Number(method) !== 1)) throw serverFault(NO_SELECTION)
+    const most = backend.replicaCount()
+    if (count > most || (isNumbered && Number(method) !== 1))
+      throw serverFault(NO_SELECTION, `next: ask for at most ${most}, of nodes with one shard`)
     return listed(count)
   }
   return new Map<string, RpcMethod>([

@@ -948,7 +948,11 @@ describe('the indexer on the gateway', () => {
       })
       expect(await selected(1, 'min', false, [])).toBe(1)
       expect(await selected(count, 'random', true, ['http://gateway.test'])).toBe(count)
-      const refusal = { code: -32000, message: expect.stringContaining('replication requirement') }
+      const refusal = {
+        code: -32000,
+        message: expect.stringContaining('replication requirement'),
+        data: expect.stringContaining(`at most ${count},`),
+      }
       expect(await selected(count + 1, 'min', false, [])).toMatchObject(refusal)
       expect(await selected(1, '2', false, [])).toMatchObject(refusal)
       expect(await selected('one')).toMatchObject({ code: -32602 })
