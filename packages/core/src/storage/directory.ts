@@ -17,11 +17,13 @@ export function parseDirectory(bytes: Uint8Array): DirectoryNode | undefined {
   if (bytes.length <= JSON_AT || !equal(bytes.subarray(0, HASH_SIZE_BYTES), MAGIC)) return undefined
   const version = new DataView(bytes.buffer, bytes.byteOffset).getUint16(HASH_SIZE_BYTES)
   if (version !== 1 && version !== 2) return undefined
+  let value: unknown
   try {
-    return nodeOf(JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes.subarray(JSON_AT))))
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes.subarray(JSON_AT)))
   } catch {
     return undefined
   }
+  return nodeOf(value)
 }
 
 /** What lies directly in a directory, in its order; what says nothing is left out. */
