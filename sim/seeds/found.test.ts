@@ -57,6 +57,8 @@ describe('what was promised under codes holds where the simulator once thought t
     [
       // Two paid for the same parity at the same time, and a home proved it by the entry of the other.
       40078,
+      // Two entries of the same bytes: the certificate of the first was made before the last shard came, and that of the second keeps both.
+      103907,
     ],
     { world: 'codes', reorgDepthMax: 0 },
   ))
