@@ -18,8 +18,8 @@ export default defineConfig({
   test: {
     // The official SDKs print every step: only what belongs to a failure is shown.
     silent: 'passed-only',
-    // By itself it leaves one core idle. Files that start whole networks run one at a time (scripts/test.mjs).
-    maxWorkers: process.env['TEST_FILES_AT_ONCE'] === '1' ? 1 : Math.min(availableParallelism(), 4),
+    // By itself it leaves one core idle. Suites that run side by side share the cores (scripts/test.mjs).
+    maxWorkers: Number(process.env['TEST_FILES_AT_ONCE'] ?? Math.min(availableParallelism(), 4)),
     testTimeout: 60_000,
     hookTimeout: 120_000,
     // One second by default, which a busy machine may need for anything.

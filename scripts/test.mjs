@@ -1,7 +1,9 @@
 // The test command: runs each suite, prints its seconds, and closes with one line that counts every test.
 //   node scripts/test.mjs            all suites of the landing gate
 //   node scripts/test.mjs SUITE...   only these
-import { spawnSync } from 'node:child_process'
+// Several suites run two at a time, each in half the cores: what one of them starts up, or waits for, is time of the other. What a suite
+// prints is then told when it ends.
+import { spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join, relative, resolve } from 'node:path'
@@ -11,20 +13,12 @@ const cache = join(top, '.cache', 'test')
 mkdirSync(cache, { recursive: true })
 
 /** `gate`: part of the plain test command. Commands of `checks` count as one test each. `alone`: each file starts networks of a dozen
- *  processes, so one file at a time. */
+ *  processes, so one file at a time. They start in this order: what ends first tells most, and the longest come before the others so that
+ *  both halves end together. */
 const suites = {
   check: { gate: true, checks: [['oxfmt', '--check', '.'], ['oxlint'], ['tsc', '-b']] },
   tidy: { gate: true, paths: ['sim/tidy.test.ts', 'sim/pages.test.ts'] },
-  kernels: { gate: true, paths: ['packages/kernels'] },
-  core: { gate: true, paths: ['packages/core'] },
-  contracts: { gate: true, paths: ['packages/contracts'] },
-  host: { gate: true, paths: ['packages/host', 'sim/compliance'] },
-  chain: { gate: true, paths: ['packages/chain', 'sim/remote'] },
-  sdk: { gate: true, paths: ['packages/sdk'] },
-  node: { gate: true, paths: ['packages/node'] },
-  cli: { gate: true, paths: ['packages/cli'] },
-  crash: { gate: true, alone: true, paths: ['sim/crash', 'sim/load'] },
-  fuzz: { gate: true, paths: ['sim/fuzz'] },
+  interop: { gate: true, paths: ['sim/interop/gate'] },
   sim: {
     gate: true,
     paths: [
@@ -39,7 +33,16 @@ const suites = {
       'sim/chain.anvil.test.ts',
     ],
   },
-  interop: { gate: true, paths: ['sim/interop/gate'] },
+  node: { gate: true, paths: ['packages/node'] },
+  sdk: { gate: true, paths: ['packages/sdk'] },
+  cli: { gate: true, paths: ['packages/cli'] },
+  chain: { gate: true, paths: ['packages/chain', 'sim/remote'] },
+  contracts: { gate: true, paths: ['packages/contracts'] },
+  host: { gate: true, paths: ['packages/host', 'sim/compliance'] },
+  kernels: { gate: true, paths: ['packages/kernels'] },
+  core: { gate: true, paths: ['packages/core'] },
+  crash: { gate: true, alone: true, paths: ['sim/crash', 'sim/load'] },
+  fuzz: { gate: true, paths: ['sim/fuzz'] },
   'interop-full': { gate: false, alone: true, paths: ['sim/interop'] },
   'kill-chain': { gate: false, alone: true, paths: ['sim/kill/chain.test.ts'] },
 }
@@ -57,38 +60,46 @@ const total = { passed: 0, failed: 0 }
 const rows = []
 /** The names of what failed, told once more at the end: whoever reads only the last page of a long run finds them there. */
 const failures = []
-for (const [name, suite] of chosen) {
-  const started = performance.now()
-  const result = suite.checks ? runChecks(suite.checks) : runVitest(name, suite)
-  total.passed += result.passed
-  total.failed += result.failed
-  const seconds = ((performance.now() - started) / 1000).toFixed(1)
-  rows.push(
-    `${name.padEnd(14)} ${String(result.passed).padStart(5)} passed ${String(result.failed).padStart(3)} failed ${seconds.padStart(7)} s`,
-  )
-  process.stdout.write(`${rows.at(-1)}\n`)
-}
-process.stdout.write(`\nNode ${process.version}, ${availableParallelism()} cores\n${rows.join('\n')}\n`)
+const cores = availableParallelism()
+const laneCount = Math.min(2, cores, chosen.length)
+const filesAtOnce = Math.max(1, Math.floor(Math.min(cores, 4) / laneCount))
+const waiting = [...chosen]
+await Promise.all(Array.from({ length: laneCount }, runLane))
+process.stdout.write(`\nNode ${process.version}, ${cores} cores\n${rows.join('\n')}\n`)
 for (const failure of failures) process.stdout.write(`FAILED ${failure}\n`)
 process.stdout.write(`${total.passed} passed, ${total.failed} failed\n`)
 process.exit(total.failed > 0 || total.passed === 0 ? 1 : 0)
 
-function runChecks(commands) {
-  const outcome = { passed: 0, failed: 0 }
+async function runLane() {
+  for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+    const [name, suite] = next
+    const started = performance.now()
+    const result = suite.checks ? await runChecks(suite.checks) : await runVitest(name, suite)
+    total.passed += result.passed
+    total.failed += result.failed
+    const seconds = ((performance.now() - started) / 1000).toFixed(1)
+    const row = `${name.padEnd(14)} ${String(result.passed).padStart(5)} passed ${String(result.failed).padStart(3)} failed ${seconds.padStart(7)} s`
+    rows.push(row)
+    process.stdout.write(`${result.output}${row}\n`)
+  }
+}
+
+async function runChecks(commands) {
+  const outcome = { passed: 0, failed: 0, output: '' }
   for (const [tool, ...args] of commands) {
-    const done = spawnSync('npx', ['--no-install', tool, ...args], { cwd: top, encoding: 'utf8' })
+    const done = await run(['--no-install', tool, ...args], {}, 'kept')
     if (done.status === 0) outcome.passed += 1
     else {
       outcome.failed += 1
       failures.push(`${tool} ${args.join(' ')}`)
-      process.stdout.write(`FAILED ${tool} ${args.join(' ')}\n${done.stdout}${done.stderr}\n`)
+      outcome.output += `FAILED ${tool} ${args.join(' ')}\n${done.output}\n`
     }
   }
   return outcome
 }
 
 /** A suite that ends without a report, or without a single test, has failed. */
-function runVitest(name, { paths, alone = false }) {
+async function runVitest(name, { paths, alone = false }) {
   const report = join(cache, `${name}.json`)
   rmSync(report, { force: true })
   const args = [
@@ -100,19 +111,32 @@ function runVitest(name, { paths, alone = false }) {
     `--outputFile.json=${report}`,
     ...paths,
   ]
-  const env = { ...process.env, ...(alone ? { TEST_FILES_AT_ONCE: '1' } : {}) }
-  const done = spawnSync('npx', args, { cwd: top, env, stdio: ['ignore', 'inherit', 'inherit'] })
+  const env = { TEST_FILES_AT_ONCE: String(alone ? 1 : filesAtOnce) }
+  const { status, output } = await run(args, env, laneCount > 1 ? 'kept' : 'shown')
   try {
     const { numPassedTests, numFailedTests, numFailedTestSuites, testResults } = JSON.parse(
       readFileSync(report, 'utf8'),
     )
     failures.push(...testResults.flatMap((file) => failuresOf(name, file)))
-    const broken = done.status !== 0 && numFailedTests === 0 ? Math.max(1, numFailedTestSuites) : 0
-    return { passed: numPassedTests, failed: numFailedTests + broken + (numPassedTests + numFailedTests === 0 ? 1 : 0) }
+    const broken = status !== 0 && numFailedTests === 0 ? Math.max(1, numFailedTestSuites) : 0
+    const failed = numFailedTests + broken + (numPassedTests + numFailedTests === 0 ? 1 : 0)
+    return { passed: numPassedTests, failed, output }
   } catch {
     failures.push(`${name}: no report`)
-    return { passed: 0, failed: 1 }
+    return { passed: 0, failed: 1, output }
   }
+}
+
+/** Runs a command of the project. What it prints is given back, or shown as it comes. */
+function run(args, env, printed) {
+  const stdio = printed === 'kept' ? ['ignore', 'pipe', 'pipe'] : ['ignore', 'inherit', 'inherit']
+  return new Promise((resolve, reject) => {
+    const child = spawn('npx', args, { cwd: top, env: { ...process.env, ...env }, stdio })
+    const output = []
+    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => output.push(chunk))
+    child.once('error', reject)
+    child.once('close', (status) => resolve({ status, output: Buffer.concat(output).toString() }))
+  })
 }
 
 function failuresOf(suite, { name, status, message, assertionResults }) {

@@ -19,8 +19,9 @@ import {
   type Receipt,
   type Submission,
 } from '@weightless/core'
-import { segmentRoot, segmentRoots } from '@weightless/kernels'
+import { segmentRoot } from '@weightless/kernels'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { rememberingKernel } from '../kernels.ts'
 
 /** A storage node with a chain behind it, and a way to put entries on that chain. */
 export type StorageNodeHarness = AsyncDisposable & {
@@ -374,7 +375,7 @@ export function objectOfBytes(bytes: Uint8Array, tags?: Uint8Array): TestObject 
   const padded = new Uint8Array(layout.chunkCount * 256)
   padded.set(bytes)
   const last = layout.segmentCount - 1
-  const tree = fileTreeOf(layout, segmentRoots(padded, leafCountOf(layout, last)))
+  const tree = fileTreeOf(layout, rememberingKernel.segmentRoots(padded, leafCountOf(layout, last)))
   const segments = Array.from({ length: layout.segmentCount }, (_, index): ProvenSegment => {
     const from = index * SEGMENT_SIZE_BYTES
     return { index, data: padded.subarray(from, from + segmentDataSize(layout, index)), proof: tree.prove(index) }

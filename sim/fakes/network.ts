@@ -1,7 +1,9 @@
 import { domainOf, type Logger, type Member, type Net } from '@weightless/core'
+import { inlineKernels } from '@weightless/kernels'
 import { createClient, privateKeySigner, type Client, type ClientDeps, type ClientOptions } from '@weightless/sdk'
 import { createFakeChain, type FakeChain, type FakeChainOptions } from './chain.ts'
 import { createFakeStorageNode, type FakeStorageNode } from './storageNode.ts'
+import { rememberingKernel } from '../kernels.ts'
 
 /** A whole network in one process, without a socket: a chain and storage nodes that follow it. */
 export type FakeNetwork = {
@@ -103,7 +105,7 @@ export function createFakeNetwork(options: FakeNetworkOptions = {}): FakeNetwork
           signer,
           ...clientOptions,
         },
-        { net, ...deps },
+        { net, kernels: inlineKernels({ kernel: rememberingKernel }), ...deps },
       )
     },
   }

@@ -1,5 +1,4 @@
 import {
-  addressOfPrivateKey,
   BATCH_SEGMENTS_MAX,
   bitmapOf,
   certificateFromJson,
@@ -21,11 +20,11 @@ import {
   parseParityTags,
   parseRoot,
   presentSlots,
+  receiptSigner,
   segmentOfShard,
   shardCountOf,
   shardLayoutOf,
   shardsOfSlots,
-  signReceipt,
   slotsOf,
   toHex,
   verifyCertificate,
@@ -40,7 +39,8 @@ import {
   type Root,
   type ShardLayout,
 } from '@weightless/core'
-import { defaultErasureKernel, fingerprintPoint, segmentRoot } from '@weightless/kernels'
+import { defaultErasureKernel, fingerprintPoint } from '@weightless/kernels'
+import { simSegmentRoot } from '../kernels.ts'
 
 /** The binary routes of a storage node (docs/wire.md) over maps in memory: no disk, no chain, one function from Request to
  *  Response. What a node must do beyond that is not here. */
@@ -87,7 +87,7 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
     const members = membersAt(version)
     return members && membershipHash(members)
   }
-  const signer = addressOfPrivateKey(privateKey)
+  const signer = receiptSigner(privateKey)
   const entries = new Map<Root, Known[]>()
   const segments = new Map<Root, Map<number, ProvenSegment>>()
 
@@ -143,7 +143,7 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
     for (const segment of frames) {
       if (segment.index >= layout.segmentCount)
         throw refuse(400, 'SEGMENT_INDEX_INVALID', { index: segment.index }, false)
-      checkSegment({ root, sizeBytes }, segment, segmentRoot(segment.data, leafCountOf(layout, segment.index)))
+      checkSegment({ root, sizeBytes }, segment, simSegmentRoot(segment.data, leafCountOf(layout, segment.index)))
     }
     const held = heldOf(root)
     segments.set(root, held)
@@ -186,7 +186,7 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
 
   function sign({ root, seq, blockNumber }: Entry, slots: readonly number[], fingerprintRoot: Hex): Receipt {
     const what = { chainId, registry, registryVersion: 1, dataRoot: root, entrySeq: seq, blockNumber }
-    return signReceipt({ ...what, slots: bitmapOf(slots), fingerprintRoot }, privateKey)
+    return signer.sign({ ...what, slots: bitmapOf(slots), fingerprintRoot })
   }
 
   function receiptOf(one: Known, slot: number): Receipt {
@@ -317,8 +317,8 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
   const status = (): Response =>
     Response.json({
       version: '0.1.0',
-      nodeId: signer,
-      signer,
+      nodeId: signer.address,
+      signer: signer.address,
       chainId,
       flow,
       registry,
@@ -363,7 +363,7 @@ export function createFakeStorageNode(options: FakeStorageNodeOptions): FakeStor
   }
 
   return {
-    signer,
+    signer: signer.address,
     handle: async (request) => {
       try {
         return withCors(await route(request))

@@ -1,12 +1,11 @@
 /* oxlint-disable typescript/no-explicit-any -- answers and parameters of JSON-RPC, read field by field */
 import {
-  addressOfPrivateKey,
   concat,
   domainOf,
   encodeBase64,
   encodeFrames,
   proofToJson,
-  signReceipt,
+  receiptSigner,
   toHex,
   type Address,
   type Entry,
@@ -20,6 +19,7 @@ import { createClient, createRpc } from '@weightless/sdk'
 import { leafCountOf } from '@weightless/core'
 import { createChance } from '../../../sim/chance.ts'
 import type { TestObject } from '../../../sim/compliance/storageNode.ts'
+import { rememberingKernel } from '../../../sim/kernels.ts'
 import { createMemoryDisk, type MemoryDisk } from '../../../sim/memoryDisk.ts'
 import { createMemoryIndexStore, type MemoryIndexStore } from '../../../sim/memoryIndex.ts'
 import { silentLogger } from '../../../sim/silentLogger.ts'
@@ -236,7 +236,7 @@ export function createTestWorld(options: { readonly msPerTurn?: number | undefin
   ): Promise<TestRole & { readonly signer: Address }> {
     const parts = await startParts(name, options.machine ?? newMachine(), options.capacityBytes ?? 1024 ** 3)
     const key = keyOf(name)
-    const signer = addressOfPrivateKey(key)
+    const signer = receiptSigner(key)
     const source = options.membership ?? { source: 'registry' }
     const membership: MembershipView =
       source.source === 'registry'
@@ -257,17 +257,17 @@ export function createTestWorld(options: { readonly msPerTurn?: number | undefin
         membership,
         store: parts.store,
         index: parts.index,
-        kernels: inlineKernels(),
+        kernels: inlineKernels({ kernel: rememberingKernel }),
         net,
         clock,
         logger: silentLogger,
         metrics: noMetrics,
         bytes: plainBytes,
-        signer: { address: signer, sign: (unsigned) => signReceipt(unsigned, key) },
+        signer,
         signal: parts.signal,
       },
     )
-    return { ...finish(parts, role), signer }
+    return { ...finish(parts, role), signer: signer.address }
   }
 
   return {
@@ -299,12 +299,12 @@ export function createTestWorld(options: { readonly msPerTurn?: number | undefin
           client: {
             ...createClient(
               { network: { rpcUrl: 'http://chain.test', chainId: CHAIN_ID, flow: FLOW, registry: REGISTRY } },
-              { net, clock, kernels: inlineKernels() },
+              { net, clock, kernels: inlineKernels({ kernel: rememberingKernel }) },
             ),
             membership: followedMembers(membership, REGISTRY),
           },
           index: parts.index,
-          kernels: inlineKernels(),
+          kernels: inlineKernels({ kernel: rememberingKernel }),
           net,
           clock,
           logger: silentLogger,
