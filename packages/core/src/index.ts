@@ -1,6 +1,7 @@
 export * from './base64.ts'
 export * from './bytes.ts'
 export * from './crypto/encryption.ts'
+export * from './crypto/signature.ts'
 export * from './erasure/certificate.ts'
 export * from './erasure/certificateJson.ts'
 export * from './erasure/code.ts'

@@ -1,15 +1,19 @@
 import {
+  addressOfPrivateKey,
+  fromHex,
   parseAddress,
   parseHex,
   parseTxHash,
   preview,
+  signDigest,
   toHex,
   type Abortable,
   type Address,
   type Hex,
   type TxHash,
 } from '@weightless/core'
-import { privateKeyToAccount } from 'viem/accounts'
+import { keccak256 } from '@weightless/kernels'
+import { getAddress, serializeTransaction, type TransactionSerializable } from 'viem'
 import { fail } from './errors.ts'
 import { RAW_TRANSACTION_BYTES_MAX } from './pendingTransaction.ts'
 import { parseQuantity, toQuantity } from './quantity.ts'
@@ -222,11 +226,20 @@ function accountOf(privateKey: unknown): LocalAccount {
   if (!isBytes && !(typeof privateKey === 'string' && /^0x[0-9a-fA-F]{64}$/.test(privateKey))) {
     throw fail('SIGNER_INVALID', { reason: 'a private key is 32 bytes, or 0x and 64 hex digits' })
   }
+  const key = isBytes ? privateKey.slice() : fromHex(privateKey as Hex)
   try {
-    return privateKeyToAccount(isBytes ? toHex(privateKey) : (privateKey as Hex))
+    const address = getAddress(addressOfPrivateKey(key))
+    return { address, signTransaction: async (transaction) => signedTransaction(transaction, key) }
   } catch {
     throw fail('SIGNER_INVALID', { reason: 'the private key is not a scalar of secp256k1' })
   }
+}
+
+/** As an account of viem signs it. Those bring a second implementation of the curve, whose tables cost every process that signs 50 ms. */
+function signedTransaction(transaction: TransactionSerializable, key: Uint8Array): Hex {
+  const signature = signDigest(keccak256(fromHex(serializeTransaction(transaction))), key)
+  const [r, s, v] = [signature.subarray(0, 32), signature.subarray(32, 64), signature[64]!]
+  return serializeTransaction(transaction, { r: toHex(r), s: toHex(s), v: BigInt(v), yParity: v - 27 })
 }
 
 function isObject(value: unknown): value is object {

@@ -1,6 +1,7 @@
 import { secp256k1 } from '@noble/curves/secp256k1.js'
 import { keccak256 } from '@weightless/kernels'
 import { concat } from '../bytes.ts'
+import { signDigest } from '../crypto/signature.ts'
 import { fail, invariant, preview } from '../errors.ts'
 import { fromHex, toHex, type Address, type Hex, type Root } from '../hex.ts'
 import { HASH_SIZE_BYTES, SLOT_COUNT_MAX } from '../limits.ts'
@@ -37,17 +38,15 @@ function domainSeparator({ chainId, registry }: UnsignedReceipt): Uint8Array {
   return hash
 }
 
-/** Signs with a 32-byte secp256k1 key, whose address costs as much as a signature and is computed once. The nonce follows RFC
- *  6979, so a holder that signs twice gives one receipt. */
+/** Signs with a 32-byte secp256k1 key, whose address costs as much as a signature and is computed once. A holder that signs
+ *  twice gives one receipt. */
 export function receiptSigner(privateKey: Uint8Array): ReceiptSigner {
   const address = addressOfPrivateKey(privateKey)
   return {
     address,
     sign(unsigned) {
       checkContent(unsigned)
-      // noble: one byte of recovery, then r and s; Ethereum: r, s, then 27 or 28.
-      const recovered = secp256k1.sign(receiptDigest(unsigned), privateKey, { prehash: false, format: 'recovered' })
-      const signature = concat([recovered.subarray(1), Uint8Array.of(27 + recovered[0]!)])
+      const signature = signDigest(receiptDigest(unsigned), privateKey)
       const { chainId, registry, registryVersion, dataRoot, entrySeq, slots, fingerprintRoot, blockNumber } = unsigned
       const content = { chainId, registry, registryVersion, dataRoot, entrySeq, slots, fingerprintRoot, blockNumber }
       return { ...content, signer: address, signature: toHex(signature) }
