@@ -111,7 +111,7 @@ test('a node that has died and is a member still is counted as there, and that i
   const dead = { ...node, state: 'down', member: 'active' } as const
   const storage = { ...status.storage, bytesByLosses: { '2': 2048 }, nodes: [node, dead] }
   expect(describeStatus({ ...status, storage })).toContain(
-    'survive 2 more (1 down counted as there until marked stale)',
+    'survive 2 more (1 down: counted as there, what they reported left out, until marked stale)',
   )
   const nodes = [node, { ...dead, member: 'stale' } as const]
   expect(describeStatus({ ...status, storage: { ...storage, nodes } })).not.toContain('counted as there')

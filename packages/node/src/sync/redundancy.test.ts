@@ -13,10 +13,12 @@ import { objectOf } from '../../../../sim/compliance/storageNode.ts'
 import { runs } from '../../../../sim/runs.ts'
 import {
   certificateOf,
+  homesOf,
   putCertificate,
   putSlots,
   receiptsOf,
   submitCoded,
+  tellAll,
   type Holder,
 } from '../../test/codedUpload.ts'
 import { until } from '../../test/testClock.ts'
@@ -154,5 +156,24 @@ describe('what nodes report', () => {
       'all is as before',
     )
     for (const node of left) expect((await redundancyOf(node)).state).toBe('known')
+  })
+
+  // As in sim seed 103907: the certificate of the first entry was made before the last shards came.
+  test('of two entries of the same bytes goes by the certificate that keeps both', async () => {
+    const world = createTestWorld()
+    const nodes = await world.members(6)
+    const object = codedObjectOf(5 * SEGMENT_SIZE_BYTES, 30, { k: 3, m: 3 })
+    const first = await submitCoded(world, object, nodes)
+    const [twin] = world.chain.submit(object.data.submission)
+    for (const node of nodes) await node.caughtUp()
+    const second = { ...first, data: twin! }
+    const placed = [...homesOf(object, nodes)].sort(([a], [b]) => a - b)
+    for (const [slot, node] of placed) await putSlots(first, node, [slot])
+    const homes = placed.map(([, node]) => node)
+    const lesser = certificateOf(first, await receiptsOf(first, homes.slice(0, 4)), nodes[0]!)
+    await tellAll(second, homes, nodes)
+    for (const node of nodes) expect((await putCertificate(first, node, lesser)).status).toBe(200)
+    await until(async () => Object.keys(await sumOf(nodes)).length > 0, 'it is reported')
+    await until(async () => JSON.stringify(await sumOf(nodes)) === JSON.stringify({ '3': 5 * SEGMENT_SIZE_BYTES }))
   })
 })

@@ -15,6 +15,7 @@ import type { Follower } from '../flow/follow.ts'
 import type { MembershipView } from '../flow/membership.ts'
 import { parityTagsOf, type ParityIndex } from '../flow/parities.ts'
 import { createAlarm } from '../alarm.ts'
+import { isKeptByShards, isProven } from './duty.ts'
 
 /** How many more losses of members an object survives. `unknown`: no certificate says. `lost`: too few slots are left. */
 export type RedundancyLevel = (typeof REDUNDANCY_LEVELS)[number]
@@ -125,12 +126,10 @@ export function createRedundancy(deps: RedundancyDeps): Redundancy {
     return entries.byRoot(entry.root).filter(({ sizeBytes }) => sizeBytes === entry.sizeBytes)
   }
 
+  /** Entries of the same bytes share their shards: the certificate that keeps them, as duties go by it. */
   function certifiedOf(entry: Entry): Certified | undefined {
-    for (const same of sameBytes(entry)) {
-      const certified = deps.certifiedOf(same)
-      if (certified !== undefined) return certified
-    }
-    return undefined
+    const known = sameBytes(entry).flatMap((same) => deps.certifiedOf(same) ?? [])
+    return known.find(isKeptByShards) ?? known.find(isProven) ?? known[0]
   }
 
   function reporterOf(entry: Entry): Member | undefined {
