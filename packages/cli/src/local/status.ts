@@ -180,9 +180,7 @@ function describeRepairs(nodes: readonly NodeStatus[]): readonly string[] {
 function describeRedundancy({ bytesByLosses, nodes }: NetworkStatus['storage']): readonly string[] {
   const downCount = nodes.filter(({ state, member }) => state === 'down' && member === 'active').length
   const caveat =
-    downCount === 0
-      ? ''
-      : ` (${downCount} down: counted as there, what they reported left out, until marked stale)`
+    downCount === 0 ? '' : ` (${downCount} down: counted as there, what they reported left out, until marked stale)`
   const names = ['lost', ...Array.from({ length: 8 }, (_, losses) => String(losses)), '8+', 'unknown']
   const parts = names.flatMap((name) => {
     const bytes = bytesByLosses[name] ?? 0
