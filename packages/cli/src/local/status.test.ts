@@ -113,6 +113,9 @@ test('a node that has died and is a member still is counted as there, and that i
   expect(describeStatus({ ...status, storage })).toContain(
     'survive 2 more (1 down: counted as there, what they reported left out, until marked stale)',
   )
+  expect(describeStatus({ ...status, storage: { ...storage, bytesByLosses: {} } })).toContain(
+    'Losses of nodes: nothing reported (1 down: counted as there, what they reported left out, until marked stale)',
+  )
   const nodes = [node, { ...dead, member: 'stale' } as const]
   expect(describeStatus({ ...status, storage: { ...storage, nodes } })).not.toContain('counted as there')
 })

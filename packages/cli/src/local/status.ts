@@ -189,7 +189,8 @@ function describeRedundancy({ bytesByLosses, nodes }: NetworkStatus['storage']):
     if (name === 'unknown') return [`${formatBytes(bytes)} without a certificate`]
     return [`${formatBytes(bytes)} survive${name === '0' ? ' no more loss' : ` ${name} more`}`]
   })
-  return parts.length === 0 ? [] : [`Losses of nodes: ${parts.join(', ')}${caveat}`]
+  if (parts.length === 0 && downCount === 0) return []
+  return [`Losses of nodes: ${parts.length === 0 ? 'nothing reported' : parts.join(', ')}${caveat}`]
 }
 
 /** A time of the chain. */
