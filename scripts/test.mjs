@@ -74,6 +74,7 @@ async function runLane() {
   for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
     const [name, suite] = next
     const started = performance.now()
+    if (laneCount > 1) process.stdout.write(`${name} …\n`)
     const result = suite.checks ? await runChecks(suite.checks) : await runVitest(name, suite)
     total.passed += result.passed
     total.failed += result.failed

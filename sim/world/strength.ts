@@ -247,8 +247,8 @@ async function lookAt(
 }
 
 /** What a home says of its slot, by its entries of these bytes: which of them have a certificate, or what is missing. They share their
- *  shards, and the certificate of one of them will do. Owners who come at the same time pay for an entry of the same parity each, so it is told by
- *  its bytes and its code, not by its number. */
+ *  shards, and the certificate of one of them will do. Owners who come at the same time pay for an entry of the same parity each, so it
+ *  is told by its bytes and its code, not by its number. */
 export function whatHomeHas(
   entries: readonly HeldEntry[],
   {

@@ -36,6 +36,7 @@ export type RoleDeps = {
 
 /** Opening a store and following the chain from its start takes a second; a busy machine gets a minute. */
 const READY_MS_MAX = 60_000
+/** A question costs both sides milliseconds of CPU, which is what roles that start side by side wait for. */
 const HEALTH_STEP_MS = 100
 const HEALTH_MS_MAX = 2_000
 const STOP_GRACE_MS = 8_000

@@ -99,8 +99,10 @@ export function createRedundancy(deps: RedundancyDeps): Redundancy {
   }
 
   function consider(entry: Entry): void {
-    const isReporter = isCounted(entry) && reporterOf(entry)?.signer === deps.signer
-    report(entry.seq, isReporter ? { level: levelOfEntry(entry), sizeBytes: entry.sizeBytes } : undefined)
+    if (!isCounted(entry)) return report(entry.seq, undefined)
+    const certified = certifiedOf(entry)
+    const isReporter = reporterOf(entry, certified)?.signer === deps.signer
+    report(entry.seq, isReporter ? { level: levelOfEntry(entry, certified), sizeBytes: entry.sizeBytes } : undefined)
   }
 
   function report(
@@ -132,9 +134,8 @@ export function createRedundancy(deps: RedundancyDeps): Redundancy {
     return known.find(isKeptByShards) ?? known.find(isProven) ?? known[0]
   }
 
-  function reporterOf(entry: Entry): Member | undefined {
+  function reporterOf(entry: Entry, certified: Certified | undefined): Member | undefined {
     const { members } = membership.current()
-    const certified = certifiedOf(entry)
     const homes = homesOf(entry, certified, members)
     const holders = certified?.holders ?? []
     const order = [...homes].sort((a, b) => a.slot - b.slot).map(({ member }) => member)
@@ -147,9 +148,8 @@ export function createRedundancy(deps: RedundancyDeps): Redundancy {
     return protectedHomes({ dataRoot: entry.root, sizeBytes: entry.sizeBytes, code }, members)
   }
 
-  function levelOfEntry(entry: Entry): RedundancyLevel {
+  function levelOfEntry(entry: Entry, certified: Certified | undefined): RedundancyLevel {
     const { members } = membership.current()
-    const certified = certifiedOf(entry)
     if (certified === undefined) return 'unknown'
     const parity = certified.parity === null ? undefined : deps.parities.named(entry, certified.parity.seq)
     const coded = parity && codedEntryOf(entry, parity)
